@@ -1,0 +1,145 @@
+"""What the exchange answers when it does not do what was asked.
+
+::
+
+    ExchangeError
+    ├── Refusal                   expected; data in the API; nothing was changed
+    │   ├── ValidationFailed      the input is malformed or contradicts what is stored
+    │   ├── Forbidden             the caller may not                       requiredScope
+    │   ├── IdempotencyConflict   the key was used for something else
+    │   ├── NotFound              no such object, or none of the caller's
+    │   ├── InvalidTransition     the redemption is past that step         status
+    │   ├── VersionConflict       somebody changed it first (retryable)    currentVersion
+    │   ├── BenefitUnavailable    every reason at once                     reasons
+    │   ├── PriceChanged          the price is not what was expected       pointsPrice
+    │   └── InsufficientPoints    not enough to spend on this benefit      required, available
+    └── Fault                     ours, not the caller's; retry with the same idempotency key
+        ├── Overloaded            the queue is full; nothing was tried
+        ├── Contended             rivals won every attempt until the deadline; nothing was changed
+        └── StoreUnavailable      the database did not answer; the outcome may be unknown to the caller
+
+The order of the refusals is their order of precedence (one visible ladder, in `decisions`). `retryable` says
+whether the same request could end differently without the caller changing it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class ExchangeError(Exception):
+    """Root of everything the exchange raises on purpose."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Refusal(ExchangeError):
+    """An expected outcome: the request was understood and is not carried out."""
+
+    code: ClassVar[str]
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, path: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.path: list[str] | None = list(path) or None
+
+
+class ValidationFailed(Refusal):
+    """`path` names the offending input, e.g. ("input", "benefits", "3", "sku")."""
+
+    code = "VALIDATION_ERROR"
+
+
+class Forbidden(Refusal):
+    """The caller may not; `required_scope` when a scope would have helped."""
+
+    code = "FORBIDDEN"
+
+    def __init__(self, message: str, path: Sequence[str] = (), *, required_scope: str | None = None) -> None:
+        super().__init__(message, path)
+        self.required_scope = required_scope
+
+
+class IdempotencyConflict(Refusal):
+    """The idempotency key already stands for a different input."""
+
+    code = "IDEMPOTENCY_CONFLICT"
+
+
+class NotFound(Refusal):
+    """No such object; said in the same words when it is another tenant's."""
+
+    code = "NOT_FOUND"
+
+
+class InvalidTransition(Refusal):
+    """The redemption's `status` does not allow the step."""
+
+    code = "INVALID_TRANSITION"
+
+    def __init__(self, message: str, path: Sequence[str] = (), *, status: str) -> None:
+        super().__init__(message, path)
+        self.status = status
+
+
+class VersionConflict(Refusal):
+    """The object has `current_version`, not the one expected."""
+
+    code = "VERSION_CONFLICT"
+    retryable = True
+
+    def __init__(self, message: str, path: Sequence[str] = (), *, current_version: int) -> None:
+        super().__init__(message, path)
+        self.current_version = current_version
+
+
+class BenefitUnavailable(Refusal):
+    """`reasons` holds all that stand in the way, as `benefit.UnavailableReason`."""
+
+    code = "BENEFIT_UNAVAILABLE"
+    retryable = True
+
+    def __init__(self, message: str, path: Sequence[str] = (), *, reasons: Sequence[str]) -> None:
+        super().__init__(message, path)
+        self.reasons = list(reasons)
+
+
+class PriceChanged(Refusal):
+    """The total is now `points_price`, not what the caller expected."""
+
+    code = "PRICE_CHANGED"
+
+    def __init__(self, message: str, path: Sequence[str] = (), *, points_price: int) -> None:
+        super().__init__(message, path)
+        self.points_price = points_price
+
+
+class InsufficientPoints(Refusal):
+    """`required` points are more than the `available` that could be spent on this benefit."""
+
+    code = "INSUFFICIENT_POINTS"
+    retryable = True
+
+    def __init__(self, message: str, path: Sequence[str] = (), *, required: int, available: int) -> None:
+        super().__init__(message, path)
+        self.required = required
+        self.available = available
+
+
+class Fault(ExchangeError):
+    """Ours, not the caller's. The same request with the same idempotency key is safe to repeat."""
+
+
+class Overloaded(Fault):
+    """The queue is full. Nothing was tried."""
+
+
+class Contended(Fault):
+    """Every attempt lost to a rival before the deadline. Nothing was changed."""
+
+
+class StoreUnavailable(Fault):
+    """The database did not answer in time; what it had been asked may still have happened."""

@@ -1,0 +1,1 @@
+"""The gateway: GraphQL over HTTP, and the command line. Translates; decides nothing about points or money."""
