@@ -14,8 +14,11 @@ from typing import NamedTuple
 import iso4217
 
 INT64_MAX = 2**63 - 1
-POINTS_MAX = 10**15
-"""Most points in one lot or one price: leaves room for the sums of a thousand million such lots' owners in int64."""
+POINTS_MAX = 10**17
+"""Most points in one award: more than anybody gives, and ninety of them still fit a wallet's 64 bits."""
+
+MINOR_MAX = 10**17
+"""Most money in one row of a redemption, in minor units."""
 
 BASIS = 10_000
 """Basis points in one whole."""
