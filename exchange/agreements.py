@@ -56,13 +56,14 @@ def validate_terms(price: Money, fee_basis_points: int, commission_basis_points:
     exponent(price.currency)
     if not 0 <= price.minor <= PRICE_MINOR_MAX:
         raise ValidationFailed("must not be negative, nor absurdly high", ("input", "pricePer1000Points", "amount"))
-    for name, points in (("feeBasisPoints", fee_basis_points), ("commissionBasisPoints", commission_basis_points)):
+    for name, points in (
+        ("feeBasisPoints", fee_basis_points),
+        ("commissionBasisPoints", commission_basis_points),
+    ):
         if not 0 <= points <= BASIS:
             raise ValidationFailed(f"must be 0 to {BASIS}", ("input", name))
     if fee_basis_points + commission_basis_points > BASIS:
-        raise ValidationFailed(
-            "fee and commission together exceed what is owed", ("input", "commissionBasisPoints")
-        )
+        raise ValidationFailed("fee and commission together exceed what is owed", ("input", "commissionBasisPoints"))
 
 
 class AgreementBook:

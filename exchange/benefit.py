@@ -167,15 +167,17 @@ def validate(content: BenefitContent, path: Iterable[str] = ()) -> None:
         f"must be an http(s) address of at most {URL_MAX} characters",
     )
     refuse_if(not 1 <= content.points_price <= PRICE_MAX, "pointsPrice", f"must be 1 to {PRICE_MAX} points")
-    refuse_if(
-        content.face_value is not None and content.face_value.minor < 0, "faceValue", "must not be negative"
-    )
+    refuse_if(content.face_value is not None and content.face_value.minor < 0, "faceValue", "must not be negative")
     starts, ends = content.valid_from, content.valid_until
     refuse_if(starts is not None and ends is not None and ends <= starts, "validUntil", "must be after validFrom")
     unknown = [region for region in content.regions if region not in COUNTRIES]
     refuse_if(bool(unknown), "regions", f"{', '.join(unknown)}: not an ISO 3166-1 alpha-2 code")
     refuse_if(len(content.tags) > TAGS_MAX, "tags", f"must be at most {TAGS_MAX}")
-    refuse_if(not all(_is_text(tag, TAG_MAX) for tag in content.tags), "tags", f"must have 1 to {TAG_MAX} characters each")
+    refuse_if(
+        not all(_is_text(tag, TAG_MAX) for tag in content.tags),
+        "tags",
+        f"must have 1 to {TAG_MAX} characters each",
+    )
     _validate_translations(content.translations, at)
     refuse_if(content.stock is not None and not 0 <= content.stock <= COUNT_MAX, "stock", "must not be negative")
     refuse_if(
@@ -184,7 +186,9 @@ def validate(content: BenefitContent, path: Iterable[str] = ()) -> None:
         "must be null with INSTANT_CODE: the code pool is the stock",
     )
     refuse_if(
-        content.member_limit is not None and not 1 <= content.member_limit <= COUNT_MAX, "memberLimit", "must be at least 1"
+        content.member_limit is not None and not 1 <= content.member_limit <= COUNT_MAX,
+        "memberLimit",
+        "must be at least 1",
     )
 
 
@@ -258,28 +262,31 @@ def availability(
     but none that this provider takes (their issuers have no agreement with it). VELOCITY: the member's own daily
     limit for the partner it comes through.
     """
-    reasons = []
     left = stock.left
-    if benefit.status is not BenefitStatus.PUBLISHED:
-        reasons.append(UnavailableReason.NOT_PUBLISHED)
-    if benefit.valid_from is not None and now < benefit.valid_from:
-        reasons.append(UnavailableReason.NOT_STARTED)
-    if benefit.valid_until is not None and now >= benefit.valid_until:
-        reasons.append(UnavailableReason.ENDED)
-    if left is not None and left < quantity:
-        reasons.append(UnavailableReason.OUT_OF_STOCK)
+    reasons = [
+        reason
+        for reason, stands in (
+            (UnavailableReason.NOT_PUBLISHED, benefit.status is not BenefitStatus.PUBLISHED),
+            (UnavailableReason.NOT_STARTED, benefit.valid_from is not None and now < benefit.valid_from),
+            (UnavailableReason.ENDED, benefit.valid_until is not None and now >= benefit.valid_until),
+            (UnavailableReason.OUT_OF_STOCK, left is not None and left < quantity),
+        )
+        if stands
+    ]
     if taker is None:
         return Availability(left, None, reasons)
     cost = benefit.points_price * quantity
     member_left = None if benefit.member_limit is None else max(benefit.member_limit - taker.taken, 0)
-    if benefit.regions and taker.region not in benefit.regions:
-        reasons.append(UnavailableReason.REGION)
-    if member_left is not None and member_left < quantity:
-        reasons.append(UnavailableReason.MEMBER_LIMIT_REACHED)
-    if taker.points > 0 and taker.spendable == 0:
-        reasons.append(UnavailableReason.NOT_ELIGIBLE)
-    elif taker.spendable < cost:
-        reasons.append(UnavailableReason.INSUFFICIENT_POINTS)
-    if taker.day_left is not None and taker.day_left < cost:
-        reasons.append(UnavailableReason.VELOCITY)
+    nothing_accepted = taker.points > 0 and taker.spendable == 0
+    reasons += [
+        reason
+        for reason, stands in (
+            (UnavailableReason.REGION, bool(benefit.regions) and taker.region not in benefit.regions),
+            (UnavailableReason.MEMBER_LIMIT_REACHED, member_left is not None and member_left < quantity),
+            (UnavailableReason.NOT_ELIGIBLE, nothing_accepted),
+            (UnavailableReason.INSUFFICIENT_POINTS, taker.spendable < cost and not nothing_accepted),
+            (UnavailableReason.VELOCITY, taker.day_left is not None and taker.day_left < cost),
+        )
+        if stands
+    ]
     return Availability(left, member_left, reasons)

@@ -80,7 +80,13 @@ def acceptor(book: AgreementBook, provider: str, now: datetime) -> Callable[[str
 
 
 @singledispatch
-def decide(command: Command, wallet: Wallet | None, terms: Terms, now: datetime, salt: bytes) -> Decision:
+def decide(
+    command: Command,
+    wallet: Wallet | None,
+    terms: Terms,
+    now: datetime,
+    salt: bytes,
+) -> Decision:
     """Decide one command over its wallet (None: the member is not there). Raises a Refusal, or returns what to write.
 
     `salt`: 16 random bytes that blind the entry's parts. The decision's wallet keeps the version it was read with;
@@ -140,9 +146,7 @@ def _(command: Redeem, wallet: Wallet | None, terms: Terms, now: datetime, salt:
     if wallet is None or link is None or not link.open:
         raise Forbidden("the member has ended its link to this partner") if command.by_member else no_member()
     benefit = terms.benefit
-    visible = benefit is not None and (
-        benefit.status is BenefitStatus.PUBLISHED or benefit.partner == command.partner
-    )
+    visible = benefit is not None and (benefit.status is BenefitStatus.PUBLISHED or benefit.partner == command.partner)
     if benefit is None or not visible:
         raise NotFound("no such benefit", ("input", "benefit"))
     accepts = acceptor(terms.book, benefit.partner, now)
@@ -215,7 +219,9 @@ def _(command: Unlink, wallet: Wallet | None, terms: Terms, now: datetime, salt:
     if link is None or not link.open:
         raise NotFound("no such link", ("input", "partner"))
     if sum(other.open for other in wallet.links) == 1:
-        raise Forbidden("this is the member's last link: without it the points could not be reached", ("input", "partner"))
+        raise Forbidden(
+            "this is the member's last link: without it the points could not be reached", ("input", "partner")
+        )
     # Nothing may refuse from here.
     entry = _entry(command, EntryKind.UNLINK, wallet, now, salt, detail={"ended": link.partner})
     return Decision(wallet=wallet.with_link(replace(link, ended_at=now)), entry=entry)
@@ -287,5 +293,8 @@ def _money_postings(debits: list[Debit], provider: str, channel: str) -> list[Po
             (Account.COMMISSIONS, provider, channel, debit.commission_minor),
         ):
             if amount:
-                postings += [Posting(account, payer, currency, -amount), Posting(account, payee, currency, amount)]
+                postings += [
+                    Posting(account, payer, currency, -amount),
+                    Posting(account, payee, currency, amount),
+                ]
     return postings

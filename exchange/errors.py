@@ -36,7 +36,7 @@ class ExchangeError(Exception):
         self.message = message
 
 
-class Refusal(ExchangeError):
+class Refusal(ExchangeError):  # noqa: N818 - the word of the trade
     """An expected outcome: the request was understood and is not carried out."""
 
     code: ClassVar[str]
@@ -129,7 +129,7 @@ class InsufficientPoints(Refusal):
         self.available = available
 
 
-class Fault(ExchangeError):
+class Fault(ExchangeError):  # noqa: N818 - the word of the trade
     """Ours, not the caller's. The same request with the same idempotency key is safe to repeat."""
 
 

@@ -181,7 +181,8 @@ class Entry:
             "at": milliseconds(self.at),
             "benefit": self.benefit,
             "by": self.by,
-            "debits": [[d.issuer, str(d.points), d.agreement, None if d.owed is None else [str(d.owed.minor), d.owed.currency],
+            "debits": [[d.issuer, str(d.points), d.agreement,
+                        None if d.owed is None else [str(d.owed.minor), d.owed.currency],
                         str(d.fee_minor), str(d.commission_minor)] for d in self.debits],
             "detail": dict(self.detail),
             "fingerprint": self.fingerprint,
@@ -283,7 +284,11 @@ class Sums:
         """Return the sums as sorted rows of strings: the form in which they are hashed."""
         points = [["points", party, account, str(amount)] for (party, account), amount in self.points.items()]
         money = [
-            ["money", *obligation, *(str(n) for n in (o.points, o.gross_minor, o.fee_minor, o.commission_minor, o.entries))]
+            [
+                "money",
+                *obligation,
+                *(str(n) for n in (o.points, o.gross_minor, o.fee_minor, o.commission_minor, o.entries)),
+            ]
             for obligation, o in self.money.items()
         ]
         return sorted(points) + sorted(money)

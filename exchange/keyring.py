@@ -34,7 +34,7 @@ _DIGEST_BYTES = 18  # 144 bits: 24 characters of base64url, no padding
 _NONCE_BYTES = 12
 
 
-class BadToken(ValueError):
+class BadToken(ValueError):  # noqa: N818 - what it is, not what became of us
     """Sealed or encrypted text that this keyring did not make for this purpose and audience."""
 
 
@@ -68,7 +68,7 @@ class Keyring:
         return _text(self._siv.encrypt(plain.encode(), [audience.encode()]))
 
     def unseal(self, sealed: str, audience: str) -> str:
-        """Return what was sealed for `audience`; BadToken for anything else."""
+        """Return what was sealed for `audience`; BadTokenError for anything else."""
         try:
             return self._siv.decrypt(_bytes(sealed), [audience.encode()]).decode()
         except (InvalidTag, ValueError) as error:
@@ -80,7 +80,7 @@ class Keyring:
         return nonce + self._gcm.encrypt(nonce, plain, context.encode())
 
     def decrypt(self, cipher: bytes, context: str) -> bytes:
-        """Return what was encrypted under the same `context`; BadToken for anything else."""
+        """Return what was encrypted under the same `context`; BadTokenError for anything else."""
         try:
             return self._gcm.decrypt(cipher[:_NONCE_BYTES], cipher[_NONCE_BYTES:], context.encode())
         except (InvalidTag, ValueError) as error:

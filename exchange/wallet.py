@@ -110,7 +110,9 @@ class Wallet:
     def expiring(self, before: datetime, now: datetime) -> int:
         """Points of the balance that expire before that moment."""
         return sum(
-            lot.remaining for lot in self.lots if lot.live(now) and lot.expires_at is not None and lot.expires_at < before
+            lot.remaining
+            for lot in self.lots
+            if lot.live(now) and lot.expires_at is not None and lot.expires_at < before
         )
 
     def lot(self, lot_id: str) -> Lot | None:

@@ -1,0 +1,1 @@
+"""Who owes whom: periods cut exactly, positions, netting and statements."""

@@ -1,0 +1,469 @@
+"""The group commit: many decisions, one transaction, one block.
+
+Rule 1. One commit is in flight per process. While it flies the next batch collects, so an idle exchange commits a
+        batch of one without delay and a busy one pays for a commit once per batch.
+Rule 2. A batch is read, decided in memory in order of arrival, and committed. No answer, refusals included, leaves
+        before the commit that its decision rests on.
+Rule 3. Losing to a rival means that nothing happened: read anew, decide anew. A batch that fails twice is split, so
+        that one bad command cannot starve the rest.
+Rule 4. An unknown outcome is settled, never guessed. The commit is sent again on the same session until its answer
+        is definite; if the session is lost, it is killed and a void block is put at the same place in the lane: if
+        that succeeds the batch can never commit, if the place is taken the block there tells. Looking whether the
+        block is there would not be enough, because a delayed commit can land after the look.
+Rule 5. The lane's period moves only by a cut. A batch that reads a period marked closing, or anything written in a
+        later period than its own lane's, cuts its lane first (Lamport's rule), so nothing settles before what it
+        rests on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from bson import Binary
+
+from exchange.benefit import Benefit, Fulfilment, Stock
+from exchange.commands import Award, ByReference, ByWallet, Command, Enrol, LinkMember, Redeem
+from exchange.decisions import Decision, Terms, decide
+from exchange.errors import (
+    Contended,
+    ExchangeError,
+    Fault,
+    IdempotencyConflict,
+    Overloaded,
+    Refusal,
+    StoreUnavailable,
+)
+from exchange.journal import SALT_BYTES, Block, BlockKind, Entry
+from exchange.keyring import Keyring
+from exchange.redemption import Redemption
+from exchange.store.books import (
+    LEASE_SECONDS,
+    Books,
+    Conflict,
+    FirstRound,
+    Lane,
+    LaneLost,
+    SecondRound,
+    UnknownOutcome,
+    Writes,
+)
+from exchange.store.documents import reference_id
+from exchange.wallet import Wallet
+
+BATCH_MAX = 128
+QUEUE_MAX = 4_096
+DEADLINE_SECONDS = 10.0
+SPLIT_AFTER = 2
+"""Failures of a batch before it is split."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A command that was carried out, now or before: its entry, and the wallet and redemption as they now stand."""
+
+    entry: Entry
+    wallet: Wallet
+    redemption: Redemption | None = None
+    replayed: bool = False
+
+
+Answer = Outcome | ExchangeError
+
+
+@dataclass(slots=True)
+class _Job:
+    command: Command
+    deadline: float
+    answer: asyncio.Future[Outcome]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """A batch being decided: the state as its decisions so far have made it, and what they will write."""
+
+    first: FirstRound
+    second: SecondRound
+    wallets: dict[str, Wallet]
+    references: dict[str, str]
+    stocks: dict[str, Stock]
+    codes: dict[str, list[tuple[str, bytes]]]
+    changed: dict[str, Wallet] = field(default_factory=dict)
+    writes: Writes = field(default_factory=Writes)
+
+
+class Ledger:
+    """The one way to change a wallet. `start` before the first `submit`; `stop` answers what was accepted."""
+
+    def __init__(self, books: Books, keyring: Keyring) -> None:
+        self._books = books
+        self._keyring = keyring
+        self._owner = secrets.token_hex(8)
+        self._queue: list[_Job] = []
+        self._arrived = asyncio.Event()
+        self._stopping = False
+        self._lane: Lane | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Take a lane and begin to commit."""
+        await self._own_lane()
+        self._tasks = [asyncio.create_task(self._commit_batches()), asyncio.create_task(self._keep_lease())]
+
+    async def stop(self) -> None:
+        """Answer all that was accepted, then give the lane back."""
+        self._stopping = True
+        self._arrived.set()
+        if not self._tasks:
+            return
+        committing, leasing = self._tasks
+        await committing
+        leasing.cancel()
+        if self._lane is not None:
+            await self._books.release_lane(self._lane.number, self._owner)
+            await self._lane.session.end_session()
+
+    async def submit(self, command: Command) -> Outcome:
+        """Carry out a command, exactly once for ever; returns after its block is durable.
+
+        Raises a Refusal (nothing changed) or a Fault (repeat with the same idempotency key). A caller that goes
+        away changes nothing: what was accepted is decided and recorded.
+        """
+        if self._stopping or len(self._queue) >= QUEUE_MAX:
+            raise Overloaded("too many commands are waiting")
+        loop = asyncio.get_running_loop()
+        job = _Job(command, loop.time() + DEADLINE_SECONDS, loop.create_future())
+        self._queue.append(job)
+        self._arrived.set()
+        try:
+            return await asyncio.wait_for(asyncio.shield(job.answer), 2 * DEADLINE_SECONDS)
+        except TimeoutError:
+            job.answer.add_done_callback(_heard)
+            raise StoreUnavailable("the outcome is not known yet; ask again with the same idempotency key") from None
+
+    def new_wallet_id(self, whose: ByReference) -> str:
+        """Return the id of the wallet that a first mention makes: the same for everyone who mentions it first."""
+        return self._keyring.digest("wallet", whose.partner, whose.reference)
+
+    # ------------------------------------------------------------ batches
+
+    async def _commit_batches(self) -> None:
+        while True:
+            await self._arrived.wait()
+            if not self._queue:
+                if self._stopping:
+                    return
+                self._arrived.clear()
+                continue
+            jobs, self._queue = self._queue[:BATCH_MAX], self._queue[BATCH_MAX:]
+            await self._settle(jobs)
+
+    async def _settle(self, jobs: list[_Job]) -> None:
+        """Bring every job to its answer: try, try again, split."""
+        failures = 0
+        while jobs:
+            try:
+                answers = await self._attempt([job.command for job in jobs])
+            except (Conflict, LaneLost, StoreUnavailable) as error:
+                failures += 1
+                jobs = _without_late(jobs, error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the ledger or reach an innocent neighbour
+                _log.exception("a batch of %d failed", len(jobs))
+                if len(jobs) == 1:
+                    _tell(jobs[0], error)
+                    return
+                failures = SPLIT_AFTER
+            else:
+                for job, answer in zip(jobs, answers, strict=True):
+                    _tell(job, answer)
+                return
+            if failures >= SPLIT_AFTER and len(jobs) > 1:
+                half = len(jobs) // 2
+                await self._settle(jobs[:half])
+                await self._settle(jobs[half:])
+                return
+            await asyncio.sleep(random.uniform(0, 0.002 * 2 ** min(failures, 7)))  # noqa: S311 - jitter
+
+    async def _attempt(self, commands: Sequence[Command]) -> list[Answer]:
+        lane = await self._own_lane()
+        first, second = await self._read(commands)
+        await self._cut_if_due(lane, first, second)
+        batch = _Batch(
+            first, second, dict(second.wallets), dict(first.references), dict(first.stocks),
+            {benefit: list(codes) for benefit, codes in second.codes.items()},
+        )  # fmt: skip
+        now = max(first.now, lane.head.at)
+        book = await self._books.book(first.agreements_version)
+        done: dict[str, Outcome] = {}
+        decided: list[Answer] = []
+        for command in commands:
+            answer = self._replay(command, batch, done)
+            if answer is None:
+                answer = self._decide(command, batch, self._terms(command, batch, Terms(book)), now)
+                if isinstance(answer, Outcome):
+                    done[command.id] = answer
+            decided.append(answer)
+        if batch.writes.entries:
+            batch.writes.wallets = list(batch.changed.values())
+            await self._commit(lane, batch.writes, now)
+        else:
+            # Nothing to commit, but what the answers rest on must be durable before they leave.
+            await self._renew(lane)
+        period = lane.period
+        return [_as_written(answer, batch.changed, period) for answer in decided]
+
+    async def _read(self, commands: Sequence[Command]) -> tuple[FirstRound, SecondRound]:
+        redeems = [command for command in commands if isinstance(command, Redeem) and command.benefit is not None]
+        first = await self._books.first_round(
+            (command.id for command in commands),
+            (reference_id(whose) for command in commands for whose in _references(command)),
+            (command.benefit for command in redeems if command.benefit is not None),
+        )
+        wallets = {wallet for command in commands if (wallet := self._wallet_of(command, first.references))}
+        wallets |= {entry.wallet for entry in first.entries.values()}
+        codes: dict[str, int] = {}
+        for command in redeems:
+            benefit = first.benefits.get(command.benefit or "")
+            if (
+                benefit is not None
+                and benefit.fulfilment is Fulfilment.INSTANT_CODE
+                and command.id not in first.entries
+            ):
+                codes[benefit.id] = codes.get(benefit.id, 0) + command.quantity
+        return first, await self._books.second_round(wallets, first.entries, codes)
+
+    def _wallet_of(self, command: Command, references: dict[str, str]) -> str | None:
+        if isinstance(command.whose, ByWallet):
+            return command.whose.wallet
+        if command.whose is None:
+            return None
+        known = references.get(reference_id(command.whose))
+        if known is None and isinstance(command, Award | Enrol):
+            return self.new_wallet_id(command.whose)
+        return known
+
+    @staticmethod
+    def _terms(command: Command, batch: _Batch, terms: Terms) -> Terms:
+        if isinstance(command, Redeem):
+            benefit: Benefit | None = batch.first.benefits.get(command.benefit or "")
+            if benefit is None:
+                return terms
+            return replace(terms, benefit=benefit, stock=batch.stocks.get(benefit.id, Stock(0)))
+        if isinstance(command, LinkMember):
+            known = batch.references.get(reference_id(ByReference(command.partner, command.reference)))
+            return replace(terms, referenced=known)
+        return terms
+
+    @staticmethod
+    def _replay(command: Command, batch: _Batch, done: dict[str, Outcome]) -> Answer | None:
+        """Return what the command was answered before, or a twin of it earlier in this batch. Refusals are not kept."""
+        twin = done.get(command.id)
+        entry = batch.first.entries.get(command.id) if twin is None else twin.entry
+        if entry is None:
+            return None
+        if entry.fingerprint != command.fingerprint:
+            return IdempotencyConflict(
+                "this idempotency key was used with a different input", ("input", "idempotencyKey")
+            )
+        if twin is not None:
+            return replace(twin, replayed=True)
+        return Outcome(entry, batch.wallets[entry.wallet], batch.second.redemptions.get(entry.id), replayed=True)
+
+    def _decide(self, command: Command, batch: _Batch, terms: Terms, now: datetime) -> Answer:
+        wallet_id = self._wallet_of(command, batch.references)
+        wallet = None if wallet_id is None else batch.wallets.get(wallet_id)
+        if wallet is None and wallet_id is not None and isinstance(command, Award | Enrol):
+            wallet = Wallet(wallet_id)
+        try:
+            decision = decide(command, wallet, terms, now, secrets.token_bytes(SALT_BYTES))
+        except Refusal as refusal:
+            return refusal
+        return self._record(decision, batch, terms)
+
+    @staticmethod
+    def _record(decision: Decision, batch: _Batch, terms: Terms) -> Outcome:
+        """Fold a decision into the batch's state and into what will be written."""
+        writes, wallet, redemption = batch.writes, decision.wallet, decision.redemption
+        batch.wallets[wallet.id] = batch.changed[wallet.id] = wallet
+        writes.entries.append(decision.entry)
+        if decision.claims is not None:
+            batch.references[reference_id(decision.claims)] = wallet.id
+            writes.claims.append((decision.claims, wallet.id))
+        if redemption is not None:
+            pool = batch.codes.get(redemption.benefit, [])
+            codes, batch.codes[redemption.benefit] = pool[: decision.codes], pool[decision.codes :]
+            if len(codes) < decision.codes:
+                raise Conflict("codes were taken between two reads")
+            ciphers = [cipher for _, cipher in codes]
+            writes.codes += [(code, redemption.id) for code, _ in codes]
+            redemption = replace(redemption, codes=tuple(ciphers))
+            writes.redemptions.append((redemption, ciphers))
+            stock = terms.stock
+            batch.stocks[redemption.benefit] = replace(stock, sold=stock.sold + decision.units)
+            units, _ = writes.units.get(redemption.benefit, (0, False))
+            writes.units[redemption.benefit] = (units + decision.units, stock.offered is not None)
+        return Outcome(decision.entry, wallet, redemption)
+
+    # ------------------------------------------------------------ committing
+
+    async def _commit(self, lane: Lane, writes: Writes, now: datetime) -> None:
+        block = Block.seal(
+            lane=lane.number, seq=lane.head.seq + 1, kind=BlockKind.ENTRIES, period=lane.period, prev=lane.head.hash,
+            at=now, salt=secrets.token_bytes(SALT_BYTES), entries=writes.entries,
+        )  # fmt: skip
+        try:
+            await self._books.commit(lane, block, writes)
+        except UnknownOutcome:
+            if not await self._did_commit(lane, block):
+                await self._find_head(lane)
+                raise Conflict("the commit did not happen") from None
+        except Conflict:
+            await self._find_head(lane)
+            raise
+        lane.head = block
+
+    async def _did_commit(self, lane: Lane, block: Block) -> bool:
+        """Settle a commit whose answer was lost (rule 4). Returns only when it is certain, however long that takes."""
+        loop = asyncio.get_running_loop()
+        patience = loop.time() + DEADLINE_SECONDS
+        while loop.time() < patience:
+            try:
+                await self._books.send_commit(lane)
+            except UnknownOutcome:
+                await asyncio.sleep(0.1)
+            except Conflict:
+                return False
+            else:
+                return True
+        while True:
+            try:
+                await self._books.kill_session(lane.session.session_id["id"])
+                there: Block | None = _empty_block(lane.head, BlockKind.VOID, lane.head.at)
+                if there is not None and not await self._books.append(there):
+                    there = await self._books.block_at(block.lane, block.seq)
+                if there is not None:
+                    lane.session = await self._books.start_session()
+                    return there.hash == block.hash
+            except StoreUnavailable:
+                _log.warning("the outcome of block %s is still unknown: the database does not answer", block.id)
+            await asyncio.sleep(0.5)
+
+    async def _find_head(self, lane: Lane) -> None:
+        """Go on behind the block that took our place: a cut, or a void block if the lane is still ours."""
+        head = await self._books.head(lane.number)
+        if head.seq > lane.head.seq:
+            lane.head = head
+            if head.kind is not BlockKind.CUT:
+                await self._renew(lane)
+
+    async def _cut_if_due(self, lane: Lane, first: FirstRound, second: SecondRound) -> None:
+        written = [wallet.period for wallet in second.wallets.values()]
+        written += [redemption.period for redemption in second.redemptions.values()]
+        while lane.period in first.closing or lane.period < max(written, default=0):
+            block = _empty_block(lane.head, BlockKind.CUT, max(first.now, lane.head.at))
+            if await self._books.append(block):
+                lane.head = block
+            else:
+                await self._find_head(lane)
+
+    # ------------------------------------------------------------ lanes
+
+    async def _own_lane(self) -> Lane:
+        """Return this process's lane: the one it has, a lapsed one taken over, or a new one."""
+        while self._lane is None:
+            session = await self._books.start_session()
+            lsid = session.session_id["id"]
+            stolen = await self._books.steal_lane(self._owner, lsid)
+            if stolen is not None:
+                number, killed = stolen
+                lane = Lane(number, self._owner, await self._books.head(number), session)
+                if killed is None or await self._void_after(lane, killed):
+                    self._lane = lane
+                continue
+            opened = await self._books.open_lane(self._owner, session, secrets.token_bytes(SALT_BYTES))
+            if opened is not None:
+                self._lane = Lane(opened[0], self._owner, opened[1], session)
+                await self._renew(self._lane)
+        return self._lane
+
+    async def _void_after(self, lane: Lane, killed: Binary) -> bool:
+        """Begin a stolen lane: nothing that its owner before had in flight can land any more."""
+        await self._books.kill_session(killed)
+        while True:
+            block = _empty_block(lane.head, BlockKind.VOID, lane.head.at)
+            if await self._books.append(block):
+                lane.head = block
+                return True
+            lane.head = await self._books.head(lane.number)
+
+    async def _renew(self, lane: Lane) -> None:
+        if not await self._books.renew_lease(lane.number, self._owner, lane.session.session_id["id"]):
+            self._lose_lane()
+
+    def _lose_lane(self) -> None:
+        _log.warning("lane %s was taken over by another process", self._lane.number if self._lane else "?")
+        self._lane = None
+        raise LaneLost
+
+    async def _keep_lease(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_SECONDS / 3)
+            try:
+                if self._lane is not None:
+                    await self._renew(self._lane)
+            except (LaneLost, Fault):
+                continue  # the next batch takes another lane, or finds the database back
+
+
+def _empty_block(head: Block, kind: BlockKind, at: datetime) -> Block:
+    return Block.seal(
+        lane=head.lane, seq=head.seq + 1, kind=kind, period=head.period_after, prev=head.hash, at=at,
+        salt=secrets.token_bytes(SALT_BYTES),
+    )  # fmt: skip
+
+
+def _references(command: Command) -> list[ByReference]:
+    found = [command.whose] if isinstance(command.whose, ByReference) else []
+    if isinstance(command, LinkMember):
+        found.append(ByReference(command.partner, command.reference))
+    return found
+
+
+def _as_written(answer: Answer, changed: dict[str, Wallet], period: int) -> Answer:
+    """Return the outcome with its wallet and redemption as the whole batch left them."""
+    if not isinstance(answer, Outcome):
+        return answer
+    wallet = changed.get(answer.wallet.id)
+    if wallet is None:
+        return answer
+    return replace(answer, wallet=replace(wallet, version=wallet.version + 1, period=period))
+
+
+def _without_late(jobs: list[_Job], error: Exception) -> list[_Job]:
+    now = asyncio.get_running_loop().time()
+    for job in jobs:
+        if job.deadline <= now:
+            _tell(job, error if isinstance(error, Fault) else Contended("rivals won every attempt; try again"))
+    return [job for job in jobs if job.deadline > now]
+
+
+def _heard(answer: asyncio.Future[Outcome]) -> None:
+    """Take note of an answer that nobody waits for any more."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _tell(job: _Job, answer: Outcome | Exception) -> None:
+    if job.answer.done():
+        return
+    if isinstance(answer, Outcome):
+        job.answer.set_result(answer)
+    else:
+        job.answer.set_exception(answer)

@@ -1,0 +1,479 @@
+"""What the ledger reads and commits, and the lanes it commits into.
+
+Hold each invariant twice: the decision refused it in memory; here every write is filtered by the version, the stock
+left or the code still free, and the counts are checked. A short count, like any conflict, aborts the transaction and
+is raised as `Conflict`: nothing was written, decide again from fresh reads. A commit whose outcome the driver does
+not know is `UnknownOutcome`, and only `Ledger` may go on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from bson import Binary
+from pymongo import InsertOne, ReplaceOne, UpdateOne
+from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
+
+from exchange.agreements import AgreementBook
+from exchange.benefit import Benefit, Stock
+from exchange.commands import ByReference
+from exchange.errors import StoreUnavailable
+from exchange.journal import GENESIS, Block, BlockKind, Entry, block_id
+from exchange.redemption import Redemption
+from exchange.store import documents as docs
+from exchange.store.connection import (
+    MAJORITY,
+    Collection,
+    Database,
+    Document,
+    Session,
+    aggregate,
+    answering,
+    settled,
+)
+from exchange.wallet import Wallet
+
+LEASE_SECONDS = 15
+_EPOCH = datetime.fromtimestamp(0, tz=UTC)
+_DUPLICATE_KEY = 11000
+_WRITE_CONFLICT = 112
+_COLLECTION_EXISTS = 48
+
+BALANCED = {
+    # What Entry refuses to construct, the server refuses to store: amounts that are no integers, units that do not
+    # add up to zero.
+    "$jsonSchema": {
+        "required": ["postings"],
+        "properties": {
+            "postings": {
+                "bsonType": "array",
+                "items": {
+                    "required": ["unit", "amount"],
+                    "properties": {"amount": {"bsonType": ["int", "long"]}},
+                },
+            }
+        },
+    },
+    "$expr": {
+        "$allElementsTrue": {
+            "$map": {
+                "input": {"$setUnion": ["$postings.unit", []]},
+                "as": "unit",
+                "in": {
+                    "$eq": [
+                        0,
+                        {
+                            "$sum": {
+                                "$map": {
+                                    "input": "$postings",
+                                    "in": {"$cond": [{"$eq": ["$$this.unit", "$$unit"]}, "$$this.amount", 0]},
+                                }
+                            }
+                        },
+                    ]
+                },
+            }
+        }
+    },
+}
+
+
+class Conflict(Exception):  # noqa: N818 - an outcome between store and ledger, never shown
+    """Somebody else wrote first. The transaction was aborted; nothing of it remains."""
+
+
+class UnknownOutcome(Exception):  # noqa: N818 - see Conflict
+    """The commit was sent and its answer lost: it may have happened, may still happen, or never will."""
+
+
+class LaneLost(Exception):  # noqa: N818 - see Conflict
+    """Another process owns this lane now."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRound:
+    """What a batch needs before it knows which wallets it is about."""
+
+    now: datetime
+    closing: frozenset[int]
+    entries: dict[str, Entry]
+    references: dict[str, str]
+    benefits: dict[str, Benefit]
+    stocks: dict[str, Stock]
+    agreements_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class SecondRound:
+    """Wallets, redemptions to answer again, and per benefit the next free codes as (code id, cipher)."""
+
+    wallets: dict[str, Wallet]
+    redemptions: dict[str, Redemption]
+    codes: dict[str, list[tuple[str, bytes]]]
+
+
+@dataclass(slots=True)
+class Writes:
+    """Everything one block commits. `wallets` hold the version they were read with (0: new)."""
+
+    wallets: list[Wallet] = field(default_factory=list)
+    claims: list[tuple[ByReference, str]] = field(default_factory=list)
+    units: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    codes: list[tuple[str, str]] = field(default_factory=list)
+    redemptions: list[tuple[Redemption, list[bytes]]] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Lane:
+    """This process's own chain: its number, the head as last known, and the session that writes it."""
+
+    number: int
+    owner: str
+    head: Block
+    session: Session
+
+    @property
+    def period(self) -> int:
+        """The period that the next block belongs to."""
+        return self.head.period_after
+
+
+class Books:
+    """The ledger's collections in one database."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self.blocks: Collection = db["blocks"]
+        self.entries: Collection = db["entries"]
+        self.wallets: Collection = db["wallets"]
+        self.references: Collection = db["references"]
+        self.redemptions: Collection = db["redemptions"]
+        self.benefits: Collection = db["benefits"]
+        self.stock: Collection = db["stock"]
+        self.codes: Collection = db["codes"]
+        self.agreements: Collection = db["agreements"]
+        self.terms: Collection = db["terms"]
+        self.periods: Collection = db["periods"]
+        self.lanes: Collection = db["lanes"]
+        self._written = (
+            self.blocks, self.wallets, self.references, self.redemptions, self.benefits, self.stock, self.codes,
+            self.terms, self.agreements, self.periods, self.lanes,
+        )  # fmt: skip
+        self._majority_entries = self.entries.with_options(read_concern=MAJORITY)
+        self._majority_blocks = self.blocks.with_options(read_concern=MAJORITY)
+        self._book = (-1, AgreementBook())
+
+    async def create(self) -> None:
+        """Create collections (a transaction should not), indexes, validators, and the first period. Idempotent."""
+        with answering():
+            present = set(await self._db.list_collection_names())
+            for name in (
+                "blocks",
+                "wallets",
+                "references",
+                "redemptions",
+                "stock",
+                "codes",
+                "terms",
+                "lanes",
+                "benefits",
+            ):
+                if name not in present:
+                    await self._create_collection(name)
+            if "entries" not in present:
+                await self._create_collection("entries", validator=BALANCED)
+            # A statement's lines in order of time; only entries with money have `settles`.
+            await self.entries.create_index(
+                [(name, 1) for name in ("settles", "period", "at", "lane", "seq", "index")],
+                name="statement_lines", partialFilterExpression={"settles": {"$exists": True}},
+            )  # fmt: skip
+            await self.entries.create_index([("lane", 1), ("seq", 1), ("index", 1)], name="block_order", unique=True)
+            await self.blocks.create_index([("period", 1), ("kind", 1)], name="period_blocks")
+            for owner in ("wallet", "channel", "provider"):
+                await self.redemptions.create_index(
+                    [(owner, 1), ("created_at", -1), ("_id", -1)], name=f"{owner}_newest"
+                )
+            await self.codes.create_index(
+                [("benefit", 1), ("n", 1)], name="free_codes", partialFilterExpression={"free": True}
+            )
+            await self.periods.update_one(
+                {"_id": 1},
+                [{"$replaceWith": {"$mergeObjects": [
+                    {"_id": 1, "status": "OPEN", "opened_at": "$$NOW", "marked_at": None, "closed_at": None, "lanes": 0},
+                    "$$ROOT",
+                ]}}],
+                upsert=True,
+            )  # fmt: skip
+
+    async def _create_collection(self, name: str, **options: Any) -> None:
+        try:
+            await self._db.create_collection(name, check_exists=False, **options)
+        except PyMongoError as error:
+            # Two processes starting together both find it missing; the second is told that it exists.
+            if not (isinstance(error, OperationFailure) and error.code == _COLLECTION_EXISTS):
+                raise
+
+    # ------------------------------------------------------------ reads
+
+    async def first_round(self, ids: Iterable[str], references: Iterable[str], benefits: Iterable[str]) -> FirstRound:
+        """Read, from the primary and now, what is known before the wallets are."""
+        wanted = list(benefits)
+        with answering():
+            entries, found, published, stocks, periods, version = await asyncio.gather(
+                self._by_ids(self._majority_entries, ids),
+                self._by_ids(self.references, references),
+                self._by_ids(self.benefits, wanted),
+                self._by_ids(self.stock, wanted),
+                aggregate(self.periods, [
+                    {"$match": {"status": {"$in": ["OPEN", "CLOSING"]}}}, {"$project": {"status": 1, "now": "$$NOW"}},
+                ]),
+                self.terms.find_one({"_id": "agreements"}),
+            )  # fmt: skip
+        return FirstRound(
+            now=periods[0]["now"],
+            closing=frozenset(p["_id"] for p in periods if p["status"] == "CLOSING"),
+            entries={e["_id"]: docs.entry_from(e) for e in entries},
+            references={r["_id"]: r["wallet"] for r in found},
+            benefits={b["_id"]: docs.benefit_from(b) for b in published},
+            stocks={s["_id"]: docs.stock_from(s) for s in stocks},
+            agreements_version=0 if version is None else version["version"],
+        )
+
+    async def second_round(
+        self, wallets: Iterable[str], redemptions: Iterable[str], codes: dict[str, int]
+    ) -> SecondRound:
+        """Read the wallets, the redemptions that replays answer with, and as many free codes as may be needed."""
+        with answering():
+            found, taken, pools = await asyncio.gather(
+                self._by_ids(self.wallets, wallets),
+                self._by_ids(self.redemptions, redemptions),
+                asyncio.gather(*(self._next_codes(benefit, count) for benefit, count in codes.items())),
+            )
+        return SecondRound(
+            wallets={w["_id"]: docs.wallet_from(w) for w in found},
+            redemptions={r["_id"]: docs.redemption_from(r) for r in taken},
+            codes=dict(zip(codes, pools, strict=True)),
+        )
+
+    async def book(self, version: int) -> AgreementBook:
+        """Return the agreements as of `version`, which was read after the command arrived; kept while it stands."""
+        if self._book[0] != version:
+            with answering():
+                rows = await self.agreements.find({}).to_list(None)
+            self._book = (version, AgreementBook(docs.agreement_from(row) for row in rows))
+        return self._book[1]
+
+    @staticmethod
+    async def _by_ids(collection: Collection, ids: Iterable[str]) -> list[Document]:
+        wanted = list(dict.fromkeys(ids))
+        if not wanted:
+            return []
+        found: list[Document] = await collection.find({"_id": {"$in": wanted}}).to_list(None)
+        return found
+
+    async def _next_codes(self, benefit: str, count: int) -> list[tuple[str, bytes]]:
+        free = self.codes.find({"benefit": benefit, "free": True}, {"cipher": 1}).sort("n", 1).limit(count)
+        return [(code["_id"], bytes(code["cipher"])) for code in await free.to_list(None)]
+
+    # ------------------------------------------------------------ the commit
+
+    async def commit(self, lane: Lane, block: Block, writes: Writes) -> None:
+        """Write one block and all that belongs to it, or nothing.
+
+        Raises Conflict (aborted; decide again), UnknownOutcome (settle it first), StoreUnavailable (not committed).
+        """
+        session = lane.session
+        try:
+            await settled(session.start_transaction())
+            await self._write(session, block, writes)
+        except BaseException as error:
+            await self._abort(session)
+            if isinstance(error, PyMongoError):
+                if _lost_to_a_rival(error):
+                    raise Conflict(str(error)) from error
+                raise StoreUnavailable(f"the database did not answer: {type(error).__name__}") from error
+            raise
+        await self.send_commit(lane)
+
+    async def send_commit(self, lane: Lane) -> None:
+        """Commit what the session holds; sent again on the same session it learns the same outcome."""
+        try:
+            await lane.session.commit_transaction()
+        except PyMongoError as error:
+            if error.has_error_label("TransientTransactionError"):
+                raise Conflict(str(error)) from error
+            raise UnknownOutcome(str(error)) from error
+        except asyncio.CancelledError as error:
+            raise UnknownOutcome("cancelled") from error
+
+    async def _write(self, session: Session, block: Block, writes: Writes) -> None:
+        await self.blocks.insert_one(docs.block_document(block), session=session)
+        if writes.units:
+            await self._bulk(self.stock, [_stock_update(*item) for item in writes.units.items()], session)
+        if writes.codes:
+            await self._bulk(self.codes, [
+                UpdateOne({"_id": code, "free": True}, {"$set": {"redemption": redemption}, "$unset": {"free": ""}})
+                for code, redemption in writes.codes
+            ], session)  # fmt: skip
+        if writes.wallets:
+            await self._bulk(self.wallets, [_wallet_write(wallet, block.period) for wallet in writes.wallets], session)
+        if writes.claims:
+            await self.references.insert_many(
+                [{"_id": docs.reference_id(whose), "wallet": wallet} for whose, wallet in writes.claims],
+                session=session,
+            )
+        if writes.redemptions:
+            await self.redemptions.insert_many(
+                [docs.redemption_document(r, codes, block.period) for r, codes in writes.redemptions],
+                session=session,
+            )
+        if writes.entries:
+            await self.entries.insert_many(
+                [docs.entry_document(entry, block, index) for index, entry in enumerate(writes.entries)],
+                session=session,
+            )
+
+    @staticmethod
+    async def _bulk(collection: Collection, operations: list[Any], session: Session) -> None:
+        result = await collection.bulk_write(operations, ordered=False, session=session)
+        if result.matched_count + result.inserted_count != len(operations):
+            # An update that matches nothing does not abort by itself.
+            raise Conflict(f"{collection.name}: {len(operations)} writes, {result.matched_count} matched")
+
+    @staticmethod
+    async def _abort(session: Session) -> None:
+        if session.in_transaction:
+            # If even this fails the server drops it when its lifetime is over: nothing of it can be committed any more.
+            with suppress(PyMongoError):
+                await session.abort_transaction()
+
+    # ------------------------------------------------------------ lanes
+
+    async def head(self, lane: int) -> Block:
+        """Return the last block of a lane that a majority has."""
+        with answering():
+            newest = self._majority_blocks.find({"_id": {"$gte": block_id(lane, 0), "$lt": block_id(lane + 1, 0)}})
+            blocks = await newest.sort("_id", -1).limit(1).to_list(1)
+        return docs.block_from(blocks[0])
+
+    async def append(self, block: Block) -> bool:
+        """Insert a block without entries at its place, majority acknowledged; False when the place is taken."""
+        try:
+            with answering():
+                await self.blocks.insert_one(docs.block_document(block))
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, DuplicateKeyError):
+                return False
+            raise
+        return True
+
+    async def block_at(self, lane: int, seq: int) -> Block | None:
+        """Return the block at a place, if a majority has one."""
+        with answering():
+            found = await self._majority_blocks.find_one({"_id": block_id(lane, seq)})
+        return None if found is None else docs.block_from(found)
+
+    async def start_session(self) -> Session:
+        """Return a session of its own: its lsid is what a thief of the lane has to kill."""
+        session: Session = await settled(self._db.client.start_session(causal_consistency=False))
+        return session
+
+    async def kill_session(self, lsid: Binary) -> None:
+        """Abort whatever transaction that session has open (killSessions)."""
+        with answering():
+            await self._db.client.admin.command("killSessions", [{"id": lsid}])
+
+    async def steal_lane(self, owner: str, lsid: Binary) -> tuple[int, Binary | None] | None:
+        """Take over a lane whose lease has lapsed; returns it and the lsid of the owner before (None: released)."""
+        with answering():
+            before = await self.lanes.find_one_and_update(
+                {"$expr": {"$lt": ["$lease_until", "$$NOW"]}},
+                [{"$set": {"owner": owner, "lsid": lsid, **_LEASE}}],
+            )
+        return None if before is None else (before["_id"], before["lsid"])
+
+    async def open_lane(self, owner: str, session: Session, salt: bytes) -> tuple[int, Block] | None:
+        """Make a new lane with its genesis block in the open period; None when a rival was first.
+
+        One transaction writes the period's document too, so it conflicts with a close instead of slipping past it.
+        """
+        with answering():
+            highest = await self.lanes.find_one({}, sort=[("_id", -1)])
+            number = 1 if highest is None else highest["_id"] + 1
+            periods = await aggregate(self.periods, [{"$match": {"status": "OPEN"}}, {"$project": {"now": "$$NOW"}}])
+        block = Block.seal(
+            lane=number, seq=0, kind=BlockKind.GENESIS, period=periods[0]["_id"], prev=GENESIS,
+            at=periods[0]["now"], salt=salt,
+        )  # fmt: skip
+        try:
+            await settled(session.start_transaction())
+            written = await self.periods.update_one(
+                {"_id": block.period, "status": "OPEN"}, {"$inc": {"lanes": 1}}, session=session
+            )
+            if written.matched_count != 1:
+                await self._abort(session)
+                return None
+            await self.blocks.insert_one(docs.block_document(block), session=session)
+            lane = {"_id": number, "owner": owner, "lsid": session.session_id["id"], "lease_until": _EPOCH}
+            await self.lanes.insert_one(lane, session=session)
+            await session.commit_transaction()
+        except PyMongoError as error:
+            await self._abort(session)
+            if _lost_to_a_rival(error):
+                return None
+            raise StoreUnavailable(f"the database did not answer: {type(error).__name__}") from error
+        return number, block
+
+    async def renew_lease(self, lane: int, owner: str, lsid: Binary) -> bool:
+        """Keep the lane for another lease, majority acknowledged; False when it is somebody else's by now.
+
+        Being a majority write, its acknowledgement also says that all read before it from this primary will last.
+        """
+        with answering():
+            written = await self.lanes.update_one({"_id": lane, "owner": owner}, [{"$set": {"lsid": lsid, **_LEASE}}])
+        return written.matched_count == 1
+
+    async def release_lane(self, lane: int, owner: str) -> None:
+        """Let the next process take the lane at once, with nothing to kill."""
+        with answering():
+            await self.lanes.update_one(
+                {"_id": lane, "owner": owner}, {"$set": {"owner": None, "lsid": None, "lease_until": _EPOCH}}
+            )
+
+
+_LEASE = {"lease_until": {"$add": ["$$NOW", LEASE_SECONDS * 1000]}}
+
+
+def _wallet_write(wallet: Wallet, period: int) -> Any:
+    document = docs.wallet_document(wallet, wallet.version + 1, period)
+    if wallet.version == 0:
+        return InsertOne(document)
+    return ReplaceOne({"_id": wallet.id, "version": wallet.version}, document)
+
+
+def _stock_update(benefit: str, change: tuple[int, bool]) -> UpdateOne:
+    units, limited = change
+    if limited:
+        return UpdateOne({"_id": benefit, "left": {"$gte": units}}, {"$inc": {"left": -units, "sold": units}})
+    return UpdateOne({"_id": benefit, "left": None}, {"$inc": {"sold": units}})
+
+
+def _lost_to_a_rival(error: PyMongoError) -> bool:
+    """Whether somebody else's write is why this transaction failed: by label, by code, or by a duplicate key.
+
+    A place in the lane that a rival holds shows as a WriteConflict while its transaction is open or newer than our
+    snapshot, and as an unlabelled DuplicateKey afterwards. Which document it was is not asked: the ledger reads its
+    head, the entries and the wallets anew in every case.
+    """
+    if isinstance(error, BulkWriteError):
+        codes = {item.get("code") for item in (error.details or {}).get("writeErrors", ())}
+        return bool(codes & {_DUPLICATE_KEY, _WRITE_CONFLICT}) or error.has_error_label("TransientTransactionError")
+    if isinstance(error, OperationFailure):
+        return error.code in (_DUPLICATE_KEY, _WRITE_CONFLICT) or error.has_error_label("TransientTransactionError")
+    return False

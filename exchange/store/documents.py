@@ -1,0 +1,255 @@
+"""Domain values as BSON documents and back. Both directions of one value stand together."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import date
+from typing import Any
+
+from exchange.agreements import Agreement, Debit
+from exchange.amounts import Money
+from exchange.benefit import Benefit, BenefitCategory, BenefitStatus, Fulfilment, Stock, Translation
+from exchange.commands import ByReference
+from exchange.journal import Account, Block, BlockKind, Entry, EntryKind, Obligation, Owed, Posting, Sums
+from exchange.redemption import Redemption, RedemptionStatus
+from exchange.wallet import Link, Lot, Take, Wallet
+
+Document = dict[str, Any]
+
+
+# ---------------------------------------------------------------- wallets
+
+
+def wallet_document(wallet: Wallet, version: int, period: int) -> Document:
+    """Return the wallet as the commit of `version` in `period` writes it."""
+    return {
+        "_id": wallet.id,
+        "version": version,
+        "period": period,
+        "lots": [
+            {
+                "id": lot.id, "issuer": lot.issuer, "awarded": lot.awarded, "remaining": lot.remaining,
+                "held": lot.held, "redeemed": lot.redeemed, "expired": lot.expired,
+                "expires_at": lot.expires_at, "awarded_at": lot.awarded_at,
+            }
+            for lot in wallet.lots
+        ],
+        "links": [
+            {
+                "partner": link.partner, "reference": link.reference, "since": link.since,
+                "daily_limit": link.daily_limit, "ended_at": link.ended_at,
+                "spent_on": None if link.spent_on is None else link.spent_on.isoformat(), "spent": link.spent,
+            }
+            for link in wallet.links
+        ],
+        # Pairs, not keys: a SKU may hold dots.
+        "taken": [[benefit, units] for benefit, units in wallet.taken.items()],
+    }  # fmt: skip
+
+
+def wallet_from(document: Document) -> Wallet:
+    """Return the wallet that was stored."""
+    return Wallet(
+        id=document["_id"],
+        version=document["version"],
+        period=document["period"],
+        lots=tuple(
+            Lot(
+                lot["id"], lot["issuer"], lot["awarded"], lot["remaining"], lot["expires_at"], lot["awarded_at"],
+                lot["held"], lot["redeemed"], lot["expired"],
+            )
+            for lot in document["lots"]
+        ),
+        links=tuple(
+            Link(
+                link["partner"], link["reference"], link["since"], link["daily_limit"], link["ended_at"],
+                None if link["spent_on"] is None else date.fromisoformat(link["spent_on"]), link["spent"],
+            )
+            for link in document["links"]
+        ),
+        taken=dict(document["taken"]),
+    )  # fmt: skip
+
+
+def reference_id(whose: ByReference) -> str:
+    """Return the identity under which a partner's reference is unique."""
+    return f"{whose.partner}:{whose.reference}"
+
+
+# ---------------------------------------------------------------- redemptions and entries
+
+
+def _debit_document(debit: Debit) -> Document:
+    return {
+        "issuer": debit.issuer, "points": debit.points, "agreement": debit.agreement,
+        "owed": None if debit.owed is None else debit.owed.minor,
+        "currency": None if debit.owed is None else debit.owed.currency,
+        "fee": debit.fee_minor, "commission": debit.commission_minor,
+    }  # fmt: skip
+
+
+def _debit_from(document: Document) -> Debit:
+    owed = None if document["owed"] is None else Money(document["owed"], document["currency"])
+    return Debit(
+        document["issuer"],
+        document["points"],
+        document["agreement"],
+        owed,
+        document["fee"],
+        document["commission"],
+    )
+
+
+def redemption_document(redemption: Redemption, codes: list[bytes], period: int) -> Document:
+    """Return a redemption as first written."""
+    return {
+        "_id": redemption.id, "version": redemption.version, "period": period, "benefit": redemption.benefit,
+        "provider": redemption.provider, "channel": redemption.channel, "wallet": redemption.wallet,
+        "quantity": redemption.quantity, "points": redemption.points, "status": redemption.status.value,
+        "debits": [_debit_document(debit) for debit in redemption.debits],
+        "takes": [[take.lot, take.issuer, take.points] for take in redemption.takes],
+        "codes": codes, "created_at": redemption.created_at, "updated_at": redemption.updated_at,
+    }  # fmt: skip
+
+
+def redemption_from(document: Document) -> Redemption:
+    """Return the redemption that was stored."""
+    return Redemption(
+        id=document["_id"], version=document["version"], period=document["period"], benefit=document["benefit"],
+        provider=document["provider"], channel=document["channel"], wallet=document["wallet"],
+        quantity=document["quantity"], points=document["points"], status=RedemptionStatus(document["status"]),
+        debits=tuple(_debit_from(debit) for debit in document["debits"]),
+        takes=tuple(Take(*take) for take in document["takes"]), codes=tuple(document["codes"]),
+        created_at=document["created_at"], updated_at=document["updated_at"],
+    )  # fmt: skip
+
+
+def entry_document(entry: Entry, block: Block, index: int) -> Document:
+    """Return an entry at its place. `settles`: the partners with statement lines; absent where there are none."""
+    document: Document = {
+        "_id": entry.id, "lane": block.lane, "seq": block.seq, "index": index, "period": block.period,
+        "kind": entry.kind.value, "at": entry.at, "wallet": entry.wallet, "by": entry.by,
+        "fingerprint": entry.fingerprint, "salt": entry.salt,
+        "postings": [
+            {"account": p.account.value, "party": p.party, "unit": p.unit, "amount": p.amount, "lot": p.lot}
+            for p in entry.postings
+        ],
+        "benefit": entry.benefit, "provider": entry.provider, "quantity": entry.quantity,
+        "debits": [_debit_document(debit) for debit in entry.debits], "detail": dict(entry.detail),
+    }  # fmt: skip
+    settling = entry.settling
+    if settling:
+        document["settles"] = settling
+    return document
+
+
+def entry_from(document: Document) -> Entry:
+    """Return the entry that was stored."""
+    return Entry(
+        id=document["_id"], kind=EntryKind(document["kind"]), at=document["at"], wallet=document["wallet"],
+        by=document["by"], fingerprint=document["fingerprint"], salt=bytes(document["salt"]),
+        postings=tuple(
+            Posting(Account(p["account"]), p["party"], p["unit"], p["amount"], p["lot"]) for p in document["postings"]
+        ),
+        benefit=document["benefit"], provider=document["provider"], quantity=document["quantity"],
+        debits=tuple(_debit_from(debit) for debit in document["debits"]), detail=document["detail"],
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- blocks
+
+
+def block_document(block: Block) -> Document:
+    """Return a block; its sums as the rows that were hashed, so that they can be hashed again."""
+    return {
+        "_id": block.id, "lane": block.lane, "seq": block.seq, "kind": block.kind.value, "period": block.period,
+        "count": block.count, "prev": block.prev, "root": block.root, "sums": block.sums.rows(),
+        "sums_salt": block.sums_salt, "sums_root": block.sums_root, "at": block.at, "hash": block.hash,
+    }  # fmt: skip
+
+
+def block_from(document: Document) -> Block:
+    """Return the block that was stored."""
+    return Block(
+        lane=document["lane"], seq=document["seq"], kind=BlockKind(document["kind"]), period=document["period"],
+        count=document["count"], prev=document["prev"], root=document["root"], sums=sums_from(document["sums"]),
+        sums_salt=bytes(document["sums_salt"]), sums_root=document["sums_root"], at=document["at"],
+        hash=document["hash"],
+    )  # fmt: skip
+
+
+def sums_from(rows: list[list[str]]) -> Sums:
+    """Return the sums that a block's rows say."""
+    sums = Sums()
+    for kind, *row in rows:
+        if kind == "points":
+            party, account, amount = row
+            sums.points[party, Account(account)] = int(amount)
+        else:
+            sums.money[Obligation(*row[:4])] = Owed(*(int(number) for number in row[4:]))
+    return sums
+
+
+# ---------------------------------------------------------------- catalog and agreements
+
+
+def benefit_document(benefit: Benefit) -> Document:
+    """Return a benefit; its stock's state is a document of its own."""
+    document = asdict(benefit)
+    document["_id"] = document.pop("id")
+    face = benefit.face_value
+    document |= {
+        "category": benefit.category.value,
+        "fulfilment": benefit.fulfilment.value,
+        "status": benefit.status.value,
+        "face_value": None if face is None else {"minor": face.minor, "currency": face.currency},
+        "regions": list(benefit.regions),
+        "tags": list(benefit.tags),
+        "translations": [asdict(translation) for translation in benefit.translations],
+    }
+    return document
+
+
+def benefit_from(document: Document) -> Benefit:
+    """Return the benefit that was stored; fields that only queries use are left aside."""
+    face = document["face_value"]
+    return Benefit(
+        id=document["_id"], partner=document["partner"], version=document["version"],
+        created_at=document["created_at"], updated_at=document["updated_at"], sku=document["sku"],
+        category=BenefitCategory(document["category"]), title=document["title"],
+        points_price=document["points_price"], description=document["description"],
+        translations=tuple(Translation(**translation) for translation in document["translations"]),
+        image_url=document["image_url"], terms=document["terms"],
+        redeem_instructions=document["redeem_instructions"],
+        face_value=None if face is None else Money(face["minor"], face["currency"]),
+        valid_from=document["valid_from"], valid_until=document["valid_until"], regions=tuple(document["regions"]),
+        tags=tuple(document["tags"]), stock=document["stock"], member_limit=document["member_limit"],
+        fulfilment=Fulfilment(document["fulfilment"]), status=BenefitStatus(document["status"]),
+    )  # fmt: skip
+
+
+def stock_from(document: Document | None) -> Stock:
+    """Return the stock that was stored; a benefit always has one."""
+    if document is None:
+        return Stock(0)
+    return Stock(document["offered"], document["sold"], document["reserved"])
+
+
+def agreement_document(agreement: Agreement) -> Document:
+    """Return one version of an agreement."""
+    price = agreement.price_per_1000_points
+    return {
+        "_id": agreement.id, "issuer": agreement.issuer, "provider": agreement.provider, "version": agreement.version,
+        "price": {"minor": price.minor, "currency": price.currency}, "fee_basis_points": agreement.fee_basis_points,
+        "commission_basis_points": agreement.commission_basis_points, "effective_from": agreement.effective_from,
+    }  # fmt: skip
+
+
+def agreement_from(document: Document) -> Agreement:
+    """Return the agreement version that was stored."""
+    return Agreement(
+        id=document["_id"], issuer=document["issuer"], provider=document["provider"], version=document["version"],
+        price_per_1000_points=Money(document["price"]["minor"], document["price"]["currency"]),
+        fee_basis_points=document["fee_basis_points"],
+        commission_basis_points=document["commission_basis_points"], effective_from=document["effective_from"],
+    )  # fmt: skip
