@@ -1,0 +1,118 @@
+"""Reading wallets and redemptions, and the codes by which a member links a second partner.
+
+Nothing here changes a wallet: that is the ledger's alone.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from exchange.commands import ByReference
+from exchange.keyring import Keyring
+from exchange.redemption import Redemption, RedemptionStatus
+from exchange.store import documents as docs
+from exchange.store.connection import Collection, Database, Document, answering, server_time
+from exchange.wallet import Wallet
+
+LINK_CODE_BYTES = 16
+LINK_CODE_LIFETIME = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCode:
+    """Permission to link a wallet to one partner. `code` is shown once; only its keyed hash is kept."""
+
+    code: str
+    partner: str
+    wallet: str
+    daily_limit: int | None
+    expires_at: datetime
+
+
+class Members:
+    """Wallets, redemptions and link codes, for reading."""
+
+    def __init__(self, db: Database, keyring: Keyring) -> None:
+        self._db = db
+        self._keyring = keyring
+        self._wallets: Collection = db["wallets"]
+        self._references: Collection = db["references"]
+        self._redemptions: Collection = db["redemptions"]
+        self._link_codes: Collection = db["link_codes"]
+
+    async def create_indexes(self) -> None:
+        """Create the index that lets link codes go when their time is over."""
+        with answering():
+            await self._link_codes.create_index("expires_at", name="expiry", expireAfterSeconds=0)
+
+    async def wallets(self, ids: Iterable[str]) -> dict[str, Wallet]:
+        """Return the wallets of these ids that exist."""
+        with answering():
+            found = await self._wallets.find({"_id": {"$in": list(ids)}}).to_list(None)
+        return {document["_id"]: docs.wallet_from(document) for document in found}
+
+    async def wallet_of(self, whose: ByReference) -> Wallet | None:
+        """Return the wallet that a partner's reference means."""
+        with answering():
+            reference = await self._references.find_one({"_id": docs.reference_id(whose)})
+        return None if reference is None else (await self.wallets([reference["wallet"]])).get(reference["wallet"])
+
+    async def redemptions(self, ids: Iterable[str]) -> dict[str, Redemption]:
+        """Return the redemptions of these ids that exist."""
+        with answering():
+            found = await self._redemptions.find({"_id": {"$in": list(ids)}}).to_list(None)
+        return {document["_id"]: docs.redemption_from(document) for document in found}
+
+    async def list_redemptions(
+        self,
+        owner: dict[str, str] | Sequence[dict[str, str]],
+        limit: int,
+        after: tuple[datetime, str] | None = None,
+        status: Sequence[RedemptionStatus] | None = None,
+    ) -> list[Redemption]:
+        """Return redemptions, newest first, behind the position `after` (created_at, id).
+
+        `owner` names whose: {"wallet": id}, {"channel": handle}, {"provider": handle}; of several any, of none all.
+        """
+        clauses: list[Document] = []
+        owners = [owner] if isinstance(owner, dict) else list(owner)
+        if owners:
+            clauses.append({"$or": owners} if len(owners) > 1 else dict(owners[0]))
+        if status is not None:
+            clauses.append({"status": {"$in": [one.value for one in status]}})
+        if after is not None:
+            at, redemption = after
+            ties: list[Any] = [{"created_at": {"$lt": at}}, {"_id": {"$lt": redemption}}]
+            clauses.append({"created_at": {"$lte": at}, "$or": ties})
+        query = {"$and": clauses} if clauses else {}
+        with answering():
+            rows = self._redemptions.find(query).sort([("created_at", -1), ("_id", -1)]).limit(limit)
+            return [docs.redemption_from(row) for row in await rows.to_list(None)]
+
+    async def create_link_code(self, wallet: str, partner: str, daily_limit: int | None) -> LinkCode:
+        """Make a code of 128 random bits, good once, for ten minutes, for that partner alone."""
+        code = secrets.token_urlsafe(LINK_CODE_BYTES)
+        with answering():
+            now = await server_time(self._db)
+            link = LinkCode(code, partner, wallet, daily_limit, now + LINK_CODE_LIFETIME)
+            await self._link_codes.insert_one(
+                {
+                    "_id": self._keyring.digest("link-code", code), "partner": partner, "wallet": wallet,
+                    "daily_limit": daily_limit, "expires_at": link.expires_at,
+                }
+            )  # fmt: skip
+        return link
+
+    async def find_link_code(self, code: str, partner: str) -> LinkCode | None:
+        """Return what a code permits, if it is that partner's; whether it is still good is the ledger's to say."""
+        with answering():
+            found = await self._link_codes.find_one(
+                {"_id": self._keyring.digest("link-code", code), "partner": partner}
+            )
+        if found is None:
+            return None
+        return LinkCode(code, found["partner"], found["wallet"], found["daily_limit"], found["expires_at"])
