@@ -374,9 +374,8 @@ def test_a_database_that_does_not_run_is_not_found(data: Path) -> None:
     assert not data.exists()
     with EmbeddedMongod(data) as mongod:
         assert find_running(data) == mongod.url
-        pid = mongod.pid
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not alive(pid))
+        os.kill(mongod.pid, signal.SIGKILL)
+        wait_until(lambda: mongod.failure() is not None)
         assert find_running(data) is None
     assert find_running(data) is None
 
