@@ -25,20 +25,19 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
-from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import DuplicateKeyError
 
-from exchange.errors import NotFound, StoreUnavailable, ValidationFailed
+from exchange.errors import NotFound, ValidationFailed
 from exchange.keyring import Keyring
+from exchange.store.connection import Database, answering
 from partners.oauth.scopes import PARTNER_SCOPES
 
 EXCHANGE: Final = "exchange"
@@ -112,7 +111,7 @@ class Onboarded:
 class PartnerRegistry:
     """The partners and their clients, in the collections `partners` and `clients`."""
 
-    def __init__(self, database: AsyncDatabase[dict[str, Any]], keyring: Keyring) -> None:
+    def __init__(self, database: Database, keyring: Keyring) -> None:
         self._partners = database["partners"]
         self._clients = database["clients"]
         self._keyring = keyring
@@ -120,12 +119,12 @@ class PartnerRegistry:
 
     async def create_indexes(self) -> None:
         """Make what lookups need; safe to repeat."""
-        with driver_faults():
+        with answering():
             await self._clients.create_index("partner")
 
     async def refresh(self) -> tuple[Partner, ...]:
         """Read all partners into memory, and return them by handle."""
-        with driver_faults():
+        with answering():
             documents = await self._partners.find({}).to_list(None)
         self._resident = {document["_id"]: _partner(document) for document in documents}
         return self.partners()
@@ -143,7 +142,7 @@ class PartnerRegistry:
         resident = self._resident.get(handle)
         if resident is not None or not _HANDLE.fullmatch(handle):
             return resident
-        with driver_faults():
+        with answering():
             document = await self._partners.find_one({"_id": handle})
         if document is None:
             return None
@@ -159,7 +158,7 @@ class PartnerRegistry:
     async def ensure_exchange(self, now: datetime) -> Partner:
         """Return the operator's own partner, made at the first start. It has no roles and no client."""
         operator = Partner(EXCHANGE, "Exchange", (), _milliseconds(now))
-        with driver_faults():
+        with answering():
             try:
                 await self._partners.insert_one(_document(operator, client_ids=[]))
             except DuplicateKeyError:
@@ -193,7 +192,7 @@ class PartnerRegistry:
             scopes=scopes_for(roles),
             created_at=partner.created_at,
         )
-        with driver_faults():
+        with answering():
             await self._clients.insert_one(_client_document(client))
             try:
                 await self._partners.insert_one(_document(partner, client_ids=[client.client_id]))
@@ -212,7 +211,7 @@ class PartnerRegistry:
         """Return the client as it stands now; None unless its partner's document names it."""
         if not _CLIENT_ID.fullmatch(client_id):
             return None
-        with driver_faults():
+        with answering():
             document = await self._clients.find_one({"_id": client_id})
             if document is None:
                 return None
@@ -223,13 +222,11 @@ class PartnerRegistry:
 
     async def clients_of(self, handle: str) -> tuple[Client, ...]:
         """Return the partner's clients, oldest first."""
-        with driver_faults():
+        with answering():
             owner = await self._partners.find_one({"_id": handle}, projection=["clients"])
             named = owner["clients"] if owner is not None else []
             documents = await self._clients.find({"_id": {"$in": named}}).to_list(None)
-        return tuple(
-            sorted(map(_client, documents), key=lambda client: (client.created_at, client.client_id))
-        )
+        return tuple(sorted(map(_client, documents), key=lambda client: (client.created_at, client.client_id)))
 
     async def reset_credentials(self, handle: str) -> Onboarded:
         """Give the partner's first client a fresh secret and assertion key, and end the old ones at once.
@@ -247,7 +244,7 @@ class PartnerRegistry:
             "secret_hashes": [self._keyring.digest("client-secret", secret)],
             "assertion_keys": [dict(_public_jwk(key))],
         }
-        with driver_faults():
+        with answering():
             await self._clients.update_one({"_id": clients[0].client_id}, {"$set": changed})
         return Onboarded(partner, clients[0].client_id, secret, key.as_pem(private=True).decode("ascii"))
 
@@ -257,20 +254,6 @@ def scopes_for(roles: Collection[PartnerRole] | None) -> frozenset[str]:
     if roles is None:
         return frozenset(PARTNER_SCOPES)
     return _COMMON_SCOPES.union(*(_ROLE_SCOPES[role] for role in roles))
-
-
-@contextmanager
-def driver_faults() -> Iterator[None]:
-    """Say what the driver raises in the exchange's own words; for this package's stores."""
-    try:
-        yield
-    except PyMongoError as error:
-        raise StoreUnavailable("the database did not answer") from error
-
-
-def utc(stored: datetime) -> datetime:
-    """Return a stored time with its zone: the driver gives naive ones unless told otherwise."""
-    return stored.replace(tzinfo=UTC) if stored.tzinfo is None else stored
 
 
 def _fresh_secret() -> str:
@@ -342,7 +325,7 @@ def _partner(document: Mapping[str, Any]) -> Partner:
         handle=document["_id"],
         name=document["name"],
         roles=tuple(PartnerRole(role) for role in document["roles"]),
-        created_at=utc(document["created_at"]),
+        created_at=document["created_at"],
     )
 
 
@@ -364,5 +347,5 @@ def _client(document: Mapping[str, Any]) -> Client:
         secret_hashes=tuple(document["secret_hashes"]),
         assertion_keys=tuple(document["assertion_keys"]),
         scopes=frozenset(document["scopes"]),
-        created_at=utc(document["created_at"]),
+        created_at=document["created_at"],
     )

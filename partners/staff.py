@@ -24,16 +24,13 @@ from typing import Any
 from anyio import to_thread
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import DuplicateKeyError
 
 from exchange.errors import NotFound, ValidationFailed
+from exchange.store.connection import Database, answering
 from partners.oauth.scopes import STAFF_SCOPES
-from partners.registry import driver_faults, utc
 
-_EMAIL = re.compile(
-    r"[^@\s]{1,64}@[^@\s]{1,189}"
-)  # RFC 5321 §4.5.3.1; whether mail arrives is not ours to know
+_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")  # RFC 5321 §4.5.3.1; whether mail arrives is not ours to know
 _PASSWORD_BYTES = 15  # 120 bits, 20 characters that can be typed once
 _hasher = PasswordHasher()
 
@@ -59,7 +56,7 @@ class Engaged:
 class StaffRegistry:
     """The staff, in the collection `staff`, by e-mail address in lower case."""
 
-    def __init__(self, database: AsyncDatabase[dict[str, Any]]) -> None:
+    def __init__(self, database: Database) -> None:
         self._staff = database["staff"]
 
     async def create_indexes(self) -> None:
@@ -84,7 +81,7 @@ class StaffRegistry:
             "must_change": True,
             "created_at": staff.created_at,
         }
-        with driver_faults():
+        with answering():
             try:
                 await self._staff.insert_one(document)
             except DuplicateKeyError:
@@ -93,7 +90,7 @@ class StaffRegistry:
 
     async def get(self, email: str) -> Staff | None:
         """Return the staff member, or None."""
-        with driver_faults():
+        with answering():
             document = await self._staff.find_one({"_id": email.strip().lower()})
         return _staff(document) if document is not None else None
 
@@ -101,7 +98,7 @@ class StaffRegistry:
         """Replace the password by a fresh one-time one; NotFound for a stranger."""
         password = secrets.token_urlsafe(_PASSWORD_BYTES)
         changed = {"password": await to_thread.run_sync(_hasher.hash, password), "must_change": True}
-        with driver_faults():
+        with answering():
             result = await self._staff.update_one({"_id": email.strip().lower()}, {"$set": changed})
         staff = await self.get(email) if result.matched_count else None
         if staff is None:
@@ -110,7 +107,7 @@ class StaffRegistry:
 
     async def authenticate(self, email: str, password: str) -> Staff | None:
         """Return the staff member whose password this is, or None, in the same time for a stranger."""
-        with driver_faults():
+        with answering():
             document = await self._staff.find_one({"_id": email.strip().lower()})
         stored = document["password"] if document is not None else await to_thread.run_sync(_nobody)
         matches = await to_thread.run_sync(_matches, stored, password)
@@ -152,5 +149,5 @@ def _staff(document: Mapping[str, Any]) -> Staff:
         email=document["_id"],
         roles=tuple(document["roles"]),
         must_change=document["must_change"],
-        created_at=utc(document["created_at"]),
+        created_at=document["created_at"],
     )

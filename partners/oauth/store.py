@@ -18,10 +18,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import DuplicateKeyError
 
-from partners.registry import driver_faults, utc
+from exchange.store.connection import Database, answering
 
 _KEPT_AFTER_EXPIRY_SECONDS = 3600  # the TTL runs on the database's clock: none of ours may be that far behind
 
@@ -59,13 +58,13 @@ class StoredKey:
 class OAuthStore:
     """The collections `signing_keys` and `assertion_jtis`."""
 
-    def __init__(self, database: AsyncDatabase[dict[str, Any]]) -> None:
+    def __init__(self, database: Database) -> None:
         self._keys = database["signing_keys"]
         self._jtis = database["assertion_jtis"]
 
     async def create_indexes(self) -> None:
         """Make the one-active-key rule and the expiry of used assertions; safe to repeat."""
-        with driver_faults():
+        with answering():
             await self._keys.create_index(
                 "state", unique=True, partialFilterExpression={"state": KeyState.ACTIVE.value}
             )
@@ -73,7 +72,7 @@ class OAuthStore:
 
     async def signing_keys(self) -> list[StoredKey]:
         """Return all keys, oldest first."""
-        with driver_faults():
+        with answering():
             documents = await self._keys.find({}).to_list(None)
         keys = [
             StoredKey(
@@ -81,7 +80,7 @@ class OAuthStore:
                 state=KeyState(document["state"]),
                 public=document["public"],
                 private=document["private"],
-                created_at=utc(document["created_at"]),
+                created_at=document["created_at"],
             )
             for document in documents
         ]
@@ -96,7 +95,7 @@ class OAuthStore:
             "private": key.private,
             "created_at": key.created_at,
         }
-        with driver_faults():
+        with answering():
             try:
                 await self._keys.insert_one(document)
             except DuplicateKeyError:
@@ -109,7 +108,7 @@ class OAuthStore:
         One conditional upsert: an unexpired one fails the filter, so the insert that follows meets its own
         key.
         """
-        with driver_faults():
+        with answering():
             try:
                 await self._jtis.update_one(
                     {"_id": digest, "expires_at": {"$lte": now}},

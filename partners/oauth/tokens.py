@@ -242,11 +242,7 @@ def checked_issuer(issuer: str) -> str:
     A path would move the metadata document (RFC 8414 §3.1) away from where it is served.
     """
     parts = urlsplit(issuer)
-    if (
-        parts.scheme not in {"http", "https"}
-        or not parts.netloc
-        or issuer != f"{parts.scheme}://{parts.netloc}"
-    ):
+    if parts.scheme not in {"http", "https"} or not parts.netloc or issuer != f"{parts.scheme}://{parts.netloc}":
         message = f"the issuer is a URL of scheme and host alone, not {issuer!r}"
         raise ValueError(message)
     return issuer
