@@ -16,7 +16,8 @@
     └── Fault                     ours, not the caller's; retry with the same idempotency key
         ├── Overloaded            the queue is full; nothing was tried
         ├── Contended             rivals won every attempt until the deadline; nothing was changed
-        └── StoreUnavailable      the database did not answer; the outcome may be unknown to the caller
+        ├── StoreUnavailable      the database did not answer; the outcome may be unknown to the caller
+        └── FiguresDisagree       blocks and entries say different things; a human has to look
 
 The order of the refusals is their order of precedence (one visible ladder, in `decisions`). `retryable` says
 whether the same request could end differently without the caller changing it.
@@ -143,3 +144,7 @@ class Contended(Fault):
 
 class StoreUnavailable(Fault):
     """The database did not answer in time; what it had been asked may still have happened."""
+
+
+class FiguresDisagree(Fault):
+    """Two independent computations of the same figures differ, so neither is given out; repeating does not help."""

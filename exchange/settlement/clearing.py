@@ -1,0 +1,227 @@
+"""Settlement, as the gateway and the command line ask for it: close a period, and read what came of it.
+
+The figures of an open or closing period are provisional: what its blocks add up to so far. Those of a closed one are
+final, so their sums are kept.
+
+`partner` narrows an answer to that partner's own rows; nothing of another's can be read through it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import datetime
+
+from exchange.errors import FiguresDisagree, NotFound, ValidationFailed
+from exchange.journal import SALT_BYTES, Block, BlockKind, Sums
+from exchange.keyring import Keyring
+from exchange.settlement import netting
+from exchange.settlement.export.csv import csv_rows
+from exchange.settlement.netting import BilateralPosition, Payment, Position
+from exchange.settlement.period import Period, PeriodStatus, period_root, ranges
+from exchange.settlement.statement import Place, Statement, StatementLine, document, draft, lines_of
+from exchange.store.books import Books
+from exchange.store.connection import Database
+from exchange.store.periods import Periods
+
+PAGE = 20
+_SUMS_KEPT = 8
+_NUMBER = ("input", "number")
+
+
+class Settlement:
+    """The settlement of one exchange."""
+
+    def __init__(self, db: Database, keyring: Keyring) -> None:
+        self._periods = Periods(db)
+        self._books = Books(db)
+        self._keyring = keyring
+        self._closed_sums: dict[int, Sums] = {}
+
+    async def create_indexes(self) -> None:
+        """Create what is read by. Idempotent; `Books.create` comes first."""
+        await self._periods.create_indexes()
+
+    # ------------------------------------------------------------ closing
+
+    async def close(self, number: int) -> Period:
+        """Close a period and draft its statements; the theory is `period`'s. Closing again is the same success.
+
+        NotFound when there is no such period; ValidationFailed while the one before is still closing;
+        FiguresDisagree when blocks and entries say different things: the period is closed, some drafts are missing.
+        """
+        period = await self._existing(number)
+        if period.status is PeriodStatus.OPEN:
+            await self.mark(number)
+            period = await self._existing(number)
+        if period.status is PeriodStatus.CLOSING:
+            await self.cut_lanes(number)
+            await self.seal(number)
+        if period.statements is None:
+            await self.draft_statements(number)
+        return await self._existing(number)
+
+    async def mark(self, number: int) -> None:
+        """Step 1: from now on no lane can begin in the period."""
+        before = await self._periods.get(number - 1)
+        if before is not None and before.status is not PeriodStatus.CLOSED:
+            raise ValidationFailed(f"period {number - 1} is still closing: close it first", _NUMBER)
+        await self._periods.mark(number)
+
+    async def cut_lanes(self, number: int) -> None:
+        """Step 2: every lane whose head is still in the period gets its cut, unless its owner is faster."""
+        for lane in await self._periods.lanes():
+            while (head := await self._books.head(lane)).period_after <= number:
+                now = await self._periods.now()
+                await self._books.append(_cut_after(head, max(now, head.at)))
+
+    async def seal(self, number: int) -> None:
+        """Step 3: record the ranges that the cuts end, and their root."""
+        before = await self._periods.get(number - 1)
+        ended = {} if before is None else {each.lane: each.last for each in before.ranges}
+        cuts = await self._periods.empty_blocks(number, BlockKind.CUT)
+        begun = [block.lane for block in await self._periods.empty_blocks(number, BlockKind.GENESIS)]
+        cut = ranges(cuts, ended, begun)
+        await self._periods.seal(number, cut, period_root(number, cut))
+
+    async def draft_statements(self, number: int) -> None:
+        """Step 4: draft what is not drafted yet. One that cannot be does not keep the others from being."""
+        period = await self._existing(number)
+        sums = await self._periods.sums(number)
+        expected = netting.line_sums(sums)
+        positions = netting.positions(sums)
+        late_before = await self._late_before(number)
+        drafted = {statement.partner for statement in await self._periods.statements(number)}
+        # The partners by either computation: one whose entries no block has summed would be missed otherwise.
+        partners = sorted(expected.keys() | set(await self._periods.settling(number)))
+        failures = []
+        for partner in partners:
+            if partner in drafted:
+                continue
+            own = [position for position in positions if position.partner == partner]
+            lines = self._lines(number, partner, late_before)
+            try:
+                made = await draft(number, partner, period.root or "", own, expected.get(partner, {}), lines)
+            except FiguresDisagree as failure:
+                failures.append(failure.message)
+            else:
+                await self._periods.add_statement(made)
+        if failures:
+            raise FiguresDisagree("\n".join(failures))
+        await self._periods.all_drafted(number, len(partners))
+
+    # ------------------------------------------------------------ periods and their figures
+
+    async def period(self, number: int | None = None) -> Period | None:
+        """Return a period; without a number the open one."""
+        return await self._periods.get(number)
+
+    async def periods(self, after: int | None = None, limit: int = PAGE) -> list[Period]:
+        """Return periods, the newest first, from after (that is, older than) a number."""
+        return await self._periods.page(after, limit)
+
+    async def entries(self, number: int, partner: str | None = None) -> int:
+        """Return how many entries are in the period; of a partner, those with statement lines of its own."""
+        if partner is None:
+            return await self._periods.count_entries(number)
+        return await self._periods.count_settling(number, partner)
+
+    async def positions(self, number: int, partner: str | None = None) -> list[Position]:
+        """Return the net positions, by party and currency; together they sum to zero."""
+        everybody = netting.positions(await self._sums(number))
+        return [row for row in everybody if partner in (None, row.partner)]
+
+    async def bilateral(self, number: int, partner: str | None = None) -> list[BilateralPosition]:
+        """Return who owes whom, gross, by debtor, creditor and currency."""
+        everybody = netting.bilateral(await self._sums(number))
+        return [row for row in everybody if partner in (None, row.debtor, row.creditor)]
+
+    async def payment_plan(self, number: int, partner: str | None = None) -> list[Payment]:
+        """Return the payments after which every position is zero."""
+        return netting.payment_plan(await self.positions(number, partner))
+
+    # ------------------------------------------------------------ statements
+
+    async def statement(self, statement: str, partner: str | None = None) -> Statement | None:
+        """Return a statement by its id."""
+        found = await self._periods.statement(statement)
+        return found if found is not None and partner in (None, found.partner) else None
+
+    async def statements(
+        self, number: int, after: str | None = None, limit: int = PAGE, partner: str | None = None
+    ) -> list[Statement]:
+        """Return the period's statements by partner, from after a partner on."""
+        return await self._periods.statements(number, after, limit, partner)
+
+    async def lines(self, statement: Statement, after: Place | None = None, limit: int = PAGE) -> list[StatementLine]:
+        """Return up to `limit` lines behind the place `after`; there are `statement.line_count` in all."""
+        late_before = await self._late_before(statement.period)
+        page: list[StatementLine] = []
+        # An entry has a line at least, so `limit` entries are enough, and one more for the entry of `after`.
+        async with aclosing(self._lines(statement.period, statement.partner, late_before, after, limit + 1)) as lines:
+            async for line in lines:
+                page.append(line)
+                if len(page) == limit:
+                    break
+        return page
+
+    async def document(self, statement: Statement) -> AsyncGenerator[bytes]:
+        """Yield the canonical JSON document, made anew from the journal; its SHA-256 is the statement's hash."""
+        lines = await self._all_lines(statement)
+        async for piece in document(statement.period, statement.partner, statement.root, statement.totals, lines):
+            yield piece
+
+    async def csv(self, statement: Statement) -> AsyncGenerator[str]:
+        """Yield the statement as CSV, row by row."""
+        async for row in csv_rows(statement, await self._all_lines(statement)):
+            yield row
+
+    # ------------------------------------------------------------ within
+
+    async def _existing(self, number: int) -> Period:
+        period = await self._periods.get(number)
+        if period is None:
+            raise NotFound("no such period", _NUMBER)
+        return period
+
+    async def _sums(self, number: int) -> Sums:
+        kept = self._closed_sums.get(number)
+        if kept is not None:
+            return kept
+        # Asked before adding up: a period that is closed now gets no more blocks.
+        period = await self._periods.get(number)
+        sums = await self._periods.sums(number)
+        if period is not None and period.status is PeriodStatus.CLOSED:
+            while len(self._closed_sums) >= _SUMS_KEPT:
+                del self._closed_sums[next(iter(self._closed_sums))]
+            self._closed_sums[number] = sums
+        return sums
+
+    async def _late_before(self, number: int) -> datetime | None:
+        before = await self._periods.get(number - 1)
+        return None if before is None else before.marked_at
+
+    async def _all_lines(self, statement: Statement) -> AsyncGenerator[StatementLine]:
+        return self._lines(statement.period, statement.partner, await self._late_before(statement.period))
+
+    async def _lines(
+        self, number: int, partner: str, late_before: datetime | None, after: Place | None = None, entries: int = 0
+    ) -> AsyncGenerator[StatementLine]:
+        since = None if after is None else after.entry
+        # Closed when a reader goes away half-way, so that the cursor behind it does not stay open.
+        async with aclosing(self._periods.entries(number, partner, since, entries)) as found:
+            async for place, entry in found:
+                for line in lines_of(entry, place, partner, late_before, self._identify):
+                    if after is None or line.place > after:
+                        yield line
+
+    def _identify(self, entry: str, partner: str) -> str:
+        return self._keyring.seal(f"Entry:{entry}", partner)
+
+
+def _cut_after(head: Block, at: datetime) -> Block:
+    return Block.seal(
+        lane=head.lane, seq=head.seq + 1, kind=BlockKind.CUT, period=head.period_after, prev=head.hash, at=at,
+        salt=secrets.token_bytes(SALT_BYTES),
+    )  # fmt: skip

@@ -1,0 +1,212 @@
+"""The statement: one partner's period, line by line, under one hash.
+
+A statement is a function of the journal: the same entries give the same bytes. Its *document* is canonical JSON
+(RFC 8785, so keys are sorted and `lines` comes second) of
+
+    {"header": {"format", "id", "partner", "period"}, "lines": [...], "period_root", "totals": [...]}
+
+with every amount as a string of minor units, and its `hash` is the SHA-256 of exactly those bytes. So whoever holds
+the document checks it with `sha256sum`, and the document is produced line by line: neither drafting nor exporting
+ever holds more than a page of lines in memory.
+
+Lines are ordered by time, then by place in the journal (lane, seq, index in the block), then as `Entry.lines` gives
+them. A line names its entry by an identifier of the partner's own (two partners cannot join their statements) and is
+signed from the partner's side: net = gross - fee, and the nets sum to the position's.
+
+Two computations must agree before a draft exists: what blocks add up to, and what the lines, read from the entries,
+add up to; per kind, counterparty and currency, in points, gross and fees. If they do not, one of the two was
+altered, and no figure of the partner is to be trusted.
+
+`late` says that an entry bears a time from before the period before was marked closing: its lane had not been cut
+yet. Information for people; no rule rests on it.
+
+Pure: lines come from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import NamedTuple
+
+from exchange.amounts import Money
+from exchange.errors import FiguresDisagree
+from exchange.journal import Entry, LineKind, canonical, milliseconds
+from exchange.settlement.netting import LineKey, LineSum, LineSums, Position, add_line
+
+FORMAT = "benefits-exchange/statement/1"
+
+
+class StatementStatus(StrEnum):
+    """Where a statement stands."""
+
+    DRAFT = "DRAFT"
+
+
+class EntryPlace(NamedTuple):
+    """Where an entry stands in the order of statement lines: `offset` is its index in the block."""
+
+    at: datetime
+    lane: int
+    seq: int
+    offset: int
+
+
+class Place(NamedTuple):
+    """Where a line stands; `n` counts the lines of one entry. What a cursor has to hold."""
+
+    at: datetime
+    lane: int
+    seq: int
+    offset: int
+    n: int
+
+    @property
+    def entry(self) -> EntryPlace:
+        """The place of its entry."""
+        return EntryPlace(*self[:4])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatementLine:
+    """One line. `entry`: the partner's own identifier of it; `benefit`: its id; `counterparty`: a handle."""
+
+    entry: str
+    at: datetime
+    kind: LineKind
+    benefit: str | None
+    counterparty: str
+    points: int
+    gross: Money
+    fee: Money
+    late: bool
+    place: Place
+
+    @property
+    def net(self) -> Money:
+        """What the line adds to the partner's position."""
+        return Money(self.gross.minor - self.fee.minor, self.gross.currency)
+
+    @property
+    def currency(self) -> str:
+        """The one currency of all its amounts."""
+        return self.gross.currency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """One partner's period. `totals`: its position in each currency; `root`: the period's; `line_count`: of lines."""
+
+    id: str
+    period: int
+    partner: str
+    status: StatementStatus
+    root: str
+    totals: tuple[Position, ...]
+    line_count: int
+    hash: str
+
+
+def statement_id(period: int, partner: str) -> str:
+    """Return the identity of a partner's statement."""
+    return f"{period}:{partner}"
+
+
+Identify = Callable[[str, str], str]
+"""(entry id, partner) -> the partner's own identifier of the entry."""
+
+
+def lines_of(
+    entry: Entry, place: EntryPlace, partner: str, late_before: datetime | None, identify: Identify
+) -> Iterator[StatementLine]:
+    """Yield the entry's lines in the partner's statement. `late_before`: when the period before was marked closing."""
+    name = identify(entry.id, partner)
+    late = late_before is not None and entry.at < late_before
+    for n, line in enumerate(entry.lines(partner)):
+        yield StatementLine(
+            entry=name, at=entry.at, kind=line.kind, benefit=entry.benefit, counterparty=line.counterparty,
+            points=line.points, gross=Money(line.gross_minor, line.currency),
+            fee=Money(line.fee_minor, line.currency), late=late, place=Place(*place, n),
+        )  # fmt: skip
+
+
+async def document(
+    period: int, partner: str, root: str, totals: Sequence[Position], lines: AsyncIterator[StatementLine]
+) -> AsyncIterator[bytes]:
+    """Yield the canonical document, piece by piece."""
+    header = {"format": FORMAT, "id": statement_id(period, partner), "partner": partner, "period": period}
+    yield b'{"header":' + canonical(header) + b',"lines":['
+    comma = b""
+    async for line in lines:
+        yield comma + canonical(_line_content(line))
+        comma = b","
+    yield b'],"period_root":' + canonical(root) + b',"totals":' + canonical([_total(each) for each in totals]) + b"}"
+
+
+def _line_content(line: StatementLine) -> dict[str, str | bool | None]:
+    return {
+        "at": milliseconds(line.at), "benefit": line.benefit, "counterparty": line.counterparty,
+        "currency": line.currency, "entry": line.entry, "fee": str(line.fee.minor), "gross": str(line.gross.minor),
+        "kind": line.kind, "late": line.late, "net": str(line.net.minor), "points": str(line.points),
+    }  # fmt: skip
+
+
+def _total(position: Position) -> dict[str, str]:
+    return {
+        "currency": position.currency, "fees": str(position.fees.minor), "net": str(position.net.minor),
+        "payable": str(position.payable.minor), "receivable": str(position.receivable.minor),
+    }  # fmt: skip
+
+
+class Tally:
+    """Counts and adds up the lines that pass through it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sums: LineSums = {}
+
+    async def of(self, lines: AsyncIterator[StatementLine]) -> AsyncIterator[StatementLine]:
+        """Yield the lines unchanged."""
+        async for line in lines:
+            self.count += 1
+            key = LineKey(line.kind, line.counterparty, line.currency)
+            add_line(self.sums, key, line.points, line.gross.minor, line.fee.minor)
+            yield line
+
+
+async def draft(
+    period: int,
+    partner: str,
+    root: str,
+    totals: Sequence[Position],
+    expected: LineSums,
+    lines: AsyncIterator[StatementLine],
+) -> Statement:
+    """Return the draft; FiguresDisagree when the lines do not add up to what blocks `expected`."""
+    tally, digest = Tally(), sha256()
+    async for piece in document(period, partner, root, totals, tally.of(lines)):
+        digest.update(piece)
+    agree(statement_id(period, partner), expected, tally.sums)
+    return Statement(
+        id=statement_id(period, partner), period=period, partner=partner, status=StatementStatus.DRAFT, root=root,
+        totals=tuple(totals), line_count=tally.count, hash=digest.hexdigest(),
+    )  # fmt: skip
+
+
+def agree(statement: str, blocks: LineSums, entries: LineSums) -> None:
+    """Refuse (FiguresDisagree, naming each difference) two computations that are not the same."""
+    nothing = LineSum()
+    differences = [
+        f"{key.kind} with {key.counterparty} in {key.currency}: blocks say {_said(ours)}, entries say {_said(theirs)}"
+        for key in sorted(blocks.keys() | entries.keys())
+        if (ours := blocks.get(key, nothing)) != (theirs := entries.get(key, nothing))
+    ]
+    if differences:
+        raise FiguresDisagree(f"statement {statement} was not drafted: " + "; ".join(differences))
+
+
+def _said(figures: LineSum) -> str:
+    return f"{figures.points} points, gross {figures.gross_minor}, fee {figures.fee_minor}"

@@ -1,0 +1,255 @@
+"""Periods, statements, and the journal as settlement reads it.
+
+Reads here are of majority-committed data: what finance is told cannot be rolled back. Statement lines and blocks are
+streamed; a closed period's are immutable, so no snapshot has to be held open over a long read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
+from typing import Any
+
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
+
+from exchange.amounts import Money
+from exchange.errors import StoreUnavailable
+from exchange.journal import Block, BlockKind, Entry, Sums
+from exchange.settlement.netting import Position
+from exchange.settlement.period import Period, PeriodStatus, Range
+from exchange.settlement.statement import EntryPlace, Statement, StatementStatus
+from exchange.store import documents as docs
+from exchange.store.connection import MAJORITY, Collection, Database, Document, Session, aggregate, answering, settled
+
+_LINES = "statement_lines"
+_LINE_ORDER = ("at", "lane", "seq", "index")
+_READ_AHEAD = 200
+"""Documents fetched at a time: enough to hide the round trip, few enough not to hold up the event loop."""
+
+
+class Periods:
+    """The periods of one database and what belongs to them. `Books.create` makes the first period."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._marking: Collection = db["periods"]
+        self._periods: Collection = db["periods"].with_options(read_concern=MAJORITY)
+        self._lanes: Collection = db["lanes"].with_options(read_concern=MAJORITY)
+        self._blocks: Collection = db["blocks"].with_options(read_concern=MAJORITY)
+        self._entries: Collection = db["entries"].with_options(read_concern=MAJORITY)
+        self._statements: Collection = db["statements"].with_options(read_concern=MAJORITY)
+
+    async def create_indexes(self) -> None:
+        """Create the index by which a period's statements are found. Idempotent."""
+        with answering():
+            await self._statements.create_index([("period", 1), ("partner", 1)], name="of_period", unique=True)
+
+    # ------------------------------------------------------------ periods
+
+    async def get(self, number: int | None) -> Period | None:
+        """Return a period; without a number the open one."""
+        wanted = {"status": "OPEN"} if number is None else {"_id": number}
+        with answering():
+            found = await self._periods.find_one(wanted)
+        return None if found is None else _period_from(found)
+
+    async def page(self, below: int | None, limit: int) -> list[Period]:
+        """Return periods, the newest first, from below a number on."""
+        wanted = {} if below is None else {"_id": {"$lt": below}}
+        with answering():
+            rows = await self._periods.find(wanted).sort("_id", -1).limit(limit).to_list(None)
+        return [_period_from(row) for row in rows]
+
+    async def mark(self, number: int) -> None:
+        """Mark the open period as closing and open the next: both or neither. Nothing, if it is no longer open."""
+
+        async def both(session: Session) -> None:
+            marked = await self._marking.find_one_and_update(
+                {"_id": number, "status": "OPEN"},
+                [{"$set": {"status": "CLOSING", "marked_at": "$$NOW"}}],
+                return_document=ReturnDocument.AFTER,
+                session=session,
+            )
+            if marked is not None:
+                following = {
+                    "_id": number + 1, "status": "OPEN", "opened_at": marked["marked_at"], "marked_at": None,
+                    "closed_at": None, "lanes": 0,
+                }  # fmt: skip
+                await self._marking.insert_one(following, session=session)
+
+        with answering():
+            async with await settled(self._db.client.start_session()) as session:
+                await session.with_transaction(both)
+
+    async def seal(self, number: int, ranges: Sequence[Range], root: str) -> None:
+        """Close the closing period over its ranges; nothing, if somebody has."""
+        cut = [{"lane": each.lane, "first": each.first, "last": each.last, "cut": each.cut} for each in ranges]
+        closed = {"status": "CLOSED", "closed_at": "$$NOW", "ranges": {"$literal": cut}, "root": root}
+        with answering():
+            await self._periods.update_one({"_id": number, "status": "CLOSING"}, [{"$set": closed}])
+
+    async def all_drafted(self, number: int, statements: int) -> None:
+        """Record that the period has all its statements."""
+        with answering():
+            await self._periods.update_one({"_id": number, "status": "CLOSED"}, {"$set": {"statements": statements}})
+
+    # ------------------------------------------------------------ lanes and blocks
+
+    async def now(self) -> datetime:
+        """Return the primary's clock."""
+        with answering():
+            rows = await aggregate(self._periods, [{"$limit": 1}, {"$project": {"now": "$$NOW"}}])
+        now: datetime = rows[0]["now"]
+        return now
+
+    async def lanes(self) -> list[int]:
+        """Return every lane there is, by number."""
+        with answering():
+            rows = await self._lanes.find({}, {"_id": 1}).sort("_id", 1).to_list(None)
+        return [row["_id"] for row in rows]
+
+    async def empty_blocks(self, number: int, kind: BlockKind) -> list[Block]:
+        """Return the period's blocks of a kind that has no entries: its cuts, or where lanes began in it."""
+        with answering():
+            rows = await self._blocks.find({"period": number, "kind": kind.value}).to_list(None)
+        return [docs.block_from(row) for row in rows]
+
+    async def sums(self, number: int) -> Sums:
+        """Add up the period's blocks, as far as there are any."""
+        total = Sums()
+        wanted = {"period": number, "kind": BlockKind.ENTRIES.value}
+        with answering():
+            async for block in self._blocks.find(wanted, {"sums": 1}, batch_size=_READ_AHEAD):
+                total.add(docs.sums_from(block["sums"]))
+        return total
+
+    async def count_entries(self, number: int) -> int:
+        """Return how many entries the period's blocks hold."""
+        with answering():
+            rows = await aggregate(self._blocks, [
+                {"$match": {"period": number, "kind": BlockKind.ENTRIES.value}},
+                {"$group": {"_id": None, "entries": {"$sum": "$count"}}},
+            ])  # fmt: skip
+        return int(rows[0]["entries"]) if rows else 0
+
+    # ------------------------------------------------------------ entries
+
+    async def count_settling(self, number: int, partner: str) -> int:
+        """Return how many of the period's entries have statement lines of the partner."""
+        with answering():
+            return int(await self._entries.count_documents({"settles": partner, "period": number}, hint=_LINES))
+
+    async def settling(self, number: int) -> list[str]:
+        """Return the partners that have statement lines in the period, from the entries.
+
+        Jumps from partner to partner through the index (a loose index scan): two keys for each, whatever they hold.
+        """
+        partners: list[str] = []
+        last = ""
+        with answering():
+            while True:
+                # The first key above the last partner; of its entry's partners the least above that is the key's.
+                found = await self._entries.find_one(
+                    {"settles": {"$gt": last}, "period": number}, {"settles": 1}, hint=_LINES
+                )
+                if found is None:
+                    return partners
+                last = min(partner for partner in found["settles"] if partner > last)
+                partners.append(last)
+
+    async def entries(
+        self, number: int, partner: str, since: EntryPlace | None = None, limit: int = 0
+    ) -> AsyncGenerator[tuple[EntryPlace, Entry]]:
+        """Yield the period's entries with statement lines of the partner, in the order of lines, `since` included."""
+        wanted: Document = {"settles": partner, "period": number}
+        if since is not None:
+            wanted["$or"] = _from(since)
+        order = [(name, 1) for name in _LINE_ORDER]
+        with answering():
+            found = self._entries.find(wanted, batch_size=_READ_AHEAD).sort(order).limit(limit)
+            async for row in found:
+                yield EntryPlace(row["at"], row["lane"], row["seq"], row["index"]), docs.entry_from(row)
+
+    # ------------------------------------------------------------ statements
+
+    async def add_statement(self, statement: Statement) -> None:
+        """Store a draft; nothing, if the same draft is there."""
+        try:
+            with answering():
+                await self._statements.insert_one(_statement_document(statement))
+        except StoreUnavailable as error:
+            if not isinstance(error.__cause__, DuplicateKeyError):
+                raise
+
+    async def statement(self, statement: str) -> Statement | None:
+        """Return a statement by its id."""
+        with answering():
+            found = await self._statements.find_one({"_id": statement})
+        return None if found is None else _statement_from(found)
+
+    async def statements(
+        self, number: int, after: str | None = None, limit: int = 0, partner: str | None = None
+    ) -> list[Statement]:
+        """Return the period's statements by partner, from after a partner on; `partner`: its own alone."""
+        wanted: Document = {"period": number}
+        bounds = {"$gt": after, "$eq": partner}
+        if wanted_partner := {operator: value for operator, value in bounds.items() if value is not None}:
+            wanted["partner"] = wanted_partner
+        with answering():
+            rows = await self._statements.find(wanted).sort("partner", 1).limit(limit).to_list(None)
+        return [_statement_from(row) for row in rows]
+
+
+def _from(place: EntryPlace) -> list[Document]:
+    """Return the alternatives of being at a place or behind it; each is one range of the index."""
+    alternatives: list[Document] = []
+    equal: Document = {}
+    for name, value in zip(_LINE_ORDER, place, strict=True):
+        alternatives.append({**equal, name: {"$gt": value}})
+        equal[name] = value
+    alternatives.append(equal)
+    return alternatives
+
+
+def _period_from(document: Document) -> Period:
+    cut: list[dict[str, Any]] = document.get("ranges", [])
+    return Period(
+        number=document["_id"], status=PeriodStatus(document["status"]), opened_at=document["opened_at"],
+        marked_at=document["marked_at"], closed_at=document["closed_at"],
+        ranges=tuple(Range(each["lane"], each["first"], each["last"], each["cut"]) for each in cut),
+        root=document.get("root"), statements=document.get("statements"),
+    )  # fmt: skip
+
+
+def _statement_document(statement: Statement) -> Document:
+    """Return a statement; its amounts as strings, like a block's sums, because sums may exceed 64 bits."""
+    return {
+        "_id": statement.id, "period": statement.period, "partner": statement.partner,
+        "status": statement.status.value, "root": statement.root,
+        "totals": [
+            {
+                "currency": total.currency, "payable": str(total.payable.minor),
+                "receivable": str(total.receivable.minor), "fees": str(total.fees.minor),
+            }
+            for total in statement.totals
+        ],
+        "lines": statement.line_count, "hash": statement.hash,
+    }  # fmt: skip
+
+
+def _statement_from(document: Document) -> Statement:
+    partner = document["partner"]
+    return Statement(
+        id=document["_id"], period=document["period"], partner=partner, status=StatementStatus(document["status"]),
+        root=document["root"],
+        totals=tuple(
+            Position(
+                partner=partner, payable=Money(int(total["payable"]), total["currency"]),
+                receivable=Money(int(total["receivable"]), total["currency"]),
+                fees=Money(int(total["fees"]), total["currency"]),
+            )
+            for total in document["totals"]
+        ),
+        line_count=document["lines"], hash=document["hash"],
+    )  # fmt: skip
