@@ -253,8 +253,8 @@ def _entry(
 ) -> Entry:  # fmt: skip
     return Entry(
         id=command.id, kind=kind, at=now, wallet=wallet.id, by=command.partner, fingerprint=command.fingerprint,
-        salt=salt, postings=postings, detail=detail or {}, benefit=benefit, provider=provider, quantity=quantity,
-        debits=debits,
+        salt=salt, wallet_version=wallet.version + 1, postings=postings, detail=detail or {}, benefit=benefit,
+        provider=provider, quantity=quantity, debits=debits,
     )  # fmt: skip
 
 

@@ -102,6 +102,8 @@ class Entry:
     """One business event. `by`: the partner that brought it (issuer of an award, channel of a redemption).
 
     `wallet` is internal and in no party's part; `salt` blinds the parts; `fingerprint` is of the input as sent.
+    `wallet_version`: the version that its commit gave the wallet. Two lanes' clocks say nothing certain about who
+    was first; with the place in the block this puts a wallet's entries in order, and shows that none is missing.
     ValueError when the postings of a unit do not sum to zero.
     """
 
@@ -112,6 +114,7 @@ class Entry:
     by: str
     fingerprint: str
     salt: bytes
+    wallet_version: int = 0
     postings: tuple[Posting, ...] = ()
     benefit: str | None = None
     provider: str | None = None
@@ -193,6 +196,7 @@ class Entry:
             "provider": self.provider,
             "quantity": self.quantity,
             "wallet": self.wallet,
+            "wallet_version": self.wallet_version,
         }  # fmt: skip
 
     def leaf(self) -> bytes:

@@ -129,7 +129,7 @@ def entry_document(entry: Entry, block: Block, index: int) -> Document:
     document: Document = {
         "_id": entry.id, "lane": block.lane, "seq": block.seq, "index": index, "period": block.period,
         "kind": entry.kind.value, "at": entry.at, "wallet": entry.wallet, "by": entry.by,
-        "fingerprint": entry.fingerprint, "salt": entry.salt,
+        "fingerprint": entry.fingerprint, "salt": entry.salt, "wallet_version": entry.wallet_version,
         "postings": [
             {"account": p.account.value, "party": p.party, "unit": p.unit, "amount": p.amount, "lot": p.lot}
             for p in entry.postings
@@ -148,6 +148,7 @@ def entry_from(document: Document) -> Entry:
     return Entry(
         id=document["_id"], kind=EntryKind(document["kind"]), at=document["at"], wallet=document["wallet"],
         by=document["by"], fingerprint=document["fingerprint"], salt=bytes(document["salt"]),
+        wallet_version=document["wallet_version"],
         postings=tuple(
             Posting(Account(p["account"]), p["party"], p["unit"], p["amount"], p["lot"]) for p in document["postings"]
         ),
