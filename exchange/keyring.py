@@ -68,9 +68,12 @@ class Keyring:
         return _text(self._siv.encrypt(plain.encode(), [audience.encode()]))
 
     def unseal(self, sealed: str, audience: str) -> str:
-        """Return what was sealed for `audience`; BadTokenError for anything else."""
+        """Return what was sealed for `audience`; BadToken for anything else."""
         try:
-            return self._siv.decrypt(_bytes(sealed), [audience.encode()]).decode()
+            data = _bytes(sealed)
+            if _text(data) != sealed:  # base64's unused bits and other alphabet: one object has one identifier
+                raise BadToken(sealed)
+            return self._siv.decrypt(data, [audience.encode()]).decode()
         except (InvalidTag, ValueError) as error:
             raise BadToken(sealed) from error
 
@@ -80,7 +83,7 @@ class Keyring:
         return nonce + self._gcm.encrypt(nonce, plain, context.encode())
 
     def decrypt(self, cipher: bytes, context: str) -> bytes:
-        """Return what was encrypted under the same `context`; BadTokenError for anything else."""
+        """Return what was encrypted under the same `context`; BadToken for anything else."""
         try:
             return self._gcm.decrypt(cipher[:_NONCE_BYTES], cipher[_NONCE_BYTES:], context.encode())
         except (InvalidTag, ValueError) as error:

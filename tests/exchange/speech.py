@@ -1,0 +1,165 @@
+"""The words in which tests speak to the ledger, and in which it answers.
+
+    book = agreements(("video", "rides", 800))
+    wallet = awarded(award("video", 100), award("rides", 50))
+    decided(redeem(benefit("rides/trip", 120)), wallet, book)
+    moves(entry) == ["member -> rides REDEEMED 50", "member -> video REDEEMED 70", "video -> rides REDEMPTIONS 56 EUR"]
+
+The member is known to every partner as "ann"; ids are made up in order.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from exchange.agreements import Agreement, AgreementBook, agreement_id
+from exchange.amounts import Money
+from exchange.benefit import Benefit, BenefitCategory, Stock, benefit_id
+from exchange.commands import Award, ByReference, ByWallet, Command, Enrol, Expire, LinkMember, Redeem, Unlink, Whose
+from exchange.decisions import Decision, Terms, decide
+from exchange.journal import Account, Entry
+from exchange.wallet import Lot, Wallet
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SALT = bytes(range(16))
+ANN = "ann"
+
+_ids = count(1)
+
+
+def _fresh(given: str | None, kind: str) -> str:
+    return given or f"{kind}-{next(_ids)}"
+
+
+def day(number: float) -> datetime:
+    """Return the moment so many days from NOW."""
+    return NOW + timedelta(days=number)
+
+
+# ---------------------------------------------------------------- terms
+
+
+def agreement(
+    issuer: str | None, provider: str | None, price: int, currency: str = "EUR", *, fee: int = 0, commission: int = 0,
+    version: int = 1, since: datetime | None = None,
+) -> Agreement:  # fmt: skip
+    return Agreement(
+        id=agreement_id(issuer, provider, version), issuer=issuer, provider=provider, version=version,
+        price_per_1000_points=Money(price, currency), fee_basis_points=fee, commission_basis_points=commission,
+        effective_from=since or day(-100),
+    )  # fmt: skip
+
+
+def agreements(*terms: tuple[str | None, str | None, int] | Agreement) -> AgreementBook:
+    return AgreementBook(term if isinstance(term, Agreement) else agreement(*term) for term in terms)
+
+
+def benefit(name: str, price: int = 100, **content: Any) -> Benefit:
+    """Publish "partner/sku" at a price in points."""
+    partner, _, sku = name.partition("/")
+    said: dict[str, Any] = {"category": BenefitCategory.OTHER, "title": name, "version": 1, **content}
+    return Benefit(
+        id=benefit_id(partner, sku), partner=partner, sku=sku, points_price=price, created_at=NOW, updated_at=NOW,
+        **said,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- commands
+
+
+def by_reference(partner: str, reference: str = ANN) -> ByReference:
+    return ByReference(partner, reference)
+
+
+def award(
+    issuer: str, points: int, *, expires: datetime | None = None, whose: Whose = None, key: str | None = None,
+    fingerprint: str = "", reason: str | None = None,
+) -> Award:  # fmt: skip
+    return Award(
+        id=_fresh(key, "award"), fingerprint=fingerprint, partner=issuer, whose=whose or by_reference(issuer),
+        points=points, expires_at=expires, reason=reason,
+    )  # fmt: skip
+
+
+def redeem(
+    what: Benefit | str | None, quantity: int = 1, *, through: str = "video", whose: Whose = None,
+    key: str | None = None, fingerprint: str = "", **asked: Any,
+) -> Redeem:  # fmt: skip
+    name = what.id if isinstance(what, Benefit) else what
+    return Redeem(
+        id=_fresh(key, "redeem"), fingerprint=fingerprint, partner=through, whose=whose or by_reference(through),
+        benefit=name, quantity=quantity, **asked,
+    )  # fmt: skip
+
+
+def enrol(partner: str, *, whose: ByReference | None = None, key: str | None = None, fingerprint: str = "") -> Enrol:
+    whose = whose or by_reference(partner)
+    return Enrol(id=_fresh(key, "enrol"), fingerprint=fingerprint, partner=partner, whose=whose)
+
+
+def link(
+    partner: str, wallet: str, *, reference: str = ANN, daily_limit: int | None = None,
+    good_until: datetime | None = None, key: str | None = None,
+) -> LinkMember:  # fmt: skip
+    return LinkMember(
+        id=_fresh(key, "link"), fingerprint="", partner=partner, whose=ByWallet(wallet), reference=reference,
+        daily_limit=daily_limit, code_expires_at=good_until or day(10_000),
+    )  # fmt: skip
+
+
+def unlink(ended: str | None, wallet: str, *, through: str = "video", key: str | None = None) -> Unlink:
+    return Unlink(id=_fresh(key, "unlink"), fingerprint="", partner=through, whose=ByWallet(wallet), ended=ended)
+
+
+def expire(lot: str, wallet: str, *, issuer: str = "video", key: str | None = None) -> Expire:
+    return Expire(id=_fresh(key, "expire"), fingerprint="", partner=issuer, whose=ByWallet(wallet), lot=lot)
+
+
+# ---------------------------------------------------------------- deciding
+
+
+def decided(
+    command: Command, wallet: Wallet | None, book: AgreementBook | None = None, *, of: Benefit | None = None,
+    stock: Stock | None = None, referenced: str | None = None, now: datetime = NOW,
+) -> Decision:  # fmt: skip
+    """Decide a command alone: `of` the benefit it names, with `stock` of it."""
+    terms = Terms(book or AgreementBook(), of, stock or Stock(None), referenced)
+    return decide(command, wallet, terms, now, SALT)
+
+
+def awarded(*awards: Award, wallet: Wallet | None = None, now: datetime = NOW) -> Wallet:
+    """Return the wallet after these awards, with every issuer linked."""
+    wallet = wallet or Wallet("wallet-of-ann")
+    for command in awards:
+        wallet = decided(command, wallet, now=now).wallet
+    return wallet
+
+
+def lot(name: str, issuer: str, points: int, *, expires: datetime | None = None, **state: Any) -> Lot:
+    return Lot(name, issuer, points, state.pop("remaining", points), expires, state.pop("at", NOW), **state)
+
+
+# ---------------------------------------------------------------- what came of it
+
+
+def moves(entry: Entry) -> list[str]:
+    """Say an entry's movements: who gives, who gets, on which account, how much; points first."""
+    said = []
+    postings = list(entry.postings)
+    for posting in postings:
+        if posting.unit.startswith("points:") and posting.account is not Account.WALLET:
+            here = f"{posting.party} {posting.account}"
+            there, back = f"member -> {here} {posting.amount}", f"{here} -> member {-posting.amount}"
+            said.append(there if posting.amount > 0 else back)
+    money = [posting for posting in postings if not posting.unit.startswith("points:")]
+    for payer, payee in zip(money[::2], money[1::2], strict=True):
+        assert payer.amount == -payee.amount
+        said.append(f"{payer.party} -> {payee.party} {payee.account} {payee.amount} {payee.unit}")
+    return said
+
+
+def left(wallet: Wallet) -> list[str]:
+    """Say what is left of each lot."""
+    return [f"{lot.id}: {lot.remaining} of {lot.awarded}" for lot in wallet.lots]
