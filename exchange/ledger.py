@@ -148,6 +148,13 @@ class Ledger:
             job.answer.add_done_callback(_heard)
             raise StoreUnavailable("the outcome is not known yet; ask again with the same idempotency key") from None
 
+    def entry_id(self, partner: str, subject: str, operation: str, key: str) -> str:
+        """Return the id of the one entry that this idempotency key can ever make.
+
+        `subject`: the pairwise subject of a member's token, or "server" for the partner's own.
+        """
+        return self._keyring.digest("entry", partner, subject, operation, key)
+
     def new_wallet_id(self, whose: ByReference) -> str:
         """Return the id of the wallet that a first mention makes: the same for everyone who mentions it first."""
         return self._keyring.digest("wallet", whose.partner, whose.reference)

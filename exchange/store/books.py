@@ -269,6 +269,12 @@ class Books:
             self._book = (version, AgreementBook(docs.agreement_from(row) for row in rows))
         return self._book[1]
 
+    async def current_book(self) -> AgreementBook:
+        """Return the agreements as they are now."""
+        with answering():
+            version = await self.terms.find_one({"_id": "agreements"})
+        return await self.book(0 if version is None else version["version"])
+
     @staticmethod
     async def _by_ids(collection: Collection, ids: Iterable[str]) -> list[Document]:
         wanted = list(dict.fromkeys(ids))

@@ -133,19 +133,10 @@ class Catalog:
     # ------------------------------------------------------------ publishing
 
     async def publish(self, partner: str, offers: Sequence[Offer]) -> Published:
-        """Create or change a partner's benefits: all of them, or none.
+        """Create or change a partner's benefits, which `check_offers` has passed: all of them, or none.
 
-        Raises ValidationFailed with the first bad path (below input.benefits.N), VersionConflict.
+        Raises ValidationFailed for what contradicts what is stored, VersionConflict; with the path of the first.
         """
-        path = ("input", "benefits")
-        if not 1 <= len(offers) <= PUBLISH_MAX:
-            raise ValidationFailed(f"must be 1 to {PUBLISH_MAX}", path)
-        seen: dict[str, int] = {}
-        for index, offer in enumerate(offers):
-            validate(offer.content, (*path, str(index)))
-            first = seen.setdefault(offer.content.sku, index)
-            if first != index:
-                raise ValidationFailed(f"stands at {first} already", (*path, str(index), "sku"))
 
         async def in_order(session: Session) -> Published:
             return await self._publish(partner, offers, session)
@@ -203,16 +194,9 @@ class Catalog:
     async def add_codes(self, partner: str, sku: str, codes: Sequence[str]) -> CodesAdded:
         """Load codes into the pool of an INSTANT_CODE benefit; a code that was ever loaded for it is a duplicate.
 
-        Codes are encrypted at rest, and found again by a keyed hash. They are handed out in the order loaded.
+        Codes, which `check_codes` has passed, are encrypted at rest and found again by a keyed hash. They are handed
+        out in the order loaded.
         """
-        if not 1 <= len(codes) <= CODES_MAX:
-            raise ValidationFailed(f"must be 1 to {CODES_MAX}", ("input", "codes"))
-        for index, code in enumerate(codes):
-            if not (1 <= len(code) <= CODE_LENGTH_MAX and code.isprintable() and code.strip() == code):
-                raise ValidationFailed(
-                    f"must be 1 to {CODE_LENGTH_MAX} printable characters without spaces around them",
-                    ("input", "codes", str(index)),
-                )
         benefit = benefit_id(partner, sku)
         stored = (await self.get([benefit])).get(benefit)
         if stored is None:
@@ -288,6 +272,31 @@ class Catalog:
                 self._benefits, [{"$match": query}, *score, {"$match": cut}, {"$sort": order}, {"$limit": limit}]
             )
         return [Found(row[sort.field], docs.benefit_from(row)) for row in rows]
+
+
+def check_offers(offers: Sequence[Offer]) -> None:
+    """Refuse (ValidationFailed) the first offer that no partner could publish; paths are below input.benefits.N."""
+    path = ("input", "benefits")
+    if not 1 <= len(offers) <= PUBLISH_MAX:
+        raise ValidationFailed(f"must be 1 to {PUBLISH_MAX}", path)
+    seen: dict[str, int] = {}
+    for index, offer in enumerate(offers):
+        validate(offer.content, (*path, str(index)))
+        first = seen.setdefault(offer.content.sku, index)
+        if first != index:
+            raise ValidationFailed(f"stands at {first} already", (*path, str(index), "sku"))
+
+
+def check_codes(codes: Sequence[str]) -> None:
+    """Refuse (ValidationFailed) codes that no pool could hold."""
+    if not 1 <= len(codes) <= CODES_MAX:
+        raise ValidationFailed(f"must be 1 to {CODES_MAX}", ("input", "codes"))
+    for index, code in enumerate(codes):
+        if not (1 <= len(code) <= CODE_LENGTH_MAX and code.isprintable() and code.strip() == code):
+            raise ValidationFailed(
+                f"must be 1 to {CODE_LENGTH_MAX} printable characters without spaces around them",
+                ("input", "codes", str(index)),
+            )
 
 
 def _behind(sort: Sort, direction: int, key: Any, benefit: str) -> Document:

@@ -42,6 +42,7 @@ class Members:
         self._wallets: Collection = db["wallets"]
         self._references: Collection = db["references"]
         self._redemptions: Collection = db["redemptions"]
+        self._entries: Collection = db["entries"]
         self._link_codes: Collection = db["link_codes"]
 
     async def create_indexes(self) -> None:
@@ -61,6 +62,12 @@ class Members:
             reference = await self._references.find_one({"_id": docs.reference_id(whose)})
         return None if reference is None else (await self.wallets([reference["wallet"]])).get(reference["wallet"])
 
+    async def owner_of_lot(self, lot: str) -> str | None:
+        """Return the wallet that a lot was awarded to: a lot is known by the entry of its award."""
+        with answering():
+            entry = await self._entries.find_one({"_id": lot}, {"wallet": 1})
+        return None if entry is None else str(entry["wallet"])
+
     async def redemptions(self, ids: Iterable[str]) -> dict[str, Redemption]:
         """Return the redemptions of these ids that exist."""
         with answering():
@@ -69,28 +76,25 @@ class Members:
 
     async def list_redemptions(
         self,
-        owner: dict[str, str] | Sequence[dict[str, str]],
+        owners: Sequence[dict[str, str]],
         limit: int,
         after: tuple[datetime, str] | None = None,
         status: Sequence[RedemptionStatus] | None = None,
     ) -> list[Redemption]:
         """Return redemptions, newest first, behind the position `after` (created_at, id).
 
-        `owner` names whose: {"wallet": id}, {"channel": handle}, {"provider": handle}; of several any, of none all.
+        `owners` names whose, by wallet, channel or provider: any of them matches; {} is everybody's.
         """
         clauses: list[Document] = []
-        owners = [owner] if isinstance(owner, dict) else list(owner)
-        if owners:
-            clauses.append({"$or": owners} if len(owners) > 1 else dict(owners[0]))
+        clauses.append(dict(owners[0]) if len(owners) == 1 else {"$or": list(owners)})
         if status is not None:
             clauses.append({"status": {"$in": [one.value for one in status]}})
         if after is not None:
             at, redemption = after
             ties: list[Any] = [{"created_at": {"$lt": at}}, {"_id": {"$lt": redemption}}]
             clauses.append({"created_at": {"$lte": at}, "$or": ties})
-        query = {"$and": clauses} if clauses else {}
         with answering():
-            rows = self._redemptions.find(query).sort([("created_at", -1), ("_id", -1)]).limit(limit)
+            rows = self._redemptions.find({"$and": clauses}).sort([("created_at", -1), ("_id", -1)]).limit(limit)
             return [docs.redemption_from(row) for row in await rows.to_list(None)]
 
     async def create_link_code(self, wallet: str, partner: str, daily_limit: int | None) -> LinkCode:

@@ -1,0 +1,52 @@
+"""The application: routes, and the services behind them for as long as it runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route, Router
+
+from exchange.errors import Fault
+from graph.http import GraphQLEndpoint
+from graph.schema import make_schema
+from graph.services import open_services
+from graph.settings import Settings, settings_from
+from partners.oauth.routes import oauth_routes
+
+
+def create_app(settings: Settings | None = None) -> Starlette:
+    """Return the ASGI application; without settings they are read from the environment."""
+    chosen = settings or settings_from(os.environ)
+    served = Router()
+    schema = make_schema()
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with open_services(chosen) as services:
+
+            async def ready(_: Request) -> Response:
+                """Tell whether requests can be served: the database answers."""
+                try:
+                    await services.now()
+                except Fault as error:
+                    return JSONResponse({"ready": False, "reason": error.message}, 503)
+                return JSONResponse({"ready": True})
+
+            endpoint = GraphQLEndpoint(schema, services).answer
+            served.routes[:] = [
+                Route("/graphql", endpoint, methods=["GET", "POST"]),
+                Route("/readyz", ready),
+                *oauth_routes(services.oauth, services.keys),
+            ]
+            yield
+
+    async def alive(_: Request) -> Response:
+        """Tell that the process is there."""
+        return JSONResponse({"alive": True})
+
+    return Starlette(routes=[Route("/healthz", alive), Mount("/", served)], lifespan=lifespan)

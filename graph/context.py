@@ -1,0 +1,143 @@
+"""Who asks, and what one request has read so far.
+
+The tenant comes from the verified token and from nowhere else. Everything here lives for one request: the loaders
+gather the reads of a level of the query into one each, and what is asked once is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import strawberry
+from strawberry.dataloader import DataLoader
+
+from exchange.agreements import AgreementBook
+from exchange.benefit import Availability, Benefit, Stock, Taker, availability
+from exchange.commands import ByReference
+from exchange.decisions import acceptor
+from exchange.errors import Forbidden
+from exchange.redemption import Redemption
+from exchange.wallet import Wallet
+from graph.identifiers import Identifiers
+from graph.refusals import Code, fault
+from graph.services import Services
+from partners.oauth.scopes import STAFF_SCOPES
+from partners.oauth.tokens import Principal, PrincipalKind
+from partners.registry import Partner
+
+T = TypeVar("T")
+ANY_STAFF = STAFF_SCOPES
+
+
+class Once(Generic[T]):
+    """A value that is read when first asked for, and then kept; asking at the same time reads it once."""
+
+    def __init__(self, read: Callable[[], Awaitable[T]]) -> None:
+        self._read = read
+        self._task: asyncio.Future[T] | None = None
+
+    async def __call__(self) -> T:
+        """Return the value."""
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._read())
+        return await self._task
+
+
+def by_id(read: Callable[[Iterable[str]], Awaitable[Mapping[str, T]]]) -> DataLoader[str, T | None]:
+    """Return a loader over a store's `read`: None for what does not exist."""
+
+    async def load(ids: list[str]) -> list[T | None]:
+        found = await read(ids)
+        return [found.get(one) for one in ids]
+
+    return DataLoader(load_fn=load)
+
+
+class Context:
+    """One request's caller, loaders and memory."""
+
+    def __init__(self, services: Services, principal: Principal) -> None:
+        self.services = services
+        self.principal = principal
+        self.ids = Identifiers(services.keyring, principal.partner)
+        self.benefits: DataLoader[str, Benefit | None] = by_id(services.catalog.get)
+        self.stock: DataLoader[str, Stock | None] = by_id(services.catalog.stock)
+        self.wallets: DataLoader[str, Wallet | None] = by_id(services.members.wallets)
+        self.redemptions: DataLoader[str, Redemption | None] = by_id(services.members.redemptions)
+        self.now: Once[datetime] = Once(services.now)
+        self.book: Once[AgreementBook] = Once(services.books.current_book)
+        self.own_wallet: Once[Wallet | None] = Once(self._own_wallet)
+
+    # ------------------------------------------------------------ the caller
+
+    @property
+    def is_member(self) -> bool:
+        """Whether a member asks, through a partner's app."""
+        return self.principal.kind is PrincipalKind.MEMBER
+
+    @property
+    def is_staff(self) -> bool:
+        """Whether somebody of the exchange asks."""
+        return self.principal.kind is PrincipalKind.STAFF
+
+    @property
+    def partner(self) -> str:
+        """The partner that asks, or through which a member asks; empty, and so nobody's, for staff."""
+        return self.principal.partner or ""
+
+    def has(self, *scopes: str) -> bool:
+        """Whether the token carries any of these scopes."""
+        return not self.principal.scopes.isdisjoint(scopes)
+
+    def require(self, *scopes: str) -> None:
+        """Fail the field (FORBIDDEN) unless the token carries one of these scopes."""
+        if not self.has(*scopes):
+            raise fault(Code.FORBIDDEN, f"needs the scope {' or '.join(scopes)}")
+
+    def require_of_mutation(self, *scopes: str) -> None:
+        """Refuse (Forbidden, as data) unless the token carries one of these scopes."""
+        if not self.has(*scopes):
+            raise Forbidden(f"needs the scope {' or '.join(scopes)}", required_scope=scopes[0])
+
+    async def _own_wallet(self) -> Wallet | None:
+        if self.principal.member is None:
+            return None
+        return await self.services.members.wallet_of(ByReference(self.partner, self.principal.member))
+
+    # ------------------------------------------------------------ what several fields ask
+
+    async def partner_of(self, handle: str) -> Partner:
+        """Return a partner by its handle; partners are resident, so this seldom reads."""
+        return await self.services.registry.get(handle)
+
+    def sees(self, benefit: Benefit) -> bool:
+        """Whether the caller may know of this benefit."""
+        return benefit.status == "PUBLISHED" or benefit.partner == self.partner
+
+    async def availability(self, benefit: Benefit) -> Availability:
+        """Return whether the caller can redeem a benefit now, with every reason why not."""
+        now = await self.now()
+        stock = await self.stock.load(benefit.id) or Stock(0)
+        taker = await self.taker(benefit, now) if self.is_member else None
+        return availability(benefit, stock, now, taker)
+
+    async def taker(self, benefit: Benefit, now: datetime) -> Taker:
+        """Return what matters of the member that asks."""
+        wallet, book = await asyncio.gather(self.own_wallet(), self.book())
+        region = self.principal.region
+        link = None if wallet is None else wallet.link(self.partner)
+        if wallet is None or link is None or not link.open:
+            return Taker(region=region)
+        return Taker(
+            region=region,
+            taken=wallet.taken.get(benefit.id, 0),
+            points=wallet.available(now),
+            spendable=wallet.spendable(acceptor(book, benefit.partner, now), now),
+            day_left=link.day_left(now),
+        )
+
+
+Info = strawberry.Info[Context, Any]

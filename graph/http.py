@@ -1,0 +1,199 @@
+"""GraphQL over HTTP, and what is told of errors.
+
+The transport is the GraphQL-over-HTTP specification's: a POST of `application/json`; the answer is
+`application/graphql-response+json`, whose status tells a malformed request (400) from an executed one (200), or, for a
+client that accepts only it, `application/json`, where both are 200. Authentication comes before anything of the body is
+looked at. Every error leaves with `extensions.code`; what went wrong inside is logged, not told.
+"""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from graphql import GraphQLError, GraphQLSyntaxError
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from strawberry.exceptions import StrawberryGraphQLError
+from strawberry.http.ides import get_graphql_ide_html
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.types.execution import ExecutionResult, PreExecutionError
+from strawberry.types.graphql import OperationType
+
+from exchange.errors import Fault, Overloaded
+from graph.context import Context
+from graph.limits import BODY_BYTES_MAX
+from graph.refusals import Code, fault
+from graph.schema import Schema
+from graph.services import Services
+from partners.oauth.tokens import InvalidToken, Principal
+
+JSON = "application/json"
+GRAPHQL = "application/graphql-response+json"
+RETRY_SECONDS = 1
+_OPERATIONS = frozenset({OperationType.QUERY, OperationType.MUTATION})
+
+_log = logging.getLogger(__name__)
+
+
+class _Answer(Exception):  # noqa: N818 - ends a request that never reaches the schema
+    def __init__(self, status: HTTPStatus, code: Code, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error = fault(code, message)
+        self.headers = headers or {}
+
+
+class GraphQLEndpoint:
+    """`/graphql` of one schema and its services."""
+
+    def __init__(self, schema: Schema, services: Services) -> None:
+        self._schema = schema
+        self._services = services
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request."""
+        if request.method == "GET" and self._services.settings.graphiql and _wants_html(request):
+            return HTMLResponse(get_graphql_ide_html(graphql_ide="graphiql"))
+        media = _media(request)
+        try:
+            if media is None:
+                said = f"the answer is {GRAPHQL} or {JSON}"
+                raise _Answer(HTTPStatus.NOT_ACCEPTABLE, Code.BAD_USER_INPUT, said)  # noqa: TRY301
+            if request.method != "POST":
+                said = "send the operation as POST"
+                raise _Answer(HTTPStatus.METHOD_NOT_ALLOWED, Code.BAD_USER_INPUT, said, {"Allow": "POST"})  # noqa: TRY301
+            context = Context(self._services, await self._authenticate(request))
+            result, status = await self._execute(await _operation(request), context)
+        except _Answer as answer:
+            body = {"errors": [answer.error.formatted]}
+            return Response(
+                orjson.dumps(body), answer.status, {**answer.headers, "Cache-Control": "no-store"}, media or JSON
+            )
+        headers = {"Cache-Control": "no-store"}
+        if status is HTTPStatus.TOO_MANY_REQUESTS:
+            headers["Retry-After"] = str(RETRY_SECONDS)
+        elif media == JSON:
+            status = HTTPStatus.OK
+        return Response(orjson.dumps(result), status, headers, media)
+
+    async def _authenticate(self, request: Request) -> Principal:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            # Without a token at all RFC 6750 §3.1 wants no error code.
+            raise _Answer(
+                HTTPStatus.UNAUTHORIZED, Code.UNAUTHENTICATED, "send an access token as Authorization: Bearer",
+                {"WWW-Authenticate": 'Bearer realm="exchange"'},
+            )  # fmt: skip
+        try:
+            return await self._services.tokens.verify(token.strip())
+        except InvalidToken:
+            raise _Answer(
+                HTTPStatus.UNAUTHORIZED, Code.UNAUTHENTICATED, "the access token is not good, or no longer",
+                {"WWW-Authenticate": 'Bearer realm="exchange", error="invalid_token"'},
+            ) from None  # fmt: skip
+
+    async def _execute(self, operation: dict[str, Any], context: Context) -> tuple[dict[str, Any], HTTPStatus]:
+        try:
+            result = await self._schema.execute(
+                operation["query"],
+                variable_values=operation.get("variables"),
+                context_value=context,
+                operation_name=operation.get("operationName"),
+                allowed_operation_types=_OPERATIONS,
+            )
+        except (CannotGetOperationTypeError, InvalidOperationTypeError):
+            said = "name one operation of the document in `operationName`; it must be a query or a mutation"
+            raise _Answer(HTTPStatus.BAD_REQUEST, Code.BAD_USER_INPUT, said) from None
+        errors = [_told(error, result) for error in result.errors or ()]
+        body: dict[str, Any] = {"data": result.data} if _executed(result) else {}
+        if errors:
+            body["errors"] = [error.formatted for error in errors]
+        if any((error.extensions or {}).get("code") == Code.THROTTLED for error in errors):
+            return body, HTTPStatus.TOO_MANY_REQUESTS
+        return body, HTTPStatus.OK if "data" in body else HTTPStatus.BAD_REQUEST
+
+
+def _executed(result: ExecutionResult) -> bool:
+    """Whether execution began: an error before it has no path, and the answer then has no data."""
+    before = isinstance(result, PreExecutionError) or (
+        result.data is None and all(error.path is None for error in result.errors or ())
+    )
+    return not before
+
+
+def _told(error: GraphQLError, result: ExecutionResult) -> GraphQLError:
+    """Return the error as it leaves: with its code, and without what is nobody's business."""
+    cause = error.original_error
+    if error.extensions and "code" in error.extensions:
+        return error
+    if isinstance(cause, Overloaded):
+        return _as(error, Code.THROTTLED, f"{cause.message}; try again")
+    if isinstance(cause, Fault):
+        return _as(error, Code.INTERNAL_SERVER_ERROR, f"{cause.message}; try again with the same idempotency key")
+    if cause is not None and not isinstance(cause, GraphQLError | StrawberryGraphQLError):
+        # A refusal that has no place in its payload's union comes out here as well.
+        _log.error("a resolver failed at %s", error.path, exc_info=cause)
+        return _as(error, Code.INTERNAL_SERVER_ERROR, "internal error")
+    parsed = not isinstance(error, GraphQLSyntaxError)
+    before = Code.GRAPHQL_VALIDATION_FAILED if parsed else Code.GRAPHQL_PARSE_FAILED
+    return _as(error, before if isinstance(result, PreExecutionError) else Code.BAD_USER_INPUT)
+
+
+def _as(error: GraphQLError, code: Code, message: str | None = None) -> GraphQLError:
+    return GraphQLError(
+        message or error.message, nodes=error.nodes, source=error.source, positions=error.positions, path=error.path,
+        extensions={"code": code.value},
+    )  # fmt: skip
+
+
+async def _operation(request: Request) -> dict[str, Any]:
+    """Return the request's parameters; a malformed body is the client's error, never ours."""
+    kind, _, parameters = request.headers.get("Content-Type", "").partition(";")
+    charset = parameters.lower().replace('"', "").replace(" ", "")
+    if kind.strip().lower() != JSON or charset not in ("", "charset=utf-8", "charset=utf8"):
+        said = f"send {JSON}, in UTF-8"
+        raise _Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, Code.BAD_USER_INPUT, said)
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > BODY_BYTES_MAX:
+            said = f"the body has more than {BODY_BYTES_MAX} bytes"
+            raise _Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Code.BAD_USER_INPUT, said)
+    try:
+        operation = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _Answer(HTTPStatus.BAD_REQUEST, Code.BAD_USER_INPUT, f"the body is not JSON: {error}") from None
+    if not isinstance(operation, dict) or not isinstance(operation.get("query"), str):
+        said = "the body is an object with `query` (a string), and if wished `variables`, `operationName`, `extensions`"
+        raise _Answer(HTTPStatus.BAD_REQUEST, Code.BAD_USER_INPUT, said)
+    for name, wanted in (("variables", dict), ("operationName", str), ("extensions", dict)):
+        if not isinstance(operation.get(name), wanted | None):
+            raise _Answer(HTTPStatus.BAD_REQUEST, Code.BAD_USER_INPUT, f"`{name}` is of the wrong type")
+    return operation
+
+
+def _media(request: Request) -> str | None:
+    """Return the media type to answer in: the better liked of the two, our own where both are; None for neither."""
+    accept = request.headers.get("Accept")
+    if not accept:
+        return GRAPHQL
+    liked: dict[str, float] = {}
+    for part in accept.split(","):
+        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        weight = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+        try:
+            liked[name] = float(weight)
+        except ValueError:
+            liked[name] = 0.0
+    wild = max(liked.get("*/*", 0.0), liked.get("application/*", 0.0))
+    graphql, json = liked.get(GRAPHQL, wild), liked.get(JSON, wild)
+    if max(graphql, json) <= 0:
+        return None
+    return GRAPHQL if graphql >= json else JSON
+
+
+def _wants_html(request: Request) -> bool:
+    return "text/html" in request.headers.get("Accept", "")

@@ -1,0 +1,287 @@
+"""What clients send, and its shape.
+
+An input knows how to become the domain's value; what cannot is a ValidationFailed with the path of the field. Defaults
+are UNSET, so that the schema prints none that are not there and a fingerprint leaves out what was not sent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime
+from enum import Enum
+from hashlib import sha256
+from typing import Any
+
+import strawberry
+from strawberry import UNSET
+
+from exchange.amounts import POINTS_MAX, Money, minor_from_decimal
+from exchange.benefit import QUANTITY_MAX, BenefitContent, Translation
+from exchange.errors import ValidationFailed
+from exchange.journal import canonical, milliseconds
+from graph.enums import BenefitCategory, BenefitStatus, Fulfilment
+from graph.scalars import CountryCode, CurrencyCode, Decimal, Points
+from partners.oauth.assertions import is_reference
+
+KEY_MAX = 200
+REASON_MAX = 500
+
+
+@strawberry.input(description="Which benefits to list; all conditions must hold.")
+class BenefitFilter:
+    """Absent conditions do not restrict."""
+
+    category: BenefitCategory | None = strawberry.field(default=UNSET, description="Of this trade.")
+    partner: strawberry.ID | None = strawberry.field(default=UNSET, description="Of this partner.")
+    region: CountryCode | None = strawberry.field(default=UNSET, description="That can be redeemed in this country.")
+    status: list[BenefitStatus] | None = strawberry.field(default=UNSET, description="In one of these states.")
+    points_price_max: Points | None = strawberry.field(default=UNSET, description="For at most so many points.")
+    search: str | None = strawberry.field(default=UNSET, description="With all these words.")
+    tags: list[str] | None = strawberry.field(default=UNSET, description="With all these keywords.")
+    redeemable_only: bool | None = strawberry.field(default=UNSET, description="That the viewer can redeem now.")
+
+
+@strawberry.input(one_of=True, description="Names a benefit: by id, or by partner and SKU.")
+class BenefitBy:
+    """Exactly one."""
+
+    id: strawberry.ID | None = strawberry.field(default=UNSET, description="Its id.")
+    key: BenefitKey | None = strawberry.field(default=UNSET, description="Its partner and SKU.")
+
+
+@strawberry.input(description="A benefit by its partner's own name for it.")
+class BenefitKey:
+    """Both are needed."""
+
+    partner: str = strawberry.field(description="The partner's handle.")
+    sku: str = strawberry.field(description="The SKU.")
+
+
+@strawberry.input(one_of=True, description="Names a member: by id, or by the asking partner's own reference.")
+class MemberBy:
+    """Exactly one."""
+
+    id: strawberry.ID | None = strawberry.field(default=UNSET, description="Its id, as this partner knows it.")
+    reference: str | None = strawberry.field(default=UNSET, description="The partner's own reference.")
+
+
+@strawberry.input(description="An amount of money.")
+class MoneyInput:
+    """Turned into minor units by `money`."""
+
+    amount: Decimal = strawberry.field(description="In major units, with no more digits than the currency has.")
+    currency: CurrencyCode = strawberry.field(description="ISO 4217 code.")
+
+    def money(self, *path: str) -> Money:
+        """Return minor units, or refuse what the currency cannot express."""
+        try:
+            return Money(minor_from_decimal(self.amount, self.currency), self.currency)
+        except ValueError as error:
+            raise ValidationFailed(str(error), (*path, "amount")) from None
+
+
+@strawberry.input(description="Title and description in one more language.")
+class TranslationInput:
+    """One per locale."""
+
+    locale: str = strawberry.field(description="BCP 47 tag, such as de or pt-BR.")
+    title: str = strawberry.field(description="The title in that language.")
+    description: str | None = strawberry.field(default=UNSET, description="The description in that language.")
+
+
+@strawberry.input(description="What a partner says of a benefit. Publishing a SKU again changes it.")
+class BenefitInput:
+    """Becomes a BenefitContent."""
+
+    sku: str = strawberry.field(description="The partner's own name for it: letters, digits and . _ : ~ -")
+    category: BenefitCategory = strawberry.field(description="Its trade.")
+    title: str = strawberry.field(description="What a member reads first.")
+    description: str | None = strawberry.field(default=UNSET, description="What a member reads next.")
+    translations: list[TranslationInput] | None = strawberry.field(default=UNSET, description="Other languages.")
+    image_url: str | None = strawberry.field(default=UNSET, description="A picture, by http(s).")
+    terms: str | None = strawberry.field(default=UNSET, description="The small print.")
+    redeem_instructions: str | None = strawberry.field(default=UNSET, description="What to do once one has it.")
+    points_price: Points = strawberry.field(description="Points for one unit, at least 1.")
+    face_value: MoneyInput | None = strawberry.field(default=UNSET, description="What it would cost in money.")
+    valid_from: datetime | None = strawberry.field(default=UNSET, description="From when on it can be redeemed.")
+    valid_until: datetime | None = strawberry.field(default=UNSET, description="Until when, exclusive.")
+    regions: list[CountryCode] | None = strawberry.field(default=UNSET, description="Where; none: everywhere.")
+    tags: list[str] | None = strawberry.field(default=UNSET, description="Keywords.")
+    stock: int | None = strawberry.field(
+        default=UNSET, description="Units ever offered; null: no limit. Must be null with INSTANT_CODE."
+    )
+    member_limit: int | None = strawberry.field(default=UNSET, description="Units one member may ever take.")
+    fulfilment: Fulfilment = strawberry.field(default=Fulfilment.NONE, description="How a member gets it.")
+    status: BenefitStatus = strawberry.field(default=BenefitStatus.PUBLISHED, description="Whether it is on offer.")
+    expected_version: int | None = strawberry.field(
+        default=UNSET, description="Refuse unless it has this version now; 0: unless it is new."
+    )
+
+    def content(self, *path: str) -> BenefitContent:
+        """Return the domain's value; its own rules are checked by the domain."""
+        face = self.face_value or None
+        return BenefitContent(
+            sku=self.sku, category=self.category, title=self.title, points_price=self.points_price,
+            description=self.description or None,
+            translations=tuple(Translation(t.locale, t.title, t.description or None) for t in self.translations or ()),
+            image_url=self.image_url or None, terms=self.terms or None,
+            redeem_instructions=self.redeem_instructions or None,
+            face_value=None if face is None else face.money(*path, "faceValue"),
+            valid_from=self.valid_from or None, valid_until=self.valid_until or None,
+            regions=tuple(dict.fromkeys(self.regions or ())), tags=tuple(dict.fromkeys(self.tags or ())),
+            stock=sent(self.stock), member_limit=sent(self.member_limit),
+            fulfilment=self.fulfilment, status=self.status,
+        )  # fmt: skip
+
+
+@strawberry.input(description="Benefits to publish: all of them, or none.")
+class PublishBenefitsInput:
+    """A SKU may stand there once."""
+
+    benefits: list[BenefitInput] = strawberry.field(description="At most 1,000.")
+
+
+@strawberry.input(description="Codes to load into the pool of an INSTANT_CODE benefit.")
+class AddCodesInput:
+    """Handed out in the order given."""
+
+    sku: str = strawberry.field(description="The benefit's SKU.")
+    codes: list[str] = strawberry.field(description="At most 10,000; each is handed out exactly once.")
+
+
+@strawberry.input(description="Points to give to a member; the asking partner owes for them.")
+class AwardPointsInput:
+    """The member comes into being at first mention by reference."""
+
+    member: MemberBy = strawberry.field(description="Who gets them.")
+    points: Points = strawberry.field(description="How many, at least 1.")
+    reason: str | None = strawberry.field(default=UNSET, description="For the member's history; no personal data.")
+    expires_at: datetime | None = strawberry.field(default=UNSET, description="When what is left is lost.")
+    idempotency_key: str = strawberry.field(description="The same key with the same input is the same award for ever.")
+
+    def check(self) -> None:
+        """Refuse what could be no award."""
+        check_key(self.idempotency_key)
+        check_reference(self.member, "input", "member", "reference")
+        if not 1 <= self.points <= POINTS_MAX:
+            raise ValidationFailed(f"must be 1 to {POINTS_MAX}", ("input", "points"))
+        if self.reason and (len(self.reason) > REASON_MAX or not self.reason.isprintable()):
+            raise ValidationFailed(f"must have at most {REASON_MAX} printable characters", ("input", "reason"))
+
+
+@strawberry.input(description="member is for a partner's own server, of its own members; a member's token needs none.")
+class RedeemBenefitInput:
+    """Take a benefit for points, at once."""
+
+    benefit: strawberry.ID = strawberry.field(description="What to take.")
+    member: MemberBy | None = strawberry.field(default=UNSET, description="Who takes it.")
+    quantity: int = strawberry.field(default=1, description="Units.")
+    expected_points: Points | None = strawberry.field(default=UNSET, description="Refuse unless this is the total.")
+    region: CountryCode | None = strawberry.field(
+        default=UNSET, description="Where the member is; counts from a partner's server only."
+    )
+    idempotency_key: str = strawberry.field(
+        description="The same key with the same input is the same redemption for ever."
+    )
+
+    def check(self) -> None:
+        """Refuse what could be no redemption."""
+        check_key(self.idempotency_key)
+        check_reference(self.member or None, "input", "member", "reference")
+        if not 1 <= self.quantity <= QUANTITY_MAX:
+            raise ValidationFailed(f"must be 1 to {QUANTITY_MAX}", ("input", "quantity"))
+        expected = sent(self.expected_points)
+        if expected is not None and expected < 0:
+            raise ValidationFailed("must not be negative", ("input", "expectedPoints"))
+
+
+@strawberry.input(description="Permission for a second partner, to be handed to it by the member.")
+class CreateLinkCodeInput:
+    """A member's own doing."""
+
+    partner: strawberry.ID = strawberry.field(description="The partner to be linked.")
+    daily_limit: Points | None = strawberry.field(
+        default=UNSET, description="Points a day (UTC) that may be spent through it."
+    )
+
+
+@strawberry.input(description="The link to end.")
+class UnlinkPartnerInput:
+    """A member's own doing."""
+
+    partner: strawberry.ID = strawberry.field(description="The partner to part with.")
+
+
+@strawberry.input(description="A link code, redeemed by the partner it was made for.")
+class LinkMemberInput:
+    """A partner's server's doing."""
+
+    code: str = strawberry.field(description="What the member handed over.")
+    reference: str = strawberry.field(description="The partner's own reference of the member.")
+
+
+@strawberry.input(description="Without issuer or provider: the default for every partner in that place.")
+class SetAgreementInput:
+    """Adds a version."""
+
+    issuer: strawberry.ID | None = strawberry.field(default=UNSET, description="Who owes.")
+    provider: strawberry.ID | None = strawberry.field(default=UNSET, description="Who is owed.")
+    price_per_1000_points: MoneyInput = strawberry.field(
+        name="pricePer1000Points", description="What 1,000 points cost the issuer."
+    )
+    fee_basis_points: int = strawberry.field(default=0, description="The exchange's fee, of what is owed.")
+    commission_basis_points: int = strawberry.field(default=0, description="The channel's commission, of what is owed.")
+    effective_from: datetime | None = strawberry.field(default=UNSET, description="From when on; null: now.")
+
+
+@strawberry.input(description="The period to close.")
+class ClosePeriodInput:
+    """Only the open one can be."""
+
+    number: int = strawberry.field(description="Its number.")
+
+
+def sent(value: Any) -> Any:
+    """Return what was sent, None for what was not; zero is not nothing."""
+    return None if value is UNSET else value
+
+
+def check_key(key: str) -> None:
+    """Refuse an idempotency key that is empty, long or unprintable."""
+    if not 1 <= len(key) <= KEY_MAX or not key.isprintable():
+        raise ValidationFailed(f"must be 1 to {KEY_MAX} printable characters", ("input", "idempotencyKey"))
+
+
+def check_reference(member: MemberBy | None, *path: str) -> None:
+    """Refuse a reference that no member can have."""
+    reference = None if member is None else sent(member.reference)
+    if reference is not None:
+        check_reference_text(reference, *path)
+
+
+def check_reference_text(reference: str, *path: str) -> None:
+    """Refuse a reference that no member can have."""
+    if not is_reference(reference):
+        raise ValidationFailed("must be 1 to 128 printable characters", path)
+
+
+def fingerprint(command: Any) -> str:
+    """Return the hash of an input as sent: without its idempotency key, and with what equals its default left out.
+
+    No id is resolved, so the same member named in two ways is two inputs.
+    """
+    return sha256(canonical(_as_sent(command, frozenset({"idempotency_key"})))).hexdigest()
+
+
+def _as_sent(value: Any, without: frozenset[str] = frozenset()) -> Any:
+    if isinstance(value, datetime):
+        return milliseconds(value)
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, list):
+        return [_as_sent(item) for item in value]
+    if dataclasses.is_dataclass(value):
+        told = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name not in without}
+        defaults = {f.name: f.default for f in dataclasses.fields(value)}
+        return {name: _as_sent(v) for name, v in told.items() if v not in (UNSET, None, defaults[name])}
+    return value if isinstance(value, str | bool) else str(value)

@@ -1,0 +1,165 @@
+"""The lists that several fields show: benefits and redemptions, as the caller may see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from exchange.agreements import Debit
+from exchange.benefit import Benefit
+from exchange.redemption import Redemption, RedemptionStatus
+from exchange.store.catalog import ENDING_SOON, NEWEST, POINTS_PRICE, RELEVANCE, Found, Wanted
+from graph.context import Context
+from graph.enums import BenefitSort
+from graph.identifiers import Kind
+from graph.inputs import BenefitFilter, sent
+from graph.paging import Cursors, Page, Window, page
+from graph.refusals import Code, fault
+
+_SORTS = {
+    BenefitSort.POINTS_PRICE: POINTS_PRICE,
+    BenefitSort.NEWEST: NEWEST,
+    BenefitSort.ENDING_SOON: ENDING_SOON,
+    BenefitSort.RELEVANCE: RELEVANCE,
+}
+SEARCH_MAX = 200
+SCAN_MAX = 1_000
+"""Most benefits looked at for one page of `redeemableOnly`: the next page goes on where this one stopped."""
+
+Arguments = tuple[Any, Any, Any, Any]
+"""A connection's first, after, last, before."""
+
+
+class SeenDebit(NamedTuple):
+    """A debit, with the provider that it is owed to: both decide who may see the money."""
+
+    debit: Debit
+    provider: str
+
+
+async def benefits(
+    context: Context, arguments: Arguments, chosen: BenefitFilter | None, order: BenefitSort | None,
+    partner: str | None = None,
+) -> Page[Benefit]:  # fmt: skip
+    """List benefits; `partner` fixes whose."""
+    context.require("benefits:read", *_staff(context))
+    wanted, only = _wanted(context, chosen or None, partner)
+    sort_name = order or BenefitSort.NEWEST
+    sort = _SORTS[sort_name]
+    first, after, last, before = (sent(argument) for argument in arguments)
+    cursors = Cursors(context.services.keyring, f"benefits/{sort_name.value}")
+    window = cursors.window(first, after, last, before)
+    if sort is RELEVANCE and wanted is not None and wanted.search is None:
+        raise fault(Code.BAD_USER_INPUT, "RELEVANCE needs `search`")
+    if sort is RELEVANCE and window.backwards:
+        raise fault(Code.BAD_USER_INPUT, "RELEVANCE pages forward only: use `first`")
+    if wanted is None:
+        return page(cursors, window, [], _nothing)
+    known = wanted
+
+    async def count() -> int:
+        return await context.services.catalog.count(known)
+
+    if not only:
+        found = await _read(context, wanted, window, sort_name, window.size + 1)
+        return page(cursors, window, [((row.key, row.benefit.id), row.benefit) for row in found], count)
+    found, more = await _redeemable(context, wanted, window, sort_name)
+    return page(cursors, window, [((row.key, row.benefit.id), row.benefit) for row in found], count, more=more)
+
+
+async def _read(context: Context, wanted: Wanted, window: Window, order: BenefitSort, limit: int) -> list[Found]:
+    after = None if window.after is None else (window.after[0], window.after[1])
+    return await context.services.catalog.list(wanted, _SORTS[order], limit, after, backwards=window.backwards)
+
+
+async def _redeemable(context: Context, wanted: Wanted, window: Window, order: BenefitSort) -> tuple[list[Found], bool]:
+    """Look through the list until the page is full, the list ends, or enough was looked at."""
+    kept: list[Found] = []
+    looked = 0
+    while looked < SCAN_MAX:
+        chunk = await _read(context, wanted, window, order, 100)
+        looked += len(chunk)
+        for row in chunk:
+            if (await context.availability(row.benefit)).redeemable:
+                kept.append(row)
+            if len(kept) > window.size:
+                return kept, True
+        if len(chunk) < 100:  # noqa: PLR2004
+            return kept, False
+        window = window._replace(after=(chunk[-1].key, chunk[-1].benefit.id))
+    return kept, True
+
+
+def _wanted(context: Context, chosen: BenefitFilter | None, partner: str | None) -> tuple[Wanted | None, bool]:
+    """Return what the filter asks for (None: nothing can match) and whether only what can be redeemed."""
+    wanted = Wanted(viewer=context.principal.partner, partner=partner)
+    if chosen is None:
+        return wanted, False
+    named = sent(chosen.partner)
+    if named is not None:
+        handle = context.ids.open(Kind.PARTNER, named)
+        if handle is None or handle != (partner or handle):
+            return None, False
+        wanted = replace(wanted, partner=handle)
+    search = sent(chosen.search)
+    if search is not None and (len(search) > SEARCH_MAX or not search.strip(' "-')):
+        raise fault(Code.BAD_USER_INPUT, f"`search` must have 1 to {SEARCH_MAX} characters, some of them letters")
+    return replace(
+        wanted, category=sent(chosen.category), region=sent(chosen.region), status=sent(chosen.status),
+        points_price_max=sent(chosen.points_price_max), search=search, tags=sent(chosen.tags) or (),
+    ), sent(chosen.redeemable_only) is True  # fmt: skip
+
+
+async def redemptions(
+    context: Context, first: Any, after: Any, status: Sequence[RedemptionStatus] | None,
+    wallet: str | None = None, only: str | None = None,
+) -> Page[Redemption]:  # fmt: skip
+    """List redemptions, newest first: a member's own, those a partner brought or provides, all for finance.
+
+    `wallet` fixes whose, `only` which.
+    """
+    owners = await owners_seen(context)
+    if wallet is not None:
+        owners = [owner | {"wallet": wallet} for owner in owners if owner.get("wallet", wallet) == wallet]
+    if only is not None:
+        owners = [owner | {"_id": only} for owner in owners]
+    cursors = Cursors(context.services.keyring, "redemptions")
+    window = cursors.window(sent(first), sent(after))
+    position = None if window.after is None else (window.after[0], window.after[1])
+    rows = await context.services.members.list_redemptions(owners, window.size + 1, position, status) if owners else []
+    return page(cursors, window, [((row.created_at, row.id), row) for row in rows])
+
+
+async def owners_seen(context: Context) -> list[dict[str, str]]:
+    """Return whose redemptions the caller sees, {} being everybody's; FORBIDDEN without a scope for any."""
+    if context.is_member:
+        context.require("redemptions:read")
+        wallet = await context.own_wallet()
+        return [] if wallet is None else [{"wallet": wallet.id}]
+    context.require("redemptions:redeem", "redemptions:fulfil", "finance:view")
+    owners: list[dict[str, str]] = []
+    if context.has("finance:view"):
+        owners.append({})
+    if context.has("redemptions:redeem"):
+        owners.append({"channel": context.partner})
+    if context.has("redemptions:fulfil"):
+        owners.append({"provider": context.partner})
+    return owners
+
+
+async def redemption(context: Context, identity: str) -> Redemption | None:
+    """Return one redemption, if the caller may see it."""
+    owners = await owners_seen(context)
+    found = await context.redemptions.load(identity)
+    if found is None or not any(all(getattr(found, k) == v for k, v in owner.items()) for owner in owners):
+        return None
+    return found
+
+
+def _staff(context: Context) -> Sequence[str]:
+    return tuple(context.principal.scopes) if context.is_staff else ()
+
+
+async def _nothing() -> int:
+    return 0

@@ -1,0 +1,425 @@
+"""What can be done.
+
+Each mutation checks the input's shape, then the scope, then makes one call; the rest of the precedence of refusals is
+the domain's. Refusals come back as data (`AsData`).
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import strawberry
+from strawberry import Parent
+
+from exchange import agreements as terms
+from exchange.commands import Award, ByReference, ByWallet, LinkMember, Redeem, Unlink, Whose
+from exchange.errors import IdempotencyConflict, NotFound, ValidationFailed
+from exchange.ledger import Outcome
+from exchange.redemption import Redemption as DomainRedemption
+from exchange.settlement import period as settlement_period
+from exchange.store.catalog import CodesAdded, Offer, Published, check_codes, check_offers
+from exchange.store.members import LinkCode as DomainLinkCode
+from exchange.wallet import Lot as DomainLot
+from exchange.wallet import Wallet as DomainWallet
+from graph import refusals
+from graph.context import Context, Info
+from graph.identifiers import Kind
+from graph.inputs import (
+    AddCodesInput,
+    AwardPointsInput,
+    ClosePeriodInput,
+    CreateLinkCodeInput,
+    LinkMemberInput,
+    MemberBy,
+    PublishBenefitsInput,
+    RedeemBenefitInput,
+    SetAgreementInput,
+    UnlinkPartnerInput,
+    check_reference_text,
+    fingerprint,
+    sent,
+)
+from graph.refusals import AsData, Forbidden, ValidationError, VersionConflict, made_of
+from graph.settlement import Agreement, Period
+from graph.types import Benefit, Lot, Member, Redemption, Wallet
+
+BACKDATING_MAX = timedelta(minutes=5)
+"""How far `effectiveFrom` may lie in the past, because clocks differ: then it means now."""
+
+
+# ---------------------------------------------------------------- payloads
+
+
+@strawberry.type(description="All benefits are published.")
+class PublishBenefitsSuccess:
+    """exchange.store.catalog.Published."""
+
+    is_type_of = made_of(Published)
+    benefits: list[Benefit] = strawberry.field(description="As they are now, in the order given.")
+    created: int = strawberry.field(description="How many are new.")
+    updated: int = strawberry.field(description="How many changed.")
+    unchanged: int = strawberry.field(description="How many were like that already.")
+
+
+@strawberry.type(description="The codes are in the pool.")
+class AddCodesSuccess:
+    """exchange.store.catalog.CodesAdded."""
+
+    is_type_of = made_of(CodesAdded)
+    added: int = strawberry.field(description="How many are new.")
+    duplicates: int = strawberry.field(description="How many were loaded before, or stood there twice.")
+    remaining: int = strawberry.field(description="How many can be handed out now.")
+
+
+def _linked_wallet(outcome: Outcome, info: Info) -> DomainWallet | None:
+    return outcome.wallet if outcome.wallet.linked_to(info.context.partner) else None
+
+
+@strawberry.type(description="The points are the member's.")
+class AwardPointsSuccess:
+    """exchange.ledger.Outcome of an award."""
+
+    is_type_of = made_of(Outcome)
+
+    @strawberry.field(graphql_type=Member, description="Who has them.")
+    def member(self: Parent[Outcome]) -> DomainWallet:
+        """Show the wallet's owner."""
+        return self.wallet
+
+    @strawberry.field(graphql_type=Lot, description="The points, as they now stand.")
+    def lot(self: Parent[Outcome]) -> DomainLot | None:
+        """Known by the award's entry."""
+        return self.wallet.lot(self.entry.id)
+
+    @strawberry.field(graphql_type=Wallet | None, description="The member's points; null without a link any more.")
+    def wallet(self: Parent[Outcome], info: Info) -> DomainWallet | None:
+        """Show it through an open link."""
+        return _linked_wallet(self, info)
+
+    replayed: bool = strawberry.field(description="Whether this key had done it before.")
+
+
+@strawberry.type(description="The benefit is the member's.")
+class RedeemBenefitSuccess:
+    """exchange.ledger.Outcome of a redemption."""
+
+    is_type_of = made_of(Outcome)
+
+    @strawberry.field(graphql_type=Redemption, description="The redemption, as it now stands.")
+    def redemption(self: Parent[Outcome]) -> DomainRedemption | None:
+        """Known by its entry."""
+        return self.redemption
+
+    @strawberry.field(graphql_type=Wallet | None, description="What is left; null without a link any more.")
+    def wallet(self: Parent[Outcome], info: Info) -> DomainWallet | None:
+        """Show it through an open link."""
+        return _linked_wallet(self, info)
+
+    replayed: bool = strawberry.field(description="Whether this key had done it before.")
+
+
+@strawberry.type(description="What the member hands to the second partner; shown this once.")
+class LinkCode:
+    """exchange.store.members.LinkCode."""
+
+    is_type_of = made_of(DomainLinkCode)
+    code: str = strawberry.field(description="Good once, for that partner alone.")
+    expires_at: datetime = strawberry.field(description="Until when it is good.")
+
+
+@strawberry.type(description="The partner's reference means the member now.")
+class LinkMemberSuccess:
+    """exchange.ledger.Outcome of a link."""
+
+    is_type_of = made_of(Outcome)
+
+    @strawberry.field(graphql_type=Member, description="The member, as this partner knows it.")
+    def member(self: Parent[Outcome]) -> DomainWallet:
+        """Show the wallet's owner."""
+        return self.wallet
+
+
+@strawberry.type(description="The link is ended.")
+class UnlinkPartnerSuccess:
+    """exchange.ledger.Outcome of an unlinking."""
+
+    is_type_of = made_of(Outcome)
+
+    @strawberry.field(graphql_type=Member, description="The member, with the links it still has.")
+    def member(self: Parent[Outcome]) -> DomainWallet:
+        """Show the wallet's owner."""
+        return self.wallet
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A closed period and the one after it."""
+
+    period: settlement_period.Period
+    next: settlement_period.Period | None
+
+
+@strawberry.type(description="The period is closed and its statements are drafted.")
+class ClosePeriodSuccess:
+    """Closed."""
+
+    is_type_of = made_of(Closed)
+    period: Period = strawberry.field(description="The period that was closed.")
+    next: Period = strawberry.field(description="The period after it.")
+
+
+PublishBenefitsPayload = Annotated[
+    PublishBenefitsSuccess | ValidationError | VersionConflict | Forbidden,
+    strawberry.union("PublishBenefitsPayload", description="What came of publishing."),
+]
+AddCodesPayload = Annotated[
+    AddCodesSuccess | ValidationError | refusals.NotFound | Forbidden,
+    strawberry.union("AddCodesPayload", description="What came of loading codes."),
+]
+AwardPointsPayload = Annotated[
+    AwardPointsSuccess | ValidationError | refusals.NotFound | Forbidden | refusals.IdempotencyConflict,
+    strawberry.union("AwardPointsPayload", description="What came of an award."),
+]
+RedeemBenefitPayload = Annotated[
+    RedeemBenefitSuccess
+    | refusals.InsufficientPoints
+    | refusals.BenefitUnavailable
+    | refusals.PriceChanged
+    | refusals.IdempotencyConflict
+    | ValidationError
+    | refusals.NotFound
+    | Forbidden,
+    strawberry.union("RedeemBenefitPayload", description="What came of redeeming."),
+]
+CreateLinkCodePayload = Annotated[
+    LinkCode | ValidationError | refusals.NotFound | Forbidden,
+    strawberry.union("CreateLinkCodePayload", description="What came of asking for a link code."),
+]
+UnlinkPartnerPayload = Annotated[
+    UnlinkPartnerSuccess | refusals.NotFound | Forbidden,
+    strawberry.union("UnlinkPartnerPayload", description="What came of ending a link."),
+]
+LinkMemberPayload = Annotated[
+    LinkMemberSuccess | ValidationError | refusals.NotFound | Forbidden,
+    strawberry.union("LinkMemberPayload", description="What came of linking."),
+]
+SetAgreementPayload = Annotated[
+    Agreement | ValidationError | Forbidden | refusals.NotFound,
+    strawberry.union("SetAgreementPayload", description="What came of setting an agreement."),
+]
+ClosePeriodPayload = Annotated[
+    ClosePeriodSuccess | ValidationError | Forbidden | refusals.NotFound,
+    strawberry.union("ClosePeriodPayload", description="What came of closing."),
+]
+
+
+# ---------------------------------------------------------------- mutations
+
+
+@strawberry.type(description="Writes. Expected outcomes are data: each payload is a union.")
+class Mutation:
+    """The root of mutations."""
+
+    @strawberry.field(
+        graphql_type=PublishBenefitsPayload,
+        extensions=[AsData()],
+        description="Creates or changes benefits: all or none.",
+    )
+    async def publish_benefits(self, info: Info, input: PublishBenefitsInput) -> Published:  # noqa: A002
+        """Publish under the caller's own handle."""
+        offers = [
+            Offer(benefit.content("input", "benefits", str(index)), sent(benefit.expected_version))
+            for index, benefit in enumerate(input.benefits)
+        ]
+        check_offers(offers)
+        info.context.require_of_mutation("benefits:publish")
+        return await info.context.services.catalog.publish(info.context.partner, offers)
+
+    @strawberry.field(
+        graphql_type=AddCodesPayload, extensions=[AsData()], description="Loads codes into a benefit's pool."
+    )
+    async def add_codes(self, info: Info, input: AddCodesInput) -> CodesAdded:  # noqa: A002
+        """Load into the caller's own benefit."""
+        check_codes(input.codes)
+        info.context.require_of_mutation("benefits:publish")
+        return await info.context.services.catalog.add_codes(info.context.partner, input.sku, input.codes)
+
+    @strawberry.field(
+        graphql_type=AwardPointsPayload,
+        extensions=[AsData()],
+        description="Gives a member points of the asking partner.",
+    )
+    async def award_points(self, info: Info, input: AwardPointsInput) -> Outcome:  # noqa: A002
+        """Award as the issuer that asks."""
+        input.check()
+        info.context.require_of_mutation("points:award")
+        return await info.context.services.ledger.submit(
+            Award(
+                **_request(info.context, "awardPoints", input), whose=_whose(info.context, input.member),
+                points=input.points, expires_at=sent(input.expires_at), reason=input.reason or None,
+            )
+        )  # fmt: skip
+
+    @strawberry.field(
+        graphql_type=RedeemBenefitPayload,
+        extensions=[AsData()],
+        description="Takes a benefit for points, exactly once.",
+    )
+    async def redeem_benefit(self, info: Info, input: RedeemBenefitInput) -> Outcome:  # noqa: A002
+        """Redeem through the partner that asks, or through which the member asks."""
+        input.check()
+        context = info.context
+        whose = await _redeemer(context, input.member or None)
+        context.require_of_mutation("points:redeem" if context.is_member else "redemptions:redeem")
+        return await context.services.ledger.submit(
+            Redeem(
+                **_request(context, "redeemBenefit", input), whose=whose,
+                benefit=context.ids.open(Kind.BENEFIT, input.benefit), quantity=input.quantity,
+                expected_points=sent(input.expected_points),
+                region=context.principal.region if context.is_member else sent(input.region),
+                by_member=context.is_member,
+            )
+        )  # fmt: skip
+
+    @strawberry.field(
+        graphql_type=CreateLinkCodePayload, extensions=[AsData()],
+        description="Lets the member give a second partner access to its points.",
+    )  # fmt: skip
+    async def create_link_code(self, info: Info, input: CreateLinkCodeInput) -> DomainLinkCode:  # noqa: A002
+        """Make a code for the asking member's wallet."""
+        context = info.context
+        limit = sent(input.daily_limit)
+        if limit is not None and limit < 1:
+            raise ValidationFailed("must be at least 1", ("input", "dailyLimit"))
+        wallet = await _own_wallet(context)
+        partner = await _partner(context, input.partner, "partner")
+        return await context.services.members.create_link_code(wallet.id, partner or "", limit)
+
+    @strawberry.field(
+        graphql_type=UnlinkPartnerPayload,
+        extensions=[AsData()],
+        description="Ends a partner's access to the member's points.",
+    )
+    async def unlink_partner(self, info: Info, input: UnlinkPartnerInput) -> Outcome:  # noqa: A002
+        """End a link of the asking member."""
+        context = info.context
+        wallet = await _own_wallet(context)
+        ledger, once = context.services.ledger, secrets.token_hex(16)
+        return await ledger.submit(
+            Unlink(
+                # Ending a link needs no key: asked again, there is no link any more.
+                id=ledger.entry_id(context.partner, context.principal.subject, "unlinkPartner", once),
+                fingerprint="", partner=context.partner, whose=ByWallet(wallet.id),
+                ended=context.ids.open(Kind.PARTNER, input.partner),
+            )
+        )  # fmt: skip
+
+    @strawberry.field(
+        graphql_type=LinkMemberPayload, extensions=[AsData()],
+        description="Makes the asking partner's reference mean the member who gave it the code.",
+    )  # fmt: skip
+    async def link_member(self, info: Info, input: LinkMemberInput) -> Outcome:  # noqa: A002
+        """Redeem a link code; it is its own idempotency key."""
+        check_reference_text(input.reference, "input", "reference")
+        context = info.context
+        context.require_of_mutation("points:award")
+        link = await context.services.members.find_link_code(input.code, context.partner)
+        command = LinkMember(
+            id=context.services.ledger.entry_id(context.partner, "server", "linkMember", input.code),
+            fingerprint=fingerprint(input), partner=context.partner,
+            whose=None if link is None else ByWallet(link.wallet), reference=input.reference,
+            daily_limit=None if link is None else link.daily_limit,
+            code_expires_at=await context.now() if link is None else link.expires_at,
+        )  # fmt: skip
+        try:
+            return await context.services.ledger.submit(command)
+        except IdempotencyConflict:
+            raise ValidationFailed("was used already", ("input", "code")) from None
+
+    @strawberry.field(
+        graphql_type=SetAgreementPayload, extensions=[AsData()], description="Adds a version of an agreement."
+    )
+    async def set_agreement(self, info: Info, input: SetAgreementInput) -> terms.Agreement:  # noqa: A002
+        """Add it as the exchange's administrator."""
+        price = input.price_per_1000_points.money("input", "pricePer1000Points")
+        terms.validate_terms(price, input.fee_basis_points, input.commission_basis_points)
+        context = info.context
+        context.require_of_mutation("admin")
+        now, since = await context.now(), sent(input.effective_from)
+        if since is not None and since < now - BACKDATING_MAX:
+            raise ValidationFailed(
+                "must not be in the past: what was redeemed is priced already", ("input", "effectiveFrom")
+            )
+        return await context.services.terms.add(
+            terms.Agreement(
+                id="", version=0, price_per_1000_points=price, fee_basis_points=input.fee_basis_points,
+                commission_basis_points=input.commission_basis_points, effective_from=max(since or now, now),
+                issuer=await _partner(context, sent(input.issuer), "issuer"),
+                provider=await _partner(context, sent(input.provider), "provider"),
+            )
+        )  # fmt: skip
+
+    @strawberry.field(
+        graphql_type=ClosePeriodPayload, extensions=[AsData()],
+        description="Cuts the period in every lane and drafts its statements; repeated, it is the same success.",
+    )  # fmt: skip
+    async def close_period(self, info: Info, input: ClosePeriodInput) -> Closed:  # noqa: A002
+        """Close it, or go on closing it."""
+        info.context.require_of_mutation("finance:prepare")
+        settlement = info.context.services.settlement
+        period = await settlement.close(input.number)
+        return Closed(period, await settlement.period(input.number + 1))
+
+
+# ---------------------------------------------------------------- who asks, and for whom
+
+
+def _request(context: Context, operation: str, asked: Any) -> dict[str, Any]:
+    """Return a command's identity: who asks for what under which key."""
+    subject = context.principal.subject
+    entry = context.services.ledger.entry_id(context.partner, subject, operation, asked.idempotency_key)
+    return {"id": entry, "fingerprint": fingerprint(asked), "partner": context.partner}
+
+
+def _whose(context: Context, member: MemberBy) -> Whose:
+    reference = sent(member.reference)
+    if reference is not None:
+        return ByReference(context.partner, reference)
+    wallet = context.ids.open(Kind.MEMBER, sent(member.id))
+    return None if wallet is None else ByWallet(wallet)
+
+
+async def _redeemer(context: Context, member: MemberBy | None) -> Whose:
+    """Return who takes it: the asking member itself, or the one that a partner's server names."""
+    if not context.is_member:
+        if member is None:
+            raise ValidationFailed("a partner's server says who redeems", ("input", "member"))
+        return _whose(context, member)
+    own = ByReference(context.partner, context.principal.member or "")
+    if member is not None and _whose(context, member) != own:
+        wallet = await context.own_wallet()
+        if wallet is None or _whose(context, member) != ByWallet(wallet.id):
+            raise ValidationFailed("a member redeems for itself: leave it out", ("input", "member"))
+    return own
+
+
+async def _own_wallet(context: Context) -> DomainWallet:
+    context.require_of_mutation("points:redeem")
+    wallet = await context.own_wallet()
+    if wallet is None:
+        raise NotFound("no such member")
+    return wallet
+
+
+async def _partner(context: Context, sealed: str | None, name: str) -> str | None:
+    """Return the handle behind a partner's id; None for None; NotFound if there is no such partner."""
+    if sealed is None:
+        return None
+    handle = context.ids.open(Kind.PARTNER, sealed)
+    partner = None if handle is None else await context.services.registry.find(handle)
+    if partner is None or not partner.roles:
+        raise NotFound("no such partner", ("input", name))
+    return partner.handle

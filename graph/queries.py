@@ -1,0 +1,240 @@
+"""What can be asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import strawberry
+from strawberry import Parent
+
+from exchange import agreements as terms
+from exchange.benefit import Benefit as DomainBenefit
+from exchange.benefit import benefit_id
+from exchange.commands import ByReference
+from exchange.redemption import Redemption as DomainRedemption
+from exchange.redemption import RedemptionStatus
+from exchange.settlement import period as settlement_period
+from exchange.settlement import statement as settlement_statement
+from exchange.wallet import Lot as DomainLot
+from exchange.wallet import Wallet as DomainWallet
+from graph import listings, settlement
+from graph.context import ANY_STAFF, Context, Info
+from graph.enums import BenefitSort
+from graph.identifiers import Kind
+from graph.inputs import BenefitBy, BenefitFilter, MemberBy, sent
+from graph.paging import Connection, Page
+from graph.refusals import Code, fault
+from graph.settlement import Agreement, Period, Statement
+from graph.types import Benefit, BenefitConnection, Member, Node, Partner, Redemption
+from partners import registry
+
+NODES_MAX = 100
+
+
+@strawberry.type(description="Who is asking.")
+class Viewer:
+    """The request's context."""
+
+    @strawberry.field(graphql_type=Partner | None, description="The partner, or the one through which a member asks.")
+    async def partner(self: Parent[Context], info: Info) -> registry.Partner | None:
+        """Look the handle up."""
+        return await info.context.partner_of(self.partner) if self.partner else None
+
+    @strawberry.field(graphql_type=Member | None, description="The member, when one asks.")
+    async def member(self: Parent[Context]) -> DomainWallet | None:
+        """Read its wallet."""
+        return await self.own_wallet()
+
+    @strawberry.field(description="What the token lets its bearer do.")
+    def scopes(self: Parent[Context]) -> list[str]:
+        """List them in order."""
+        return sorted(self.principal.scopes)
+
+
+@strawberry.type(description="Reads.")
+class Query:
+    """The root of queries."""
+
+    @strawberry.field(graphql_type=Viewer, description="Who is asking.")
+    def viewer(self, info: Info) -> Context:
+        """Answer with the context itself."""
+        return info.context
+
+    @strawberry.field(
+        graphql_type=Node | None, description="Anything by its id; null if it is not the caller's to see."
+    )
+    async def node(self, info: Info, id: strawberry.ID) -> Any:  # noqa: A002 - Relay's name
+        """Open the id, then ask as its own query would."""
+        return await find_node(info.context, id)
+
+    @strawberry.field(graphql_type=list[Node | None], description="Several things by their ids, in that order.")
+    async def nodes(self, info: Info, ids: list[strawberry.ID]) -> Sequence[Any]:
+        """Open each."""
+        if len(ids) > NODES_MAX:
+            raise fault(Code.BAD_USER_INPUT, f"at most {NODES_MAX} ids")
+        return await asyncio.gather(*(find_node(info.context, one) for one in ids))
+
+    @strawberry.field(graphql_type=Partner | None, description="A partner by its handle.")
+    async def partner(self, info: Info, handle: str) -> registry.Partner | None:
+        """Look the handle up."""
+        info.context.require("benefits:read", *ANY_STAFF)
+        return await info.context.services.registry.find(handle)
+
+    @strawberry.field(graphql_type=Benefit | None, description="A benefit by its id, or by partner and SKU.")
+    async def benefit(self, info: Info, by: BenefitBy) -> DomainBenefit | None:
+        """Find it, if the caller may see it."""
+        key = sent(by.key)
+        identity = (
+            benefit_id(key.partner, key.sku) if key is not None else info.context.ids.open(Kind.BENEFIT, sent(by.id))
+        )
+        return None if identity is None else await _benefit(info.context, identity)
+
+    @strawberry.field(graphql_type=BenefitConnection, description="The catalog, as the caller may see it.")
+    async def benefits(
+        self, info: Info, first: int | None = strawberry.UNSET, after: str | None = strawberry.UNSET,
+        last: int | None = strawberry.UNSET, before: str | None = strawberry.UNSET,
+        filter: BenefitFilter | None = strawberry.UNSET,  # noqa: A002 - the contract's name
+        sort: BenefitSort | None = strawberry.UNSET,
+    ) -> Page[DomainBenefit]:  # fmt: skip
+        """List it."""
+        return await listings.benefits(info.context, (first, after, last, before), filter, sort)
+
+    @strawberry.field(graphql_type=Member | None, description="A member, by id or by the asking partner's reference.")
+    async def member(self, info: Info, by: MemberBy) -> DomainWallet | None:
+        """Find it among those that are the caller's to see."""
+        reference = sent(by.reference)
+        if reference is None:
+            identity = info.context.ids.open(Kind.MEMBER, sent(by.id))
+            return await _member(info.context, identity)
+        _require_members(info.context)
+        found = await info.context.services.members.wallet_of(ByReference(info.context.partner, reference))
+        return None if found is None else await _member(info.context, found.id)
+
+    @strawberry.field(graphql_type=Redemption | None, description="A redemption, if it is the caller's to see.")
+    async def redemption(self, info: Info, id: strawberry.ID) -> DomainRedemption | None:  # noqa: A002
+        """Open the id."""
+        identity = info.context.ids.open(Kind.REDEMPTION, id)
+        return await listings.redemption(info.context, identity or "")
+
+    @strawberry.field(
+        graphql_type=Connection[Redemption],
+        description="Redemptions, newest first: a member's own, those a partner brought or provides, all for finance. "
+        "With `idempotencyKey`: the one that this key made for the caller.",
+    )
+    async def redemptions(
+        self, info: Info, first: int | None = strawberry.UNSET, after: str | None = strawberry.UNSET,
+        status: list[RedemptionStatus] | None = strawberry.UNSET, idempotency_key: str | None = strawberry.UNSET,
+    ) -> Page[DomainRedemption]:  # fmt: skip
+        """List them."""
+        key = sent(idempotency_key)
+        made = None
+        if key is not None:
+            caller = info.context.principal
+            made = info.context.services.ledger.entry_id(info.context.partner, caller.subject, "redeemBenefit", key)
+        return await listings.redemptions(info.context, first, after, sent(status), only=made)
+
+    @strawberry.field(graphql_type=Period | None, description="A period; without a number the open one.")
+    async def period(self, info: Info, number: int | None = strawberry.UNSET) -> settlement_period.Period | None:
+        """Read it."""
+        settlement.own(info.context)
+        return await info.context.services.settlement.period(sent(number))
+
+    @strawberry.field(graphql_type=Connection[Period], description="Periods, newest first.")
+    async def periods(
+        self, info: Info, first: int | None = strawberry.UNSET, after: str | None = strawberry.UNSET
+    ) -> Page[settlement_period.Period]:
+        """List them."""
+        return await settlement.periods(info.context, first, after)
+
+    @strawberry.field(graphql_type=list[Agreement], description="All versions; a partner sees those that concern it.")
+    async def agreements(
+        self, info: Info, issuer: strawberry.ID | None = strawberry.UNSET,
+        provider: strawberry.ID | None = strawberry.UNSET,
+    ) -> list[terms.Agreement]:  # fmt: skip
+        """List them."""
+        return await _agreements(info.context, sent(issuer), sent(provider))
+
+    @strawberry.field(graphql_type=Statement | None, description="A statement, if it is the caller's to see.")
+    async def statement(self, info: Info, id: strawberry.ID) -> settlement_statement.Statement | None:  # noqa: A002
+        """Open the id."""
+        identity = info.context.ids.open(Kind.STATEMENT, id)
+        return await info.context.services.settlement.statement(identity or "", settlement.own(info.context))
+
+
+async def find_node(context: Context, sealed: str) -> Any:
+    """Return what an id is of, if the caller may see it; what it may not see is null, not an error."""
+    opened = context.ids.open_any(sealed)
+    if opened is None:
+        return None
+    kind, identity = opened
+    readers = {
+        Kind.PARTNER: _partner, Kind.BENEFIT: _benefit, Kind.AGREEMENT: _agreement, Kind.MEMBER: _member,
+        Kind.LOT: _lot, Kind.REDEMPTION: listings.redemption, Kind.PERIOD: _period, Kind.STATEMENT: _statement,
+    }  # fmt: skip
+    reader: Any = readers[kind]
+    return await reader(context, identity)
+
+
+async def _partner(context: Context, handle: str) -> registry.Partner | None:
+    context.require("benefits:read", *ANY_STAFF)
+    return await context.services.registry.find(handle)
+
+
+async def _benefit(context: Context, identity: str) -> DomainBenefit | None:
+    context.require("benefits:read", *ANY_STAFF)
+    found = await context.benefits.load(identity)
+    return found if found is not None and context.sees(found) else None
+
+
+def _require_members(context: Context) -> None:
+    if context.is_member:
+        context.require("points:read")
+    else:
+        context.require("points:award", "redemptions:redeem")
+
+
+async def _member(context: Context, wallet: str | None) -> DomainWallet | None:
+    """Return a member's wallet: its own, or one that the asking partner has a reference for."""
+    _require_members(context)
+    if context.is_member:
+        mine = await context.own_wallet()
+        return mine if mine is not None and mine.id == wallet else None
+    found = None if wallet is None else await context.wallets.load(wallet)
+    return found if found is not None and found.link(context.partner) is not None else None
+
+
+async def _lot(context: Context, identity: str) -> DomainLot | None:
+    """Return a lot: the member's own, or one that the asking partner issued."""
+    owner = await context.services.members.owner_of_lot(identity)
+    wallet = await _member(context, owner)
+    lot = None if wallet is None or not wallet.linked_to(context.partner) else wallet.lot(identity)
+    return lot if lot is not None and (context.is_member or lot.issuer == context.partner) else None
+
+
+async def _period(context: Context, number: str) -> settlement_period.Period | None:
+    settlement.own(context)
+    return await context.services.settlement.period(int(number))
+
+
+async def _statement(context: Context, identity: str) -> settlement_statement.Statement | None:
+    return await context.services.settlement.statement(identity, settlement.own(context))
+
+
+async def _agreements(context: Context, issuer: str | None, provider: str | None) -> list[terms.Agreement]:
+    context.require("settlements:read", "finance:view", "admin")
+    sides = [None if one is None else context.ids.open(Kind.PARTNER, one) or "" for one in (issuer, provider)]
+    found = await context.services.terms.list(*sides)
+    return [one for one in found if context.is_staff or _concerns(one, context.partner)]
+
+
+async def _agreement(context: Context, identity: str) -> terms.Agreement | None:
+    context.require("settlements:read", "finance:view", "admin")
+    found = await context.services.terms.get(identity)
+    return found if found is not None and (context.is_staff or _concerns(found, context.partner)) else None
+
+
+def _concerns(agreement: terms.Agreement, partner: str) -> bool:
+    """Whether it can apply to the partner, on either side: its own, and defaults."""
+    return agreement.issuer in (None, partner) or agreement.provider in (None, partner)

@@ -1,0 +1,255 @@
+"""The types of settlement: agreements, periods, positions, statements.
+
+`settlements:read` shows a partner its own rows; `finance:view` shows all. The filter is made here once, by `own`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import strawberry
+from strawberry import Parent
+
+from exchange import agreements
+from exchange.amounts import Money as Amount
+from exchange.benefit import Benefit as DomainBenefit
+from exchange.settlement import netting, period, statement
+from exchange.settlement.statement import Place
+from graph.context import Context, Info
+from graph.enums import LineKind, PeriodStatus, StatementStatus
+from graph.inputs import sent
+from graph.paging import Connection, Cursors, Page, page
+from graph.refusals import made_of
+from graph.scalars import Count, Points
+from graph.types import Benefit, Money, Node, Partner
+from partners import registry
+
+
+def own(context: Context) -> str | None:
+    """Return whose rows the caller sees: its own partner's, or None for everybody's; FORBIDDEN without a scope."""
+    context.require("settlements:read", "finance:view")
+    return None if context.has("finance:view") else context.partner
+
+
+@strawberry.type(description="One version of a price between an issuer and a provider.")
+class Agreement(Node):
+    """exchange.agreements.Agreement."""
+
+    is_type_of = made_of(agreements.Agreement)
+
+    @strawberry.field(graphql_type=Partner | None, description="Who owes; null: every issuer without its own.")
+    async def issuer(self: Parent[agreements.Agreement], info: Info) -> registry.Partner | None:
+        """Look the handle up."""
+        return None if self.issuer is None else await info.context.partner_of(self.issuer)
+
+    @strawberry.field(graphql_type=Partner | None, description="Who is owed; null: every provider without its own.")
+    async def provider(self: Parent[agreements.Agreement], info: Info) -> registry.Partner | None:
+        """Look the handle up."""
+        return None if self.provider is None else await info.context.partner_of(self.provider)
+
+    price_per_1000_points: Money = strawberry.field(
+        name="pricePer1000Points", description="What 1,000 points cost the issuer."
+    )
+    fee_basis_points: int = strawberry.field(description="The exchange's fee, of what is owed; paid by the provider.")
+    commission_basis_points: int = strawberry.field(description="The channel's commission, likewise.")
+    version: int = strawberry.field(description="Counts the versions of this pair, from 1.")
+    effective_from: datetime = strawberry.field(description="From when on it holds.")
+
+
+@strawberry.type(description="What one partner owes and is owed over a period, in one currency.")
+class Position:
+    """exchange.settlement.netting.Position."""
+
+    @strawberry.field(graphql_type=Partner, description="Whose position it is.")
+    async def partner(self: Parent[netting.Position], info: Info) -> registry.Partner:
+        """Look the handle up."""
+        return await info.context.partner_of(self.partner)
+
+    payable: Money = strawberry.field(description="What it owes: its points redeemed elsewhere, its commissions.")
+    receivable: Money = strawberry.field(description="What it is owed: its benefits, commissions earned.")
+    fees: Money = strawberry.field(description="The exchange's fees that it pays.")
+    net: Money = strawberry.field(description="receivable - payable - fees: negative, it has to pay.")
+
+
+@strawberry.type(description="What one partner owes another over a period, before netting.")
+class BilateralPosition:
+    """exchange.settlement.netting.BilateralPosition."""
+
+    @strawberry.field(graphql_type=Partner, description="Who owes.")
+    async def debtor(self: Parent[netting.BilateralPosition], info: Info) -> registry.Partner:
+        """Look the handle up."""
+        return await info.context.partner_of(self.debtor)
+
+    @strawberry.field(graphql_type=Partner, description="Who is owed.")
+    async def creditor(self: Parent[netting.BilateralPosition], info: Info) -> registry.Partner:
+        """Look the handle up."""
+        return await info.context.partner_of(self.creditor)
+
+    gross: Money = strawberry.field(description="How much: redemptions, commissions and fees together.")
+    points: Points = strawberry.field(description="The points redeemed that it rests on.")
+    entries: Count = strawberry.field(description="The redemptions that it rests on.")
+
+
+@strawberry.type(description="One payment of a plan.")
+class Payment:
+    """exchange.settlement.netting.Payment."""
+
+    @strawberry.field(name="from", graphql_type=Partner, description="Who pays.")
+    async def from_(self: Parent[netting.Payment], info: Info) -> registry.Partner:
+        """Look the handle up."""
+        return await info.context.partner_of(self.from_)
+
+    @strawberry.field(graphql_type=Partner, description="Who is paid.")
+    async def to(self: Parent[netting.Payment], info: Info) -> registry.Partner:
+        """Look the handle up."""
+        return await info.context.partner_of(self.to)
+
+    amount: Money = strawberry.field(description="How much.")
+
+
+@strawberry.type(description="One line of a statement, signed from the partner's side: net = gross - fee.")
+class StatementLine:
+    """exchange.settlement.statement.StatementLine."""
+
+    entry: strawberry.ID = strawberry.field(description="The journal's entry, by the id that this partner alone has.")
+    at: datetime = strawberry.field(description="When it happened.")
+    kind: LineKind = strawberry.field(description="What it is for.")
+
+    @strawberry.field(graphql_type=Benefit | None, description="The benefit redeemed.")
+    async def benefit(self: Parent[statement.StatementLine], info: Info) -> DomainBenefit | None:
+        """Load the benefit as it is now."""
+        return None if self.benefit is None else await info.context.benefits.load(self.benefit)
+
+    @strawberry.field(graphql_type=Partner, description="The other side.")
+    async def counterparty(self: Parent[statement.StatementLine], info: Info) -> registry.Partner:
+        """Look the handle up."""
+        return await info.context.partner_of(self.counterparty)
+
+    points: Points = strawberry.field(description="Points redeemed; negative for their issuer, zero on a commission.")
+    gross: Money = strawberry.field(description="Before the fee; negative: owed by the partner.")
+    fee: Money = strawberry.field(description="The exchange's fee on it.")
+    net: Money = strawberry.field(description="gross - fee.")
+    late: bool = strawberry.field(
+        description="Whether it happened before the period before this one was marked closing."
+    )
+
+
+@strawberry.type(description="A page of statement lines.")
+class StatementLineConnection(Connection[StatementLine]):
+    """A counted page."""
+
+    @strawberry.field(description="How many there are in all pages.")
+    async def total_count(self: Parent[Page[Any]]) -> int:
+        """Count when asked."""
+        return 0 if self.count is None else await self.count()
+
+
+@strawberry.type(description="One partner's period: reproducible byte for byte from the journal.")
+class Statement(Node):
+    """exchange.settlement.statement.Statement."""
+
+    is_type_of = made_of(statement.Statement)
+
+    @strawberry.field(graphql_type="Period", description="What it is of.")
+    async def period(self: Parent[statement.Statement], info: Info) -> period.Period | None:
+        """Read the period."""
+        return await info.context.services.settlement.period(self.period)
+
+    @strawberry.field(graphql_type=Partner, description="Whom it is for.")
+    async def partner(self: Parent[statement.Statement], info: Info) -> registry.Partner:
+        """Look the handle up."""
+        return await info.context.partner_of(self.partner)
+
+    status: StatementStatus = strawberry.field(description="How far it has come.")
+    hash: str = strawberry.field(description="SHA-256 of its canonical JSON (RFC 8785), in hex.")
+
+    @strawberry.field(
+        graphql_type=list[Money],
+        description="Amounts carried forward from earlier periods; none, as every statement is settled by itself.",
+    )
+    def opening(self: Parent[statement.Statement]) -> list[Amount]:
+        """Nothing is carried forward."""
+        return []
+
+    @strawberry.field(graphql_type=StatementLineConnection, description="Its lines, in the order of time.")
+    async def lines(
+        self: Parent[statement.Statement],
+        info: Info,
+        first: int | None = strawberry.UNSET,
+        after: str | None = strawberry.UNSET,
+    ) -> Page[statement.StatementLine]:
+        """Read one page of them."""
+        services = info.context.services
+        cursors = Cursors(services.keyring, f"lines/{self.id}")
+        window = cursors.window(sent(first), sent(after))
+        place = None if window.after is None else Place(*window.after)
+        rows = await services.settlement.lines(self, place, window.size + 1)
+
+        async def count() -> int:
+            return self.line_count
+
+        return page(cursors, window, [(tuple(row.place), row) for row in rows], count)
+
+    totals: list[Position] = strawberry.field(description="What its lines add up to, by currency.")
+
+
+@strawberry.type(description="What is settled together: an exact range of the journal's blocks.")
+class Period(Node):
+    """exchange.settlement.period.Period."""
+
+    is_type_of = made_of(period.Period)
+
+    number: int = strawberry.field(description="Counts from 1.")
+    status: PeriodStatus = strawberry.field(description="Whether it still takes entries.")
+    opened_at: datetime = strawberry.field(description="When it began.")
+    closed_at: datetime | None = strawberry.field(description="When its last block was known.")
+
+    @strawberry.field(description="The journal's entries in it; for a partner, those with statement lines of its own.")
+    async def entries(self: Parent[period.Period], info: Info) -> Count:
+        """Count when asked."""
+        return Count(await info.context.services.settlement.entries(self.number, own(info.context)))
+
+    root: str | None = strawberry.field(description="Merkle root over every lane's last block, once closed.")
+
+    @strawberry.field(graphql_type=list[Position], description="Net of everybody; they sum to zero per currency.")
+    async def positions(self: Parent[period.Period], info: Info) -> list[netting.Position]:
+        """Add up the blocks."""
+        return await info.context.services.settlement.positions(self.number, own(info.context))
+
+    @strawberry.field(graphql_type=list[BilateralPosition], description="Who owes whom, gross.")
+    async def bilateral(self: Parent[period.Period], info: Info) -> list[netting.BilateralPosition]:
+        """Add up the blocks."""
+        return await info.context.services.settlement.bilateral(self.number, own(info.context))
+
+    @strawberry.field(
+        graphql_type=list[Payment], description="Payments through the exchange that settle all positions."
+    )
+    async def payment_plan(self: Parent[period.Period], info: Info) -> list[netting.Payment]:
+        """Plan one payment per position."""
+        return await info.context.services.settlement.payment_plan(self.number, own(info.context))
+
+    @strawberry.field(graphql_type=Connection[Statement], description="The partners' statements, by handle.")
+    async def statements(
+        self: Parent[period.Period],
+        info: Info,
+        first: int | None = strawberry.UNSET,
+        after: str | None = strawberry.UNSET,
+    ) -> Page[statement.Statement]:
+        """Read one page of them."""
+        services = info.context.services
+        cursors = Cursors(services.keyring, f"statements/{self.number}")
+        window = cursors.window(sent(first), sent(after))
+        behind = None if window.after is None else window.after[0]
+        rows = await services.settlement.statements(self.number, behind, window.size + 1, own(info.context))
+        return page(cursors, window, [((row.partner,), row) for row in rows])
+
+
+async def periods(context: Context, first: Any, after: Any) -> Page[period.Period]:
+    """List periods, newest first."""
+    own(context)
+    cursors = Cursors(context.services.keyring, "periods")
+    window = cursors.window(sent(first), sent(after))
+    behind = None if window.after is None else window.after[0]
+    rows = await context.services.settlement.periods(behind, window.size + 1)
+    return page(cursors, window, [((row.number,), row) for row in rows])

@@ -1,0 +1,334 @@
+"""The types of the core: partners, catalog, members and points, redemptions.
+
+Resolvers return the domain's objects, and Strawberry reads their attributes by name; a field has a resolver here only
+where the domain says it differently or the answer depends on who asks. `Parent` names the domain type behind each.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import strawberry
+from strawberry import Parent
+
+from exchange import benefit as offers
+from exchange import wallet as wallets
+from exchange.amounts import Money as Amount
+from exchange.amounts import decimal_from_minor
+from exchange.redemption import Redemption as DomainRedemption
+from exchange.wallet import Wallet as DomainWallet
+from graph import listings
+from graph.context import Info
+from graph.enums import (
+    BenefitCategory,
+    BenefitSort,
+    BenefitStatus,
+    Fulfilment,
+    PartnerRole,
+    RedemptionStatus,
+    UnavailableReason,
+)
+from graph.identifiers import Identified
+from graph.inputs import BenefitFilter, sent
+from graph.paging import Connection, Cursors, Page, page
+from graph.refusals import made_of
+from graph.scalars import CountryCode, CurrencyCode, Decimal, Points
+from partners import registry
+
+
+@strawberry.interface(description="Anything with an id that `node` can find again.")
+class Node:
+    """Relay's Node (Global Object Identification Specification)."""
+
+    @strawberry.field(description="Opaque; a member's and a lot's differ per partner.")
+    def id(self: Parent[Identified], info: Info) -> strawberry.ID:
+        """Seal the identity, for this caller where it is pairwise."""
+        return strawberry.ID(info.context.ids.of(self))
+
+
+@strawberry.type(description="An amount of money.")
+class Money:
+    """exchange.amounts.Money."""
+
+    @strawberry.field(description="In major units, with exactly the currency's digits.")
+    def amount(self: Parent[Amount]) -> Decimal:
+        """Print minor units as a decimal."""
+        return Decimal(decimal_from_minor(self.minor, self.currency))
+
+    currency: CurrencyCode = strawberry.field(description="ISO 4217 code.")
+
+
+# ---------------------------------------------------------------- partners and catalog
+
+
+@strawberry.type(description="A platform in the exchange.")
+class Partner(Node):
+    """partners.registry.Partner."""
+
+    is_type_of = made_of(registry.Partner)
+
+    handle: str = strawberry.field(description="Short name, unique and for ever.")
+    name: str = strawberry.field(description="The name people know it by.")
+    roles: list[PartnerRole] = strawberry.field(description="What it does in the exchange.")
+
+    @strawberry.field(graphql_type="BenefitConnection", description="What it publishes, as the caller may see it.")
+    async def benefits(
+        self: Parent[registry.Partner], info: Info, first: int | None = strawberry.UNSET,
+        after: str | None = strawberry.UNSET, last: int | None = strawberry.UNSET,
+        before: str | None = strawberry.UNSET, filter: BenefitFilter | None = strawberry.UNSET,  # noqa: A002
+        sort: BenefitSort | None = strawberry.UNSET,
+    ) -> Page[offers.Benefit]:  # fmt: skip
+        """List with the partner fixed."""
+        return await listings.benefits(info.context, (first, after, last, before), filter, sort, partner=self.handle)
+
+
+@strawberry.type(description="Whether the viewer can redeem it now, and if not every reason why.")
+class Availability:
+    """exchange.benefit.Availability."""
+
+    redeemable: bool = strawberry.field(description="Whether nothing stands in the way.")
+    remaining: int | None = strawberry.field(description="Units left; null without a limit.")
+    member_remaining: int | None = strawberry.field(description="Units left for this member; null without a limit.")
+    reasons: list[UnavailableReason] = strawberry.field(description="All that stands in the way.")
+
+
+@strawberry.type(description="What a partner offers for points.")
+class Benefit(Node):
+    """exchange.benefit.Benefit."""
+
+    is_type_of = made_of(offers.Benefit)
+
+    sku: str = strawberry.field(description="The partner's own name for it.")
+
+    @strawberry.field(graphql_type=Partner, description="Who provides it.")
+    async def partner(self: Parent[offers.Benefit], info: Info) -> registry.Partner:
+        """Look the handle up."""
+        return await info.context.partner_of(self.partner)
+
+    category: BenefitCategory = strawberry.field(description="Its trade.")
+    status: BenefitStatus = strawberry.field(description="Whether it is on offer.")
+
+    @strawberry.field(description="In the closest language there is to `locale` (BCP 47), else the original.")
+    def title(self: Parent[offers.Benefit], locale: str | None = strawberry.UNSET) -> str:
+        """Pick the translation."""
+        return self.words(locale or None).title
+
+    @strawberry.field(description="In the closest language there is to `locale` (BCP 47), else the original.")
+    def description(self: Parent[offers.Benefit], locale: str | None = strawberry.UNSET) -> str | None:
+        """Pick the translation."""
+        return self.words(locale or None).description
+
+    image_url: str | None = strawberry.field(description="A picture of it.")
+    terms: str | None = strawberry.field(description="The small print.")
+    redeem_instructions: str | None = strawberry.field(description="What to do once one has it.")
+    points_price: Points = strawberry.field(description="Points for one unit.")
+    face_value: Money | None = strawberry.field(description="What it would cost in money.")
+    valid_from: datetime | None = strawberry.field(description="From when on it can be redeemed.")
+    valid_until: datetime | None = strawberry.field(description="Until when, exclusive.")
+    regions: list[CountryCode] = strawberry.field(description="Where it can be redeemed; empty: everywhere.")
+    tags: list[str] = strawberry.field(description="The partner's keywords.")
+    fulfilment: Fulfilment = strawberry.field(description="How a member gets it.")
+
+    @strawberry.field(graphql_type=Availability, description="Whether the viewer can redeem one now.")
+    async def availability(self: Parent[offers.Benefit], info: Info) -> offers.Availability:
+        """Ask for the caller."""
+        return await info.context.availability(self)
+
+    version: int = strawberry.field(description="Counts its changes, from 1. Selling does not change it.")
+
+
+@strawberry.type(description="A page of benefits.")
+class BenefitConnection(Connection[Benefit]):
+    """A counted page."""
+
+    @strawberry.field(description="How many there are in all pages; ignores `redeemableOnly`.")
+    async def total_count(self: Parent[Page[Any]]) -> int:
+        """Count when asked."""
+        return 0 if self.count is None else await self.count()
+
+
+# ---------------------------------------------------------------- members and points
+
+
+@strawberry.type(description="Points of one issuer with one expiry.")
+class Lot(Node):
+    """exchange.wallet.Lot."""
+
+    is_type_of = made_of(wallets.Lot)
+
+    @strawberry.field(graphql_type=Partner, description="Who awarded them, and owes when they are spent elsewhere.")
+    async def issuer(self: Parent[wallets.Lot], info: Info) -> registry.Partner:
+        """Look the handle up."""
+        return await info.context.partner_of(self.issuer)
+
+    awarded: Points = strawberry.field(description="As many as were given.")
+    remaining: Points = strawberry.field(description="As many as are left, held or not.")
+    held: Points = strawberry.field(description="As many of the remaining as reservations hold.")
+    expires_at: datetime | None = strawberry.field(description="When what is left is lost; null: never.")
+
+
+@strawberry.type(description="A member's points, from all issuers.")
+class Wallet:
+    """exchange.wallet.Wallet."""
+
+    @strawberry.field(description="Points that are not expired, held or not.")
+    async def balance(self: Parent[DomainWallet], info: Info) -> Points:
+        """Count as of now."""
+        return Points(self.balance(await info.context.now()))
+
+    @strawberry.field(description="Points of the balance that reservations hold.")
+    async def held(self: Parent[DomainWallet], info: Info) -> Points:
+        """Count as of now."""
+        return Points(self.held(await info.context.now()))
+
+    @strawberry.field(description="Balance less what is held.")
+    async def available(self: Parent[DomainWallet], info: Info) -> Points:
+        """Count as of now."""
+        return Points(self.available(await info.context.now()))
+
+    @strawberry.field(
+        graphql_type=Connection[Lot], description="Lots in the order of award; a partner's server sees its own alone."
+    )
+    def lots(
+        self: Parent[DomainWallet],
+        info: Info,
+        first: int | None = strawberry.UNSET,
+        after: str | None = strawberry.UNSET,
+    ) -> Page[wallets.Lot]:
+        """Cut a page out of the wallet."""
+        visible = [lot for lot in self.lots if info.context.is_member or lot.issuer == info.context.partner]
+        cursors = Cursors(info.context.services.keyring, "lots")
+        window = cursors.window(sent(first), sent(after))
+        ids = [lot.id for lot in visible]
+        start = ids.index(window.after[0]) + 1 if window.after is not None and window.after[0] in ids else 0
+        return page(cursors, window, [((lot.id,), lot) for lot in visible[start : start + window.size + 1]])
+
+    @strawberry.field(description="Points of the balance that expire before that moment.")
+    async def expiring(self: Parent[DomainWallet], info: Info, before: datetime) -> Points:
+        """Count as of now."""
+        return Points(self.expiring(before, await info.context.now()))
+
+
+@strawberry.type(description="A partner through which the member's points may be earned and spent.")
+class Link:
+    """exchange.wallet.Link."""
+
+    @strawberry.field(graphql_type=Partner, description="The partner.")
+    async def partner(self: Parent[wallets.Link], info: Info) -> registry.Partner:
+        """Look the handle up."""
+        return await info.context.partner_of(self.partner)
+
+    since: datetime = strawberry.field(description="When it was made.")
+    daily_limit: Points | None = strawberry.field(description="Points a day (UTC) that may be spent through it.")
+
+
+@strawberry.type(
+    description="A member, as the caller knows it: ids are pairwise per partner. "
+    "wallet is null for a partner the member has no link to."
+)
+class Member(Node):
+    """exchange.wallet.Wallet, seen as the person it belongs to."""
+
+    is_type_of = made_of(DomainWallet)
+
+    @strawberry.field(description="The asking partner's own reference of the member.")
+    def reference(self: Parent[DomainWallet], info: Info) -> str | None:
+        """Find the caller's link."""
+        link = self.link(info.context.partner)
+        return None if link is None else link.reference
+
+    @strawberry.field(graphql_type=list[Link], description="The member sees all its links, a partner its own.")
+    def links(self: Parent[DomainWallet], info: Info) -> list[wallets.Link]:
+        """Show the open ones that are the caller's to see."""
+        mine = info.context.is_member
+        return [link for link in self.links if link.open and (mine or link.partner == info.context.partner)]
+
+    @strawberry.field(graphql_type=Wallet | None, description="Its points; null without a link to the asking partner.")
+    def wallet(self: Parent[DomainWallet], info: Info) -> DomainWallet | None:
+        """Show it through an open link alone."""
+        info.context.require("points:read", "points:award", "redemptions:redeem")
+        return self if self.linked_to(info.context.partner) else None
+
+    @strawberry.field(
+        graphql_type=Connection["Redemption"], description="What it redeemed that the caller may see, newest first."
+    )
+    async def redemptions(
+        self: Parent[DomainWallet],
+        info: Info,
+        first: int | None = strawberry.UNSET,
+        after: str | None = strawberry.UNSET,
+    ) -> Page[DomainRedemption]:
+        """List with the wallet fixed."""
+        return await listings.redemptions(info.context, first, after, None, wallet=self.id)
+
+
+# ---------------------------------------------------------------- redemption
+
+
+@strawberry.type(
+    description="The points that one issuer's lots gave under one agreement version, and what the issuer owes the "
+    "provider for them (null except to that issuer, the provider and finance)."
+)
+class LotDebit:
+    """A debit of a redemption as the caller may see it."""
+
+    is_type_of = made_of(listings.SeenDebit)
+
+    @strawberry.field(graphql_type=Partner, description="Whose points they were.")
+    async def issuer(self: Parent[listings.SeenDebit], info: Info) -> registry.Partner:
+        """Look the handle up."""
+        return await info.context.partner_of(self.debit.issuer)
+
+    @strawberry.field(description="How many.")
+    def points(self: Parent[listings.SeenDebit]) -> Points:
+        """Read the debit."""
+        return Points(self.debit.points)
+
+    @strawberry.field(graphql_type=Money | None, description="What the issuer owes for them.")
+    def owed(self: Parent[listings.SeenDebit], info: Info) -> Amount | None:
+        """Show it to whom it concerns."""
+        context = info.context
+        server = not context.is_member and context.partner in (self.debit.issuer, self.provider)
+        return self.debit.owed if server or context.has("finance:view") else None
+
+
+@strawberry.type(description="A member's taking of a benefit.")
+class Redemption(Node):
+    """exchange.redemption.Redemption."""
+
+    is_type_of = made_of(DomainRedemption)
+
+    @strawberry.field(graphql_type=Benefit, description="What was taken.")
+    async def benefit(self: Parent[DomainRedemption], info: Info) -> offers.Benefit | None:
+        """Load the benefit as it is now."""
+        return await info.context.benefits.load(self.benefit)
+
+    @strawberry.field(graphql_type=Member, description="Who took it.")
+    async def member(self: Parent[DomainRedemption], info: Info) -> DomainWallet | None:
+        """Load the wallet."""
+        return await info.context.wallets.load(self.wallet)
+
+    @strawberry.field(graphql_type=Partner, description="The partner whose app brought it.")
+    async def channel(self: Parent[DomainRedemption], info: Info) -> registry.Partner:
+        """Look the handle up."""
+        return await info.context.partner_of(self.channel)
+
+    quantity: int = strawberry.field(description="Units of the benefit.")
+    points: Points = strawberry.field(description="What it cost in all.")
+    status: RedemptionStatus = strawberry.field(description="Where it stands.")
+
+    @strawberry.field(graphql_type=list[LotDebit], description="Who gave the points, in the order they were consumed.")
+    def debits(self: Parent[DomainRedemption]) -> list[listings.SeenDebit]:
+        """Pair each debit with the provider, who may see what it is owed."""
+        return [listings.SeenDebit(debit, self.provider) for debit in self.debits]
+
+    @strawberry.field(description="The codes, for the member and the app that redeemed; empty for others.")
+    def codes(self: Parent[DomainRedemption], info: Info) -> list[str]:
+        """Decrypt for those who may use them."""
+        if info.context.partner != self.channel:
+            return []
+        return [info.context.services.catalog.open_code(self.benefit, cipher) for cipher in self.codes]
+
+    created_at: datetime = strawberry.field(description="When it was made.")
+    updated_at: datetime = strawberry.field(description="When it last changed.")
