@@ -85,19 +85,19 @@ class AwardPointsSuccess:
     is_type_of = made_of(Outcome)
 
     @strawberry.field(graphql_type=Member, description="Who has them.")
-    def member(self: Parent[Outcome]) -> DomainWallet:
+    def member(root: Parent[Outcome]) -> DomainWallet:
         """Show the wallet's owner."""
-        return self.wallet
+        return root.wallet
 
     @strawberry.field(graphql_type=Lot, description="The points, as they now stand.")
-    def lot(self: Parent[Outcome]) -> DomainLot | None:
+    def lot(root: Parent[Outcome]) -> DomainLot | None:
         """Known by the award's entry."""
-        return self.wallet.lot(self.entry.id)
+        return root.wallet.lot(root.entry.id)
 
     @strawberry.field(graphql_type=Wallet | None, description="The member's points; null without a link any more.")
-    def wallet(self: Parent[Outcome], info: Info) -> DomainWallet | None:
+    def wallet(root: Parent[Outcome], info: Info) -> DomainWallet | None:
         """Show it through an open link."""
-        return _linked_wallet(self, info)
+        return _linked_wallet(root, info)
 
     replayed: bool = strawberry.field(description="Whether this key had done it before.")
 
@@ -109,14 +109,14 @@ class RedeemBenefitSuccess:
     is_type_of = made_of(Outcome)
 
     @strawberry.field(graphql_type=Redemption, description="The redemption, as it now stands.")
-    def redemption(self: Parent[Outcome]) -> DomainRedemption | None:
+    def redemption(root: Parent[Outcome]) -> DomainRedemption | None:
         """Known by its entry."""
-        return self.redemption
+        return root.redemption
 
     @strawberry.field(graphql_type=Wallet | None, description="What is left; null without a link any more.")
-    def wallet(self: Parent[Outcome], info: Info) -> DomainWallet | None:
+    def wallet(root: Parent[Outcome], info: Info) -> DomainWallet | None:
         """Show it through an open link."""
-        return _linked_wallet(self, info)
+        return _linked_wallet(root, info)
 
     replayed: bool = strawberry.field(description="Whether this key had done it before.")
 
@@ -137,9 +137,9 @@ class LinkMemberSuccess:
     is_type_of = made_of(Outcome)
 
     @strawberry.field(graphql_type=Member, description="The member, as this partner knows it.")
-    def member(self: Parent[Outcome]) -> DomainWallet:
+    def member(root: Parent[Outcome]) -> DomainWallet:
         """Show the wallet's owner."""
-        return self.wallet
+        return root.wallet
 
 
 @strawberry.type(description="The link is ended.")
@@ -149,9 +149,9 @@ class UnlinkPartnerSuccess:
     is_type_of = made_of(Outcome)
 
     @strawberry.field(graphql_type=Member, description="The member, with the links it still has.")
-    def member(self: Parent[Outcome]) -> DomainWallet:
+    def member(root: Parent[Outcome]) -> DomainWallet:
         """Show the wallet's owner."""
-        return self.wallet
+        return root.wallet
 
 
 @dataclass(frozen=True, slots=True)

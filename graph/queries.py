@@ -38,19 +38,19 @@ class Viewer:
     """The request's context."""
 
     @strawberry.field(graphql_type=Partner | None, description="The partner, or the one through which a member asks.")
-    async def partner(self: Parent[Context], info: Info) -> registry.Partner | None:
+    async def partner(root: Parent[Context], info: Info) -> registry.Partner | None:
         """Look the handle up."""
-        return await info.context.partner_of(self.partner) if self.partner else None
+        return await info.context.partner_of(root.partner) if root.partner else None
 
     @strawberry.field(graphql_type=Member | None, description="The member, when one asks.")
-    async def member(self: Parent[Context]) -> DomainWallet | None:
+    async def member(root: Parent[Context]) -> DomainWallet | None:
         """Read its wallet."""
-        return await self.own_wallet()
+        return await root.own_wallet()
 
     @strawberry.field(description="What the token lets its bearer do.")
-    def scopes(self: Parent[Context]) -> list[str]:
+    def scopes(root: Parent[Context]) -> list[str]:
         """List them in order."""
-        return sorted(self.principal.scopes)
+        return sorted(root.principal.scopes)
 
 
 @strawberry.type(description="Reads.")

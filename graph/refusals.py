@@ -7,6 +7,7 @@ Faults of the request or the server are GraphQL errors, each with `extensions.co
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -48,6 +49,22 @@ def made_of(domain: type) -> Callable[[Any, Any], bool]:
     return staticmethod(lambda value, _info: isinstance(value, domain))
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A refusal as a value: graphql-core would raise an exception that a resolver returns."""
+
+    refusal: errors.Refusal
+
+    def __getattr__(self, name: str) -> Any:
+        """Show the refusal's own attributes to Strawberry."""
+        return getattr(self.refusal, name)
+
+
+def said(domain: type[errors.Refusal]) -> Callable[[Any, Any], bool]:
+    """Return the `is_type_of` of the GraphQL type of a refusal."""
+    return staticmethod(lambda value, _info: isinstance(value, Said) and isinstance(value.refusal, domain))
+
+
 class AsData(FieldExtension):
     """Returns a refusal of the resolver as the payload instead of failing the request."""
 
@@ -58,7 +75,7 @@ class AsData(FieldExtension):
         try:
             return await next_(source, info, **kwargs)
         except errors.Refusal as refusal:
-            return refusal
+            return Said(refusal)
 
 
 @strawberry.interface(description="An expected outcome that is not success. Clients spread `... on UserError`.")
@@ -75,14 +92,14 @@ class UserError:
 class ValidationError(UserError):
     """exchange.errors.ValidationFailed."""
 
-    is_type_of = made_of(errors.ValidationFailed)
+    is_type_of = said(errors.ValidationFailed)
 
 
 @strawberry.type(description="No such object, or none of the caller's: the two look the same.")
 class NotFound(UserError):
     """exchange.errors.NotFound."""
 
-    is_type_of = made_of(errors.NotFound)
+    is_type_of = said(errors.NotFound)
 
 
 @strawberry.type(description="The caller may not do this.")
@@ -91,7 +108,7 @@ class Forbidden(UserError):
 
     required_scope: str | None = strawberry.field(description="The scope that would have helped, if one would.")
 
-    is_type_of = made_of(errors.Forbidden)
+    is_type_of = said(errors.Forbidden)
 
 
 @strawberry.type(description="The member has fewer points to spend on this benefit than it costs.")
@@ -101,7 +118,7 @@ class InsufficientPoints(UserError):
     required: Points = strawberry.field(description="What it costs in all.")
     available: Points = strawberry.field(description="What could be spent on this benefit.")
 
-    is_type_of = made_of(errors.InsufficientPoints)
+    is_type_of = said(errors.InsufficientPoints)
 
 
 @strawberry.type(description="The benefit cannot be redeemed now, for every reason listed.")
@@ -110,7 +127,7 @@ class BenefitUnavailable(UserError):
 
     reasons: list[UnavailableReason] = strawberry.field(description="All that stands in the way.")
 
-    is_type_of = made_of(errors.BenefitUnavailable)
+    is_type_of = said(errors.BenefitUnavailable)
 
 
 @strawberry.type(description="The total is not what `expectedPoints` said.")
@@ -119,14 +136,14 @@ class PriceChanged(UserError):
 
     points_price: Points = strawberry.field(description="What it costs in all now.")
 
-    is_type_of = made_of(errors.PriceChanged)
+    is_type_of = said(errors.PriceChanged)
 
 
 @strawberry.type(description="The idempotency key was used before, with a different input.")
 class IdempotencyConflict(UserError):
     """exchange.errors.IdempotencyConflict."""
 
-    is_type_of = made_of(errors.IdempotencyConflict)
+    is_type_of = said(errors.IdempotencyConflict)
 
 
 @strawberry.type(description="Somebody changed the object first.")
@@ -135,4 +152,4 @@ class VersionConflict(UserError):
 
     current_version: int = strawberry.field(description="The version it has now; 0 where there is none yet.")
 
-    is_type_of = made_of(errors.VersionConflict)
+    is_type_of = said(errors.VersionConflict)

@@ -39,14 +39,14 @@ class Agreement(Node):
     is_type_of = made_of(agreements.Agreement)
 
     @strawberry.field(graphql_type=Partner | None, description="Who owes; null: every issuer without its own.")
-    async def issuer(self: Parent[agreements.Agreement], info: Info) -> registry.Partner | None:
+    async def issuer(root: Parent[agreements.Agreement], info: Info) -> registry.Partner | None:
         """Look the handle up."""
-        return None if self.issuer is None else await info.context.partner_of(self.issuer)
+        return None if root.issuer is None else await info.context.partner_of(root.issuer)
 
     @strawberry.field(graphql_type=Partner | None, description="Who is owed; null: every provider without its own.")
-    async def provider(self: Parent[agreements.Agreement], info: Info) -> registry.Partner | None:
+    async def provider(root: Parent[agreements.Agreement], info: Info) -> registry.Partner | None:
         """Look the handle up."""
-        return None if self.provider is None else await info.context.partner_of(self.provider)
+        return None if root.provider is None else await info.context.partner_of(root.provider)
 
     price_per_1000_points: Money = strawberry.field(
         name="pricePer1000Points", description="What 1,000 points cost the issuer."
@@ -62,9 +62,9 @@ class Position:
     """exchange.settlement.netting.Position."""
 
     @strawberry.field(graphql_type=Partner, description="Whose position it is.")
-    async def partner(self: Parent[netting.Position], info: Info) -> registry.Partner:
+    async def partner(root: Parent[netting.Position], info: Info) -> registry.Partner:
         """Look the handle up."""
-        return await info.context.partner_of(self.partner)
+        return await info.context.partner_of(root.partner)
 
     payable: Money = strawberry.field(description="What it owes: its points redeemed elsewhere, its commissions.")
     receivable: Money = strawberry.field(description="What it is owed: its benefits, commissions earned.")
@@ -77,14 +77,14 @@ class BilateralPosition:
     """exchange.settlement.netting.BilateralPosition."""
 
     @strawberry.field(graphql_type=Partner, description="Who owes.")
-    async def debtor(self: Parent[netting.BilateralPosition], info: Info) -> registry.Partner:
+    async def debtor(root: Parent[netting.BilateralPosition], info: Info) -> registry.Partner:
         """Look the handle up."""
-        return await info.context.partner_of(self.debtor)
+        return await info.context.partner_of(root.debtor)
 
     @strawberry.field(graphql_type=Partner, description="Who is owed.")
-    async def creditor(self: Parent[netting.BilateralPosition], info: Info) -> registry.Partner:
+    async def creditor(root: Parent[netting.BilateralPosition], info: Info) -> registry.Partner:
         """Look the handle up."""
-        return await info.context.partner_of(self.creditor)
+        return await info.context.partner_of(root.creditor)
 
     gross: Money = strawberry.field(description="How much: redemptions, commissions and fees together.")
     points: Points = strawberry.field(description="The points redeemed that it rests on.")
@@ -96,14 +96,14 @@ class Payment:
     """exchange.settlement.netting.Payment."""
 
     @strawberry.field(name="from", graphql_type=Partner, description="Who pays.")
-    async def from_(self: Parent[netting.Payment], info: Info) -> registry.Partner:
+    async def from_(root: Parent[netting.Payment], info: Info) -> registry.Partner:
         """Look the handle up."""
-        return await info.context.partner_of(self.from_)
+        return await info.context.partner_of(root.from_)
 
     @strawberry.field(graphql_type=Partner, description="Who is paid.")
-    async def to(self: Parent[netting.Payment], info: Info) -> registry.Partner:
+    async def to(root: Parent[netting.Payment], info: Info) -> registry.Partner:
         """Look the handle up."""
-        return await info.context.partner_of(self.to)
+        return await info.context.partner_of(root.to)
 
     amount: Money = strawberry.field(description="How much.")
 
@@ -117,14 +117,14 @@ class StatementLine:
     kind: LineKind = strawberry.field(description="What it is for.")
 
     @strawberry.field(graphql_type=Benefit | None, description="The benefit redeemed.")
-    async def benefit(self: Parent[statement.StatementLine], info: Info) -> DomainBenefit | None:
+    async def benefit(root: Parent[statement.StatementLine], info: Info) -> DomainBenefit | None:
         """Load the benefit as it is now."""
-        return None if self.benefit is None else await info.context.benefits.load(self.benefit)
+        return None if root.benefit is None else await info.context.benefits.load(root.benefit)
 
     @strawberry.field(graphql_type=Partner, description="The other side.")
-    async def counterparty(self: Parent[statement.StatementLine], info: Info) -> registry.Partner:
+    async def counterparty(root: Parent[statement.StatementLine], info: Info) -> registry.Partner:
         """Look the handle up."""
-        return await info.context.partner_of(self.counterparty)
+        return await info.context.partner_of(root.counterparty)
 
     points: Points = strawberry.field(description="Points redeemed; negative for their issuer, zero on a commission.")
     gross: Money = strawberry.field(description="Before the fee; negative: owed by the partner.")
@@ -140,9 +140,9 @@ class StatementLineConnection(Connection[StatementLine]):
     """A counted page."""
 
     @strawberry.field(description="How many there are in all pages.")
-    async def total_count(self: Parent[Page[Any]]) -> int:
+    async def total_count(root: Parent[Page[Any]]) -> int:
         """Count when asked."""
-        return 0 if self.count is None else await self.count()
+        return 0 if root.count is None else await root.count()
 
 
 @strawberry.type(description="One partner's period: reproducible byte for byte from the journal.")
@@ -152,14 +152,14 @@ class Statement(Node):
     is_type_of = made_of(statement.Statement)
 
     @strawberry.field(graphql_type="Period", description="What it is of.")
-    async def period(self: Parent[statement.Statement], info: Info) -> period.Period | None:
+    async def period(root: Parent[statement.Statement], info: Info) -> period.Period | None:
         """Read the period."""
-        return await info.context.services.settlement.period(self.period)
+        return await info.context.services.settlement.period(root.period)
 
     @strawberry.field(graphql_type=Partner, description="Whom it is for.")
-    async def partner(self: Parent[statement.Statement], info: Info) -> registry.Partner:
+    async def partner(root: Parent[statement.Statement], info: Info) -> registry.Partner:
         """Look the handle up."""
-        return await info.context.partner_of(self.partner)
+        return await info.context.partner_of(root.partner)
 
     status: StatementStatus = strawberry.field(description="How far it has come.")
     hash: str = strawberry.field(description="SHA-256 of its canonical JSON (RFC 8785), in hex.")
@@ -168,26 +168,26 @@ class Statement(Node):
         graphql_type=list[Money],
         description="Amounts carried forward from earlier periods; none, as every statement is settled by itself.",
     )
-    def opening(self: Parent[statement.Statement]) -> list[Amount]:
+    def opening(root: Parent[statement.Statement]) -> list[Amount]:
         """Nothing is carried forward."""
         return []
 
     @strawberry.field(graphql_type=StatementLineConnection, description="Its lines, in the order of time.")
     async def lines(
-        self: Parent[statement.Statement],
+        root: Parent[statement.Statement],
         info: Info,
         first: int | None = strawberry.UNSET,
         after: str | None = strawberry.UNSET,
     ) -> Page[statement.StatementLine]:
         """Read one page of them."""
         services = info.context.services
-        cursors = Cursors(services.keyring, f"lines/{self.id}")
+        cursors = Cursors(services.keyring, f"lines/{root.id}")
         window = cursors.window(sent(first), sent(after))
         place = None if window.after is None else Place(*window.after)
-        rows = await services.settlement.lines(self, place, window.size + 1)
+        rows = await services.settlement.lines(root, place, window.size + 1)
 
         async def count() -> int:
-            return self.line_count
+            return root.line_count
 
         return page(cursors, window, [(tuple(row.place), row) for row in rows], count)
 
@@ -206,42 +206,42 @@ class Period(Node):
     closed_at: datetime | None = strawberry.field(description="When its last block was known.")
 
     @strawberry.field(description="The journal's entries in it; for a partner, those with statement lines of its own.")
-    async def entries(self: Parent[period.Period], info: Info) -> Count:
+    async def entries(root: Parent[period.Period], info: Info) -> Count:
         """Count when asked."""
-        return Count(await info.context.services.settlement.entries(self.number, own(info.context)))
+        return Count(await info.context.services.settlement.entries(root.number, own(info.context)))
 
     root: str | None = strawberry.field(description="Merkle root over every lane's last block, once closed.")
 
     @strawberry.field(graphql_type=list[Position], description="Net of everybody; they sum to zero per currency.")
-    async def positions(self: Parent[period.Period], info: Info) -> list[netting.Position]:
+    async def positions(root: Parent[period.Period], info: Info) -> list[netting.Position]:
         """Add up the blocks."""
-        return await info.context.services.settlement.positions(self.number, own(info.context))
+        return await info.context.services.settlement.positions(root.number, own(info.context))
 
     @strawberry.field(graphql_type=list[BilateralPosition], description="Who owes whom, gross.")
-    async def bilateral(self: Parent[period.Period], info: Info) -> list[netting.BilateralPosition]:
+    async def bilateral(root: Parent[period.Period], info: Info) -> list[netting.BilateralPosition]:
         """Add up the blocks."""
-        return await info.context.services.settlement.bilateral(self.number, own(info.context))
+        return await info.context.services.settlement.bilateral(root.number, own(info.context))
 
     @strawberry.field(
         graphql_type=list[Payment], description="Payments through the exchange that settle all positions."
     )
-    async def payment_plan(self: Parent[period.Period], info: Info) -> list[netting.Payment]:
+    async def payment_plan(root: Parent[period.Period], info: Info) -> list[netting.Payment]:
         """Plan one payment per position."""
-        return await info.context.services.settlement.payment_plan(self.number, own(info.context))
+        return await info.context.services.settlement.payment_plan(root.number, own(info.context))
 
     @strawberry.field(graphql_type=Connection[Statement], description="The partners' statements, by handle.")
     async def statements(
-        self: Parent[period.Period],
+        root: Parent[period.Period],
         info: Info,
         first: int | None = strawberry.UNSET,
         after: str | None = strawberry.UNSET,
     ) -> Page[statement.Statement]:
         """Read one page of them."""
         services = info.context.services
-        cursors = Cursors(services.keyring, f"statements/{self.number}")
+        cursors = Cursors(services.keyring, f"statements/{root.number}")
         window = cursors.window(sent(first), sent(after))
         behind = None if window.after is None else window.after[0]
-        rows = await services.settlement.statements(self.number, behind, window.size + 1, own(info.context))
+        rows = await services.settlement.statements(root.number, behind, window.size + 1, own(info.context))
         return page(cursors, window, [((row.partner,), row) for row in rows])
 
 

@@ -42,9 +42,9 @@ class Node:
     """Relay's Node (Global Object Identification Specification)."""
 
     @strawberry.field(description="Opaque; a member's and a lot's differ per partner.")
-    def id(self: Parent[Identified], info: Info) -> strawberry.ID:
+    def id(root: Parent[Identified], info: Info) -> strawberry.ID:
         """Seal the identity, for this caller where it is pairwise."""
-        return strawberry.ID(info.context.ids.of(self))
+        return strawberry.ID(info.context.ids.of(root))
 
 
 @strawberry.type(description="An amount of money.")
@@ -52,9 +52,9 @@ class Money:
     """exchange.amounts.Money."""
 
     @strawberry.field(description="In major units, with exactly the currency's digits.")
-    def amount(self: Parent[Amount]) -> Decimal:
+    def amount(root: Parent[Amount]) -> Decimal:
         """Print minor units as a decimal."""
-        return Decimal(decimal_from_minor(self.minor, self.currency))
+        return Decimal(decimal_from_minor(root.minor, root.currency))
 
     currency: CurrencyCode = strawberry.field(description="ISO 4217 code.")
 
@@ -74,13 +74,13 @@ class Partner(Node):
 
     @strawberry.field(graphql_type="BenefitConnection", description="What it publishes, as the caller may see it.")
     async def benefits(
-        self: Parent[registry.Partner], info: Info, first: int | None = strawberry.UNSET,
+        root: Parent[registry.Partner], info: Info, first: int | None = strawberry.UNSET,
         after: str | None = strawberry.UNSET, last: int | None = strawberry.UNSET,
         before: str | None = strawberry.UNSET, filter: BenefitFilter | None = strawberry.UNSET,  # noqa: A002
         sort: BenefitSort | None = strawberry.UNSET,
     ) -> Page[offers.Benefit]:  # fmt: skip
         """List with the partner fixed."""
-        return await listings.benefits(info.context, (first, after, last, before), filter, sort, partner=self.handle)
+        return await listings.benefits(info.context, (first, after, last, before), filter, sort, partner=root.handle)
 
 
 @strawberry.type(description="Whether the viewer can redeem it now, and if not every reason why.")
@@ -102,22 +102,22 @@ class Benefit(Node):
     sku: str = strawberry.field(description="The partner's own name for it.")
 
     @strawberry.field(graphql_type=Partner, description="Who provides it.")
-    async def partner(self: Parent[offers.Benefit], info: Info) -> registry.Partner:
+    async def partner(root: Parent[offers.Benefit], info: Info) -> registry.Partner:
         """Look the handle up."""
-        return await info.context.partner_of(self.partner)
+        return await info.context.partner_of(root.partner)
 
     category: BenefitCategory = strawberry.field(description="Its trade.")
     status: BenefitStatus = strawberry.field(description="Whether it is on offer.")
 
     @strawberry.field(description="In the closest language there is to `locale` (BCP 47), else the original.")
-    def title(self: Parent[offers.Benefit], locale: str | None = strawberry.UNSET) -> str:
+    def title(root: Parent[offers.Benefit], locale: str | None = strawberry.UNSET) -> str:
         """Pick the translation."""
-        return self.words(locale or None).title
+        return root.words(locale or None).title
 
     @strawberry.field(description="In the closest language there is to `locale` (BCP 47), else the original.")
-    def description(self: Parent[offers.Benefit], locale: str | None = strawberry.UNSET) -> str | None:
+    def description(root: Parent[offers.Benefit], locale: str | None = strawberry.UNSET) -> str | None:
         """Pick the translation."""
-        return self.words(locale or None).description
+        return root.words(locale or None).description
 
     image_url: str | None = strawberry.field(description="A picture of it.")
     terms: str | None = strawberry.field(description="The small print.")
@@ -131,9 +131,9 @@ class Benefit(Node):
     fulfilment: Fulfilment = strawberry.field(description="How a member gets it.")
 
     @strawberry.field(graphql_type=Availability, description="Whether the viewer can redeem one now.")
-    async def availability(self: Parent[offers.Benefit], info: Info) -> offers.Availability:
+    async def availability(root: Parent[offers.Benefit], info: Info) -> offers.Availability:
         """Ask for the caller."""
-        return await info.context.availability(self)
+        return await info.context.availability(root)
 
     version: int = strawberry.field(description="Counts its changes, from 1. Selling does not change it.")
 
@@ -143,9 +143,9 @@ class BenefitConnection(Connection[Benefit]):
     """A counted page."""
 
     @strawberry.field(description="How many there are in all pages; ignores `redeemableOnly`.")
-    async def total_count(self: Parent[Page[Any]]) -> int:
+    async def total_count(root: Parent[Page[Any]]) -> int:
         """Count when asked."""
-        return 0 if self.count is None else await self.count()
+        return 0 if root.count is None else await root.count()
 
 
 # ---------------------------------------------------------------- members and points
@@ -158,9 +158,9 @@ class Lot(Node):
     is_type_of = made_of(wallets.Lot)
 
     @strawberry.field(graphql_type=Partner, description="Who awarded them, and owes when they are spent elsewhere.")
-    async def issuer(self: Parent[wallets.Lot], info: Info) -> registry.Partner:
+    async def issuer(root: Parent[wallets.Lot], info: Info) -> registry.Partner:
         """Look the handle up."""
-        return await info.context.partner_of(self.issuer)
+        return await info.context.partner_of(root.issuer)
 
     awarded: Points = strawberry.field(description="As many as were given.")
     remaining: Points = strawberry.field(description="As many as are left, held or not.")
@@ -173,31 +173,31 @@ class Wallet:
     """exchange.wallet.Wallet."""
 
     @strawberry.field(description="Points that are not expired, held or not.")
-    async def balance(self: Parent[DomainWallet], info: Info) -> Points:
+    async def balance(root: Parent[DomainWallet], info: Info) -> Points:
         """Count as of now."""
-        return Points(self.balance(await info.context.now()))
+        return Points(root.balance(await info.context.now()))
 
     @strawberry.field(description="Points of the balance that reservations hold.")
-    async def held(self: Parent[DomainWallet], info: Info) -> Points:
+    async def held(root: Parent[DomainWallet], info: Info) -> Points:
         """Count as of now."""
-        return Points(self.held(await info.context.now()))
+        return Points(root.held(await info.context.now()))
 
     @strawberry.field(description="Balance less what is held.")
-    async def available(self: Parent[DomainWallet], info: Info) -> Points:
+    async def available(root: Parent[DomainWallet], info: Info) -> Points:
         """Count as of now."""
-        return Points(self.available(await info.context.now()))
+        return Points(root.available(await info.context.now()))
 
     @strawberry.field(
         graphql_type=Connection[Lot], description="Lots in the order of award; a partner's server sees its own alone."
     )
     def lots(
-        self: Parent[DomainWallet],
+        root: Parent[DomainWallet],
         info: Info,
         first: int | None = strawberry.UNSET,
         after: str | None = strawberry.UNSET,
     ) -> Page[wallets.Lot]:
         """Cut a page out of the wallet."""
-        visible = [lot for lot in self.lots if info.context.is_member or lot.issuer == info.context.partner]
+        visible = [lot for lot in root.lots if info.context.is_member or lot.issuer == info.context.partner]
         cursors = Cursors(info.context.services.keyring, "lots")
         window = cursors.window(sent(first), sent(after))
         ids = [lot.id for lot in visible]
@@ -205,9 +205,9 @@ class Wallet:
         return page(cursors, window, [((lot.id,), lot) for lot in visible[start : start + window.size + 1]])
 
     @strawberry.field(description="Points of the balance that expire before that moment.")
-    async def expiring(self: Parent[DomainWallet], info: Info, before: datetime) -> Points:
+    async def expiring(root: Parent[DomainWallet], info: Info, before: datetime) -> Points:
         """Count as of now."""
-        return Points(self.expiring(before, await info.context.now()))
+        return Points(root.expiring(before, await info.context.now()))
 
 
 @strawberry.type(description="A partner through which the member's points may be earned and spent.")
@@ -215,9 +215,9 @@ class Link:
     """exchange.wallet.Link."""
 
     @strawberry.field(graphql_type=Partner, description="The partner.")
-    async def partner(self: Parent[wallets.Link], info: Info) -> registry.Partner:
+    async def partner(root: Parent[wallets.Link], info: Info) -> registry.Partner:
         """Look the handle up."""
-        return await info.context.partner_of(self.partner)
+        return await info.context.partner_of(root.partner)
 
     since: datetime = strawberry.field(description="When it was made.")
     daily_limit: Points | None = strawberry.field(description="Points a day (UTC) that may be spent through it.")
@@ -233,34 +233,34 @@ class Member(Node):
     is_type_of = made_of(DomainWallet)
 
     @strawberry.field(description="The asking partner's own reference of the member.")
-    def reference(self: Parent[DomainWallet], info: Info) -> str | None:
+    def reference(root: Parent[DomainWallet], info: Info) -> str | None:
         """Find the caller's link."""
-        link = self.link(info.context.partner)
+        link = root.link(info.context.partner)
         return None if link is None else link.reference
 
     @strawberry.field(graphql_type=list[Link], description="The member sees all its links, a partner its own.")
-    def links(self: Parent[DomainWallet], info: Info) -> list[wallets.Link]:
+    def links(root: Parent[DomainWallet], info: Info) -> list[wallets.Link]:
         """Show the open ones that are the caller's to see."""
         mine = info.context.is_member
-        return [link for link in self.links if link.open and (mine or link.partner == info.context.partner)]
+        return [link for link in root.links if link.open and (mine or link.partner == info.context.partner)]
 
     @strawberry.field(graphql_type=Wallet | None, description="Its points; null without a link to the asking partner.")
-    def wallet(self: Parent[DomainWallet], info: Info) -> DomainWallet | None:
+    def wallet(root: Parent[DomainWallet], info: Info) -> DomainWallet | None:
         """Show it through an open link alone."""
         info.context.require("points:read", "points:award", "redemptions:redeem")
-        return self if self.linked_to(info.context.partner) else None
+        return root if root.linked_to(info.context.partner) else None
 
     @strawberry.field(
         graphql_type=Connection["Redemption"], description="What it redeemed that the caller may see, newest first."
     )
     async def redemptions(
-        self: Parent[DomainWallet],
+        root: Parent[DomainWallet],
         info: Info,
         first: int | None = strawberry.UNSET,
         after: str | None = strawberry.UNSET,
     ) -> Page[DomainRedemption]:
         """List with the wallet fixed."""
-        return await listings.redemptions(info.context, first, after, None, wallet=self.id)
+        return await listings.redemptions(info.context, first, after, None, wallet=root.id)
 
 
 # ---------------------------------------------------------------- redemption
@@ -276,21 +276,21 @@ class LotDebit:
     is_type_of = made_of(listings.SeenDebit)
 
     @strawberry.field(graphql_type=Partner, description="Whose points they were.")
-    async def issuer(self: Parent[listings.SeenDebit], info: Info) -> registry.Partner:
+    async def issuer(root: Parent[listings.SeenDebit], info: Info) -> registry.Partner:
         """Look the handle up."""
-        return await info.context.partner_of(self.debit.issuer)
+        return await info.context.partner_of(root.debit.issuer)
 
     @strawberry.field(description="How many.")
-    def points(self: Parent[listings.SeenDebit]) -> Points:
+    def points(root: Parent[listings.SeenDebit]) -> Points:
         """Read the debit."""
-        return Points(self.debit.points)
+        return Points(root.debit.points)
 
     @strawberry.field(graphql_type=Money | None, description="What the issuer owes for them.")
-    def owed(self: Parent[listings.SeenDebit], info: Info) -> Amount | None:
+    def owed(root: Parent[listings.SeenDebit], info: Info) -> Amount | None:
         """Show it to whom it concerns."""
         context = info.context
-        server = not context.is_member and context.partner in (self.debit.issuer, self.provider)
-        return self.debit.owed if server or context.has("finance:view") else None
+        server = not context.is_member and context.partner in (root.debit.issuer, root.provider)
+        return root.debit.owed if server or context.has("finance:view") else None
 
 
 @strawberry.type(description="A member's taking of a benefit.")
@@ -300,35 +300,35 @@ class Redemption(Node):
     is_type_of = made_of(DomainRedemption)
 
     @strawberry.field(graphql_type=Benefit, description="What was taken.")
-    async def benefit(self: Parent[DomainRedemption], info: Info) -> offers.Benefit | None:
+    async def benefit(root: Parent[DomainRedemption], info: Info) -> offers.Benefit | None:
         """Load the benefit as it is now."""
-        return await info.context.benefits.load(self.benefit)
+        return await info.context.benefits.load(root.benefit)
 
     @strawberry.field(graphql_type=Member, description="Who took it.")
-    async def member(self: Parent[DomainRedemption], info: Info) -> DomainWallet | None:
+    async def member(root: Parent[DomainRedemption], info: Info) -> DomainWallet | None:
         """Load the wallet."""
-        return await info.context.wallets.load(self.wallet)
+        return await info.context.wallets.load(root.wallet)
 
     @strawberry.field(graphql_type=Partner, description="The partner whose app brought it.")
-    async def channel(self: Parent[DomainRedemption], info: Info) -> registry.Partner:
+    async def channel(root: Parent[DomainRedemption], info: Info) -> registry.Partner:
         """Look the handle up."""
-        return await info.context.partner_of(self.channel)
+        return await info.context.partner_of(root.channel)
 
     quantity: int = strawberry.field(description="Units of the benefit.")
     points: Points = strawberry.field(description="What it cost in all.")
     status: RedemptionStatus = strawberry.field(description="Where it stands.")
 
     @strawberry.field(graphql_type=list[LotDebit], description="Who gave the points, in the order they were consumed.")
-    def debits(self: Parent[DomainRedemption]) -> list[listings.SeenDebit]:
+    def debits(root: Parent[DomainRedemption]) -> list[listings.SeenDebit]:
         """Pair each debit with the provider, who may see what it is owed."""
-        return [listings.SeenDebit(debit, self.provider) for debit in self.debits]
+        return [listings.SeenDebit(debit, root.provider) for debit in root.debits]
 
     @strawberry.field(description="The codes, for the member and the app that redeemed; empty for others.")
-    def codes(self: Parent[DomainRedemption], info: Info) -> list[str]:
+    def codes(root: Parent[DomainRedemption], info: Info) -> list[str]:
         """Decrypt for those who may use them."""
-        if info.context.partner != self.channel:
+        if info.context.partner != root.channel:
             return []
-        return [info.context.services.catalog.open_code(self.benefit, cipher) for cipher in self.codes]
+        return [info.context.services.catalog.open_code(root.benefit, cipher) for cipher in root.codes]
 
     created_at: datetime = strawberry.field(description="When it was made.")
     updated_at: datetime = strawberry.field(description="When it last changed.")

@@ -67,6 +67,11 @@ class Period:
     root: str | None = None
     statements: int | None = None
 
+    @property
+    def id(self) -> str:
+        """Its identity: the number."""
+        return str(self.number)
+
 
 def ranges(cuts: Iterable[Block], before: Mapping[int, int], begun: Iterable[int]) -> tuple[Range, ...]:
     """Return the ranges that these cuts end, by lane.
