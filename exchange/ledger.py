@@ -22,6 +22,7 @@ import logging
 import random
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -262,7 +263,7 @@ class Ledger:
             benefit: Benefit | None = batch.first.benefits.get(command.benefit or "")
             if benefit is None:
                 return terms
-            return replace(terms, benefit=benefit, stock=batch.stocks.get(benefit.id, Stock(0)))
+            return Terms(terms.book, benefit, batch.stocks.get(benefit.id, Stock(0)))
         if isinstance(command, LinkMember):
             known = batch.references.get(reference_id(ByReference(command.partner, command.reference)))
             return replace(terms, referenced=known)
@@ -308,12 +309,12 @@ class Ledger:
             codes, batch.codes[redemption.benefit] = pool[: decision.codes], pool[decision.codes :]
             if len(codes) < decision.codes:
                 raise Conflict("codes were taken between two reads")
-            ciphers = [cipher for _, cipher in codes]
-            writes.codes += [(code, redemption.id) for code, _ in codes]
-            redemption = replace(redemption, codes=tuple(ciphers))
-            writes.redemptions.append((redemption, ciphers))
+            if codes:
+                writes.codes += [(code, redemption.id) for code, _ in codes]
+                redemption = replace(redemption, codes=tuple(cipher for _, cipher in codes))
+            writes.redemptions.append(redemption)
             stock = terms.stock
-            batch.stocks[redemption.benefit] = replace(stock, sold=stock.sold + decision.units)
+            batch.stocks[redemption.benefit] = Stock(stock.offered, stock.sold + decision.units, stock.reserved)
             units, _ = writes.units.get(redemption.benefit, (0, False))
             writes.units[redemption.benefit] = (units + decision.units, stock.offered is not None)
         return Outcome(decision.entry, wallet, redemption)
@@ -397,7 +398,9 @@ class Ledger:
             opened = await self._books.open_lane(self._owner, session, secrets.token_bytes(SALT_BYTES))
             if opened is not None:
                 self._lane = Lane(opened[0], self._owner, opened[1], session)
-                await self._renew(self._lane)
+                # It begins without a lease, so a process that starts at the same moment may have taken it already.
+                with suppress(LaneLost):
+                    await self._renew(self._lane)
         return self._lane
 
     async def _void_after(self, lane: Lane, killed: Binary) -> bool:
@@ -450,7 +453,8 @@ def _as_written(answer: Answer, changed: dict[str, Wallet], period: int) -> Answ
     wallet = changed.get(answer.wallet.id)
     if wallet is None:
         return answer
-    return replace(answer, wallet=replace(wallet, version=wallet.version + 1, period=period))
+    written = replace(wallet, version=wallet.version + 1, period=period)
+    return Outcome(answer.entry, written, answer.redemption, answer.replayed)
 
 
 def _without_late(jobs: list[_Job], error: Exception) -> list[_Job]:

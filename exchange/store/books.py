@@ -125,7 +125,7 @@ class Writes:
     claims: list[tuple[ByReference, str]] = field(default_factory=list)
     units: dict[str, tuple[int, bool]] = field(default_factory=dict)
     codes: list[tuple[str, str]] = field(default_factory=list)
-    redemptions: list[tuple[Redemption, list[bytes]]] = field(default_factory=list)
+    redemptions: list[Redemption] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
 
 
@@ -336,7 +336,7 @@ class Books:
             )
         if writes.redemptions:
             await self.redemptions.insert_many(
-                [docs.redemption_document(r, codes, block.period) for r, codes in writes.redemptions],
+                [docs.redemption_document(redemption, block.period) for redemption in writes.redemptions],
                 session=session,
             )
         if writes.entries:

@@ -100,7 +100,7 @@ def _debit_from(document: Document) -> Debit:
     )
 
 
-def redemption_document(redemption: Redemption, codes: list[bytes], period: int) -> Document:
+def redemption_document(redemption: Redemption, period: int) -> Document:
     """Return a redemption as first written."""
     return {
         "_id": redemption.id, "version": redemption.version, "period": period, "benefit": redemption.benefit,
@@ -108,7 +108,7 @@ def redemption_document(redemption: Redemption, codes: list[bytes], period: int)
         "quantity": redemption.quantity, "points": redemption.points, "status": redemption.status.value,
         "debits": [_debit_document(debit) for debit in redemption.debits],
         "takes": [[take.lot, take.issuer, take.points] for take in redemption.takes],
-        "codes": codes, "created_at": redemption.created_at, "updated_at": redemption.updated_at,
+        "codes": list(redemption.codes), "created_at": redemption.created_at, "updated_at": redemption.updated_at,
     }  # fmt: skip
 
 
