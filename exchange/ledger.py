@@ -22,7 +22,6 @@ import logging
 import random
 import secrets
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -137,16 +136,18 @@ class Ledger:
         Raises a Refusal (nothing changed) or a Fault (repeat with the same idempotency key). A caller that goes
         away changes nothing: what was accepted is decided and recorded.
         """
-        if self._stopping or len(self._queue) >= QUEUE_MAX:
+        if self._stopping:
+            raise Overloaded("this server is stopping")
+        if len(self._queue) >= QUEUE_MAX:
             raise Overloaded("too many commands are waiting")
         loop = asyncio.get_running_loop()
         job = _Job(command, loop.time() + DEADLINE_SECONDS, loop.create_future())
+        job.answer.add_done_callback(_heard)
         self._queue.append(job)
         self._arrived.set()
         try:
             return await asyncio.wait_for(asyncio.shield(job.answer), 2 * DEADLINE_SECONDS)
         except TimeoutError:
-            job.answer.add_done_callback(_heard)
             raise StoreUnavailable("the outcome is not known yet; ask again with the same idempotency key") from None
 
     def entry_id(self, partner: str, subject: str, operation: str, key: str) -> str:
@@ -398,9 +399,6 @@ class Ledger:
             opened = await self._books.open_lane(self._owner, session, secrets.token_bytes(SALT_BYTES))
             if opened is not None:
                 self._lane = Lane(opened[0], self._owner, opened[1], session)
-                # It begins without a lease, so a process that starts at the same moment may have taken it already.
-                with suppress(LaneLost):
-                    await self._renew(self._lane)
         return self._lane
 
     async def _void_after(self, lane: Lane, killed: Binary) -> bool:
@@ -466,7 +464,7 @@ def _without_late(jobs: list[_Job], error: Exception) -> list[_Job]:
 
 
 def _heard(answer: asyncio.Future[Outcome]) -> None:
-    """Take note of an answer that nobody waits for any more."""
+    """Take note of an answer: whoever asked may have gone away, and then nobody else does."""
     if not answer.cancelled():
         answer.exception()
 

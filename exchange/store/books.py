@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bson import Binary
@@ -195,10 +195,10 @@ class Books:
             )  # fmt: skip
             await self.entries.create_index([("lane", 1), ("seq", 1), ("index", 1)], name="block_order", unique=True)
             await self.blocks.create_index([("period", 1), ("kind", 1)], name="period_blocks")
+            newest_first = [("created_at", -1), ("_id", -1)]
             for owner in ("wallet", "channel", "provider"):
-                await self.redemptions.create_index(
-                    [(owner, 1), ("created_at", -1), ("_id", -1)], name=f"{owner}_newest"
-                )
+                await self.redemptions.create_index([(owner, 1), *newest_first], name=f"{owner}_newest")
+            await self.redemptions.create_index(newest_first, name="newest")
             await self.codes.create_index(
                 [("benefit", 1), ("n", 1)], name="free_codes", partialFilterExpression={"free": True}
             )
@@ -426,8 +426,8 @@ class Books:
                 await self._abort(session)
                 return None
             await self.blocks.insert_one(docs.block_document(block), session=session)
-            lane = {"_id": number, "owner": owner, "lsid": session.session_id["id"], "lease_until": _EPOCH}
-            await self.lanes.insert_one(lane, session=session)
+            lease = {"lsid": session.session_id["id"], "lease_until": block.at + timedelta(seconds=LEASE_SECONDS)}
+            await self.lanes.insert_one({"_id": number, "owner": owner, **lease}, session=session)
             await session.commit_transaction()
         except PyMongoError as error:
             await self._abort(session)

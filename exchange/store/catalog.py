@@ -121,14 +121,14 @@ class Catalog:
         with answering():
             for sort in (POINTS_PRICE, NEWEST, ENDING_SOON):
                 for scope in ("status", "partner"):
-                    await self._benefits.create_index(
-                        [(scope, 1), (sort.field, sort.direction), ("_id", sort.direction)],
-                        name=f"{scope}_{sort.field}",
-                    )
+                    keys = [(scope, 1), (sort.field, sort.direction), ("_id", sort.direction)]
+                    await self._benefits.create_index(keys, name=f"{scope}_{sort.field}")
             await self._benefits.create_index(
                 [("title", "text"), ("tags", "text"), ("description", "text"), ("translations.title", "text")],
-                name="words", weights={"title": 10, "tags": 5, "translations.title": 5}, language_override="no_such_field",
-            )  # fmt: skip
+                name="words",
+                weights={"title": 10, "tags": 5, "translations.title": 5},
+                language_override="no_such_field",  # the default, `language`, would let a document choose
+            )
 
     # ------------------------------------------------------------ publishing
 
