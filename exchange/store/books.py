@@ -202,14 +202,9 @@ class Books:
             await self.codes.create_index(
                 [("benefit", 1), ("n", 1)], name="free_codes", partialFilterExpression={"free": True}
             )
-            await self.periods.update_one(
-                {"_id": 1},
-                [{"$replaceWith": {"$mergeObjects": [
-                    {"_id": 1, "status": "OPEN", "opened_at": "$$NOW", "marked_at": None, "closed_at": None, "lanes": 0},
-                    "$$ROOT",
-                ]}}],
-                upsert=True,
-            )  # fmt: skip
+            first = {"_id": 1, "status": "OPEN", "opened_at": "$$NOW", "marked_at": None, "closed_at": None, "lanes": 0}
+            keep_what_is_there = [{"$replaceWith": {"$mergeObjects": [first, "$$ROOT"]}}]
+            await self.periods.update_one({"_id": 1}, keep_what_is_there, upsert=True)
 
     async def _create_collection(self, name: str, **options: Any) -> None:
         try:
