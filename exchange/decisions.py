@@ -104,7 +104,9 @@ def _(command: Enrol, wallet: Wallet | None, terms: Terms, now: datetime, salt: 
         raise Forbidden("the member has ended its link to this partner")
     # Nothing may refuse from here.
     entry = _entry(command, EntryKind.ENROL, wallet, now, salt)
-    return Decision(wallet=_linked(wallet, command.whose, now), entry=entry, claims=command.whose)
+    # With a link there is a reference already: an award, or another enrolment, was faster.
+    claims = command.whose if link is None else None
+    return Decision(wallet=_linked(wallet, command.whose, now), entry=entry, claims=claims)
 
 
 @decide.register

@@ -1,0 +1,398 @@
+"""`exchange check`: proves on a live database that the exchange's invariants hold.
+
+Each is a sentence (`proof.TITLES`); a check ends with one `Proof` for each, which says how much was judged and what
+is wrong. Nothing is repaired and nothing is written.
+
+How it can be right while members redeem. Blocks and entries are never changed, and everything else names the block
+or the version that it was written by. So the order of reading does it:
+
+1. wallets, references, redemptions and periods, as they come, by majority;
+2. one snapshot: each lane's head, stock, codes. What was read before it is the work of blocks up to those heads;
+3. the journal up to those heads, range by range, at leisure.
+
+A wallet is then held against the fold of its entries *up to its own version*, stock against the redemptions *up to
+the heads of its snapshot*, a closed period against the blocks that its cuts end. Entries behind a head are not
+judged, except that a block must hold them.
+
+How much memory it takes: one range of blocks (`BLOCKS_AT_ONCE`, with their entries), one wallet with its history, the
+sums per period, a number per benefit. What has to be joined (events by wallet, codes by redemption) goes through a
+temporary SQLite file that grows with the journal.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from typing import Final
+
+from exchange.agreements import Agreement, AgreementBook
+from exchange.journal import Account, Entry, EntryKind, Sums
+from exchange.keyring import Keyring
+from exchange.proof import Proof, Proofs, Wrong
+from exchange.proof.history import Event, differences, fold
+from exchange.proof.lanes import LaneJudge, Placed
+from exchange.proof.money import owed
+from exchange.redemption import Redemption
+from exchange.settlement import netting
+from exchange.settlement.clearing import Settlement
+from exchange.settlement.period import Period, PeriodStatus, Range, period_root
+from exchange.settlement.statement import Statement
+from exchange.store.audit import Audit, StockRow
+from exchange.store.connection import Database
+from exchange.store.scratch import Scratch
+from exchange.wallet import Wallet
+
+BLOCKS_AT_ONCE: Final = 100
+
+Progress = Callable[[str, int, int | None], None]
+"""Told what is being read, how much of it is done, and of how much (None: not known)."""
+
+
+async def check(db: Database, keyring: Keyring | None = None, progress: Progress | None = None) -> list[Proof]:
+    """Prove every invariant; returns one proof for each, in order. StoreUnavailable when the database goes away.
+
+    `keyring`: the exchange's; without it statements are not made anew to compare their hashes.
+    """
+    settlement = None if keyring is None else Settlement(db, keyring)
+    return await _Examination(Audit(db), settlement, progress or (lambda *_: None)).run()
+
+
+class _Examination:
+    """One check: what was read so far, and the proofs that come of it."""
+
+    def __init__(self, audit: Audit, settlement: Settlement | None, progress: Progress) -> None:
+        self._audit = audit
+        self._settlement = settlement
+        self._progress = progress
+        self._proofs = Proofs()
+        self._scratch = Scratch()
+        self._agreements: dict[str, Agreement] = {}
+        self._book = AgreementBook()
+        self._periods: list[Period] = []
+        self._stock: list[StockRow] = []
+        self._sold: Counter[str] = Counter()
+        self._units: Counter[str] = Counter()
+        self._accounts: Counter[tuple[str, Account]] = Counter()
+        self._remaining: Counter[str] = Counter()
+        self._by_blocks: dict[int, Sums] = {}
+        self._by_entries: dict[int, Counter[tuple[str, str]]] = {}
+        self._by_lines: dict[int, Counter[tuple[str, str]]] = {}
+        self._lines: Counter[tuple[int, str]] = Counter()
+        self._lanes: dict[int, LaneJudge] = {}
+
+    async def run(self) -> list[Proof]:
+        """Read, judge, and return the proofs."""
+        try:
+            await self._read_state()
+            heads = await self._read_snapshot()
+            # After the snapshot: whatever a redemption in the journal cites had been added by then.
+            agreements = await self._audit.agreements()
+            self._agreements = {agreement.id: agreement for agreement in agreements}
+            self._book = AgreementBook(agreements)
+            await self._judge_journal(heads)
+            await self._judge_strays(heads)
+            await self._judge_wallets()
+            await self._judge_references()
+            self._judge_totals()
+            self._judge_stock()
+            await self._judge_periods()
+        finally:
+            self._scratch.close()
+        return self._proofs.all()
+
+    # ------------------------------------------------------------ reading what changes
+
+    async def _read_state(self) -> None:
+        self._periods = await self._audit.periods()
+        done, total = 0, await self._audit.wallet_count()
+        async for found in self._audit.wallets():
+            if found.value is None:
+                self._proofs.add([Wrong(3, f"wallet {found.id} cannot be read: {found.error}")])
+            else:
+                self._scratch.add_wallet(found.value)
+            done += 1
+            self._progress("wallets", done, max(done, total))
+        async for reference, wallet in self._audit.references():
+            self._scratch.add_reference(reference, wallet)
+        async for redemption in self._audit.redemption_ids():
+            self._scratch.add_redemption(redemption)
+
+    async def _read_snapshot(self) -> dict[int, int]:
+        async with self._audit.snapshot() as snapshot:
+            heads = await snapshot.heads()
+            self._stock = [row async for row in snapshot.stock()]
+            async for claim in snapshot.claims():
+                self._scratch.add_claim(*claim)
+        return heads
+
+    # ------------------------------------------------------------ the journal
+
+    async def _judge_journal(self, heads: dict[int, int]) -> None:
+        done, total = 0, sum(heads.values()) + len(heads)
+        for lane, head in sorted(heads.items()):
+            judge = self._lanes[lane] = LaneJudge(lane)
+            for first in range(0, head + 1, BLOCKS_AT_ONCE):
+                last = min(first + BLOCKS_AT_ONCE - 1, head)
+                await self._judge_range(judge, first, last)
+                done += last - first + 1
+                self._progress("blocks", done, total)
+
+    async def _judge_range(self, judge: LaneJudge, first: int, last: int) -> None:
+        blocks = await self._audit.blocks(judge.lane, first, last)
+        placed = await self._audit.entries(judge.lane, first, last)
+        by_seq: dict[int, list[Placed]] = {}
+        for one in placed:
+            by_seq.setdefault(one.seq, []).append(one)
+        for found in blocks:
+            self._proofs.judged(9)
+            block = found.value
+            if block is None:
+                self._proofs.add([Wrong(9, f"block {found.id} cannot be read: {found.error}")])
+                continue
+            self._proofs.add(judge.judge(block, by_seq.pop(block.seq, [])))
+            self._by_blocks.setdefault(block.period, Sums()).add(block.sums)
+        for seq, entries in by_seq.items():
+            self._proofs.add(Wrong(9, f"entry {one.id} is of block {seq} of lane {judge.lane}, which is not there")
+                             for one in entries)  # fmt: skip
+        for one in placed:
+            self._judge_entry(one)
+        await self._judge_redemptions([one.entry for one in placed if one.entry is not None])
+
+    def _judge_entry(self, placed: Placed) -> None:
+        proofs, entry = self._proofs, placed.entry
+        proofs.judged(1)
+        proofs.judged(5)
+        if entry is None:
+            proofs.add([Wrong(1, f"entry {placed.id} cannot be read: {placed.error}")])
+            return
+        place = (placed.lane, placed.seq, placed.offset)
+        self._scratch.add_events([(entry.wallet, Event.of(entry, place, placed.period))])
+        if entry.kind is EntryKind.REDEEM:
+            proofs.judged(7)
+            self._sold[entry.benefit or ""] += entry.quantity
+        proofs.add(owed(entry, self._agreements, self._book))
+        proofs.require(
+            placed.settles == entry.settling, 10,
+            f"entry {entry.id} is filed under the statements of {placed.settles}, it is for {entry.settling}",
+        )  # fmt: skip
+        posted = self._by_entries.setdefault(placed.period, Counter())
+        for posting in entry.postings:
+            self._units[posting.unit] += posting.amount
+            if posting.unit.startswith("points:"):
+                self._accounts[posting.party, posting.account] += posting.amount
+            else:
+                posted[posting.party, posting.unit] += posting.amount
+        lines = self._by_lines.setdefault(placed.period, Counter())
+        for partner in entry.settling:
+            for line in entry.lines(partner):
+                lines[partner, line.currency] += line.gross_minor - line.fee_minor
+                self._lines[placed.period, partner] += 1
+
+    async def _judge_redemptions(self, entries: Sequence[Entry]) -> None:
+        redeems = [entry for entry in entries if entry.kind is EntryKind.REDEEM]
+        stored = await self._audit.redemptions(entry.id for entry in redeems) if redeems else {}
+        for entry in redeems:
+            found = stored.get(entry.id)
+            redemption = None if found is None else found.value
+            if redemption is None:
+                self._scratch.add_redeemed(entry.id, ())
+                error = "is not there" if found is None else f"cannot be read: {found.error}"
+                self._proofs.add([Wrong(5, f"redemption {entry.id} {error}")])
+                continue
+            self._scratch.add_redeemed(entry.id, redemption.codes)
+            self._proofs.add(Wrong(3, f"redemption {entry.id}: {what}") for what in _unlike(redemption, entry))
+
+    async def _judge_strays(self, heads: dict[int, int]) -> None:
+        """Entries behind a head, or of a lane that has none, must lie in a block that came since."""
+        strays = {
+            lane: seq for lane, seq in (await self._audit.lanes_of_entries()).items() if seq > heads.get(lane, -1)
+        }
+        now = await self._audit.heads() if strays else {}
+        for lane, seq in strays.items():
+            sound = seq <= now.get(lane, -1)
+            self._proofs.require(sound, 9, f"an entry says block {seq} of lane {lane}, which is not there")
+
+    # ------------------------------------------------------------ wallets
+
+    async def _judge_wallets(self) -> None:
+        missing: list[str] = []
+        for wallet, stored, events in self._scratch.histories():
+            for number in (2, 3, 6):
+                self._proofs.judged(number)
+            version = 0 if stored is None else stored.version
+            folded, wrong = fold(Wallet(wallet), (event for event in events if event.version <= version), self._book)
+            if stored is None:
+                missing.append(wallet)
+            else:
+                wrong += differences(stored, folded)
+                held = sum(lot.held for lot in stored.lots)
+                self._proofs.judged(8)
+                self._proofs.require(held == 0, 8, f"wallet {wallet}: {held} points held, by no hold")
+            whole, more = fold(folded, (event for event in events if event.version > version), self._book)
+            self._proofs.add([*wrong, *more])
+            for lot in whole.lots:
+                self._remaining[lot.issuer] += lot.remaining
+        there = await self._audit.wallets_of(missing) if missing else {}
+        self._proofs.add(Wrong(3, f"wallet {wallet} is not there, entries name it")
+                         for wallet in missing if wallet not in there)  # fmt: skip
+
+    async def _judge_references(self) -> None:
+        """Hold references against the links in wallets: entries have none."""
+        for reference, wallet in self._scratch.links_without_reference():
+            found = await self._audit.reference(reference)
+            self._proofs.require(found == wallet, 3, f"a link of wallet {wallet} has no reference of its own")
+        for reference, wallet in self._scratch.references_without_link():
+            stored = (await self._audit.wallets_of([wallet])).get(wallet)
+            links = () if stored is None else stored.links
+            sound = any(f"{link.partner}:{link.reference}" == reference for link in links)
+            self._proofs.require(sound, 3, f"a reference means wallet {wallet}, which has no such link")
+
+    # ------------------------------------------------------------ sums
+
+    def _judge_totals(self) -> None:
+        proofs = self._proofs
+        for unit, amount in self._units.items():
+            proofs.require(amount == 0, 1, f"all {unit} of the journal add up to {amount}")
+        issuers = {issuer for issuer, _ in self._accounts} | self._remaining.keys()
+        for issuer in sorted(issuers):
+            proofs.judged(4)
+            gone = sum(self._accounts[issuer, account] for account in (Account.REDEEMED, Account.EXPIRED))
+            out, remaining = -self._accounts[issuer, Account.ISSUED] - gone, self._remaining[issuer]
+            proofs.require(out == remaining, 4, f"{issuer} has {out} points out, its lots hold {remaining}")
+        for redemption in self._scratch.redemptions_without_entry():
+            proofs.add([Wrong(5, f"redemption {redemption} has no entry")])
+
+    def _judge_stock(self) -> None:
+        proofs = self._proofs
+        for row in self._stock:
+            proofs.judged(11)
+            proofs.add(
+                Wrong(11, f"{row.benefit}: {what}") for what in _wrong_stock(row, self._sold.pop(row.benefit, 0))
+            )
+            proofs.require(row.reserved == 0, 8, f"{row.benefit}: {row.reserved} reserved, by no hold")
+        proofs.add(Wrong(11, f"{benefit}: {units} sold, and it has no stock") for benefit, units in self._sold.items())
+        scratch = self._scratch
+        proofs.add(
+            Wrong(11, f"redemption {one} has a code that another has too") for one in scratch.codes_given_twice()
+        )
+        proofs.add(Wrong(11, f"redemption {one} has a code that the pool did not give it")
+                   for one in scratch.codes_given_unclaimed())  # fmt: skip
+        proofs.add(Wrong(11, f"code {code} went to redemption {one}, which does not have it")
+                   for code, one in scratch.codes_claimed_ungiven())  # fmt: skip
+
+    # ------------------------------------------------------------ periods
+
+    async def _judge_periods(self) -> None:
+        proofs = self._proofs
+        proofs.add(Wrong(10, what) for what in _wrong_order(self._periods))
+        known = {period.number for period in await self._audit.periods()}
+        for number in sorted(self._by_blocks.keys() | self._by_entries.keys()):
+            proofs.judged(10)
+            proofs.require(number in known, 9, f"there are blocks or entries of period {number}, which is not there")
+            proofs.add(Wrong(10, f"period {number}: {what}") for what in self._wrong_positions(number))
+        for period in self._periods:
+            if period.status is PeriodStatus.CLOSED:
+                proofs.add(Wrong(9, f"period {period.number}: {what}") for what in self._wrong_ranges(period))
+                await self._judge_statements(period)
+
+    def _wrong_positions(self, number: int) -> Iterable[str]:
+        positions = netting.positions(self._by_blocks.get(number, Sums()))
+        by_blocks = Counter({(row.partner, row.currency): row.net.minor for row in positions})
+        for currency in sorted({currency for _, currency in by_blocks}):
+            total = sum(amount for (_, other), amount in by_blocks.items() if other == currency)
+            if total:
+                yield f"positions in {currency} add up to {total}"
+        posted = self._by_entries.get(number, Counter())
+        for key in sorted(by_blocks.keys() | posted.keys()):
+            if by_blocks[key] != posted[key]:
+                yield f"{key[0]} is at {by_blocks[key]} {key[1]} by blocks, at {posted[key]} by entries"
+
+    def _wrong_ranges(self, period: Period) -> Iterable[str]:
+        number = period.number
+        cut: list[Range] = []
+        for lane, judge in sorted(self._lanes.items()):
+            ended = judge.cuts.get(number)
+            if ended is not None:
+                cut.append(ended)
+            elif judge.begun is not None and judge.begun <= number:
+                yield f"is closed, and lane {lane} is not cut"
+        if tuple(cut) != period.ranges:
+            yield f"says the ranges {period.ranges}, the lanes' cuts end {tuple(cut)}"
+        if period.root != period_root(number, cut):
+            yield "its root is not that of its lanes' cuts"
+
+    async def _judge_statements(self, period: Period) -> None:
+        """Hold statements against the positions that blocks and lines add up to, and their bytes against their hash."""
+        statements = {statement.partner: statement for statement in await self._audit.statements(period.number)}
+        everybody = netting.positions(self._by_blocks.get(period.number, Sums()))
+        settling = {partner for number, partner in self._lines if number == period.number}
+        if period.statements is not None and statements.keys() != settling:
+            self._proofs.add(
+                [Wrong(10, f"period {period.number}: statements of {sorted(statements)}, not {sorted(settling)}")]
+            )
+        for partner, statement in statements.items():
+            self._proofs.judged(10)
+            wrong = []
+            if statement.totals != tuple(position for position in everybody if position.partner == partner):
+                wrong.append("its totals are not the partner's position")
+            nets = {total.currency: total.net.minor for total in statement.totals}
+            lines = self._by_lines.get(period.number, Counter())
+            if nets != {currency: net for (other, currency), net in lines.items() if other == partner}:
+                wrong.append("its totals are not what its lines add up to")
+            if statement.line_count != self._lines[period.number, partner]:
+                wrong.append(f"has {statement.line_count} lines, the journal {self._lines[period.number, partner]}")
+            if statement.root != period.root:
+                wrong.append("is under another root than its period's")
+            if self._settlement is not None and statement.hash != await _hash_of(self._settlement, statement):
+                wrong.append("made anew it has another hash")
+            self._proofs.add(Wrong(10, f"statement {statement.id} {what}") for what in wrong)
+
+
+async def _hash_of(settlement: Settlement, statement: Statement) -> str:
+    digest = sha256()
+    async for piece in settlement.document(statement):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _unlike(redemption: Redemption, entry: Entry) -> list[str]:
+    """Return in what a stored redemption is not what its entry says."""
+    takes = [(p.lot, p.party, -p.amount) for p in entry.postings if p.account is Account.WALLET]
+    stands = {
+        "benefit": (redemption.benefit, entry.benefit), "provider": (redemption.provider, entry.provider),
+        "channel": (redemption.channel, entry.by), "wallet": (redemption.wallet, entry.wallet),
+        "quantity": (redemption.quantity, entry.quantity), "debits": (redemption.debits, entry.debits),
+        "takes": ([tuple(take) for take in redemption.takes], takes),
+        "points": (redemption.points, sum(points for _, _, points in takes)),
+        "time": (redemption.created_at, entry.at),
+    }  # fmt: skip
+    return [
+        f"its {name} is {ours}, its entry says {theirs}" for name, (ours, theirs) in stands.items() if ours != theirs
+    ]
+
+
+def _wrong_stock(row: StockRow, redeemed: int) -> Iterable[str]:
+    if row.sold != redeemed:
+        yield f"{row.sold} sold, {redeemed} redeemed"
+    if row.offered is None or row.left is None:
+        if row.offered != row.left:
+            yield f"{row.offered} offered, {row.left} left"
+    elif min(row.left, row.sold, row.reserved) < 0 or row.offered != row.sold + row.left + row.reserved:
+        yield f"{row.offered} offered, but {row.sold} sold, {row.left} left, {row.reserved} reserved"
+    if row.pool and (row.offered, row.left) != (row.codes, row.free):
+        yield f"{row.offered} offered and {row.left} left, but {row.codes} codes, {row.free} free"
+    if row.codes and not row.pool:
+        yield f"{row.codes} codes, and no pool"
+
+
+def _wrong_order(periods: Sequence[Period]) -> Iterable[str]:
+    numbers = [period.number for period in periods]
+    if numbers != list(range(1, len(numbers) + 1)):
+        yield f"the periods are {numbers}"
+    statuses = [period.status for period in periods]
+    tail = statuses[-2:] if PeriodStatus.CLOSING in statuses else statuses[-1:]
+    if tail not in ([PeriodStatus.OPEN], [PeriodStatus.CLOSING, PeriodStatus.OPEN]) or set(
+        statuses[: len(statuses) - len(tail)]
+    ) - {PeriodStatus.CLOSED}:
+        yield f"their statuses are {', '.join(statuses)}"

@@ -1,0 +1,253 @@
+"""What a check reads: everything, in ranges, and one snapshot of what cannot be told by versions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from exchange.agreements import Agreement
+from exchange.benefit import Fulfilment
+from exchange.journal import Block, block_id
+from exchange.proof.lanes import Placed
+from exchange.redemption import Redemption
+from exchange.settlement.period import Period
+from exchange.settlement.statement import Statement
+from exchange.store import documents as docs
+from exchange.store.connection import (
+    MAJORITY,
+    Collection,
+    Database,
+    Document,
+    Session,
+    aggregate,
+    answering,
+    settled,
+)
+from exchange.store.periods import Periods
+from exchange.wallet import Wallet
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[_T]):
+    """A document read as what it should be. `value` None: it cannot be, `error` says why."""
+
+    id: str
+    value: _T | None
+    error: str = ""
+
+
+class Claim(NamedTuple):
+    """A code that says to which redemption it went."""
+
+    code: str
+    redemption: str
+    cipher: bytes
+
+
+class StockRow(NamedTuple):
+    """A benefit's stock as stored. `codes` and `free`: of its pool; `pool`: whether it should have one."""
+
+    benefit: str
+    offered: int | None
+    sold: int
+    reserved: int
+    left: int | None
+    pool: bool
+    codes: int
+    free: int
+
+
+class Audit:
+    """The whole database, for reading."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._periods = Periods(db)
+
+        def by_majority(name: str) -> Collection:
+            return db[name].with_options(read_concern=MAJORITY)
+
+        self._blocks = by_majority("blocks")
+        self._entries = by_majority("entries")
+        self._wallets = by_majority("wallets")
+        self._references = by_majority("references")
+        self._redemptions = by_majority("redemptions")
+        self._agreements = by_majority("agreements")
+
+    # ------------------------------------------------------------ as they come
+
+    async def agreements(self) -> list[Agreement]:
+        """Return every version of every agreement."""
+        with answering():
+            rows = await self._agreements.find({}).to_list(None)
+        return [docs.agreement_from(row) for row in rows]
+
+    async def periods(self) -> list[Period]:
+        """Return every period, the oldest first."""
+        return list(reversed(await self._periods.page(None, 0)))
+
+    async def statements(self, number: int) -> list[Statement]:
+        """Return a period's statements."""
+        return await self._periods.statements(number)
+
+    async def wallet_count(self) -> int:
+        """Return roughly how many wallets there are."""
+        with answering():
+            return int(await self._wallets.estimated_document_count())
+
+    async def wallets(self) -> AsyncIterator[Found[Wallet]]:
+        """Yield every wallet."""
+        with answering():
+            async for row in self._wallets.find({}):
+                yield _found(docs.wallet_from, row)
+
+    async def wallets_of(self, ids: Iterable[str]) -> dict[str, Wallet | None]:
+        """Return those of these wallets that are there now; None for what cannot be read as one."""
+        with answering():
+            rows = await self._wallets.find({"_id": {"$in": list(ids)}}).to_list(None)
+        return {row["_id"]: _found(docs.wallet_from, row).value for row in rows}
+
+    async def references(self) -> AsyncIterator[tuple[str, str]]:
+        """Yield every reference and the wallet that it means."""
+        with answering():
+            async for row in self._references.find({}):
+                yield row["_id"], row["wallet"]
+
+    async def reference(self, reference: str) -> str | None:
+        """Return the wallet that a reference means now."""
+        with answering():
+            row = await self._references.find_one({"_id": reference})
+        return None if row is None else row["wallet"]
+
+    async def redemption_ids(self) -> AsyncIterator[str]:
+        """Yield every redemption's id."""
+        with answering():
+            async for row in self._redemptions.find({}, {"_id": 1}):
+                yield row["_id"]
+
+    async def redemptions(self, ids: Iterable[str]) -> dict[str, Found[Redemption]]:
+        """Return these redemptions."""
+        with answering():
+            rows = await self._redemptions.find({"_id": {"$in": list(ids)}}).to_list(None)
+        return {row["_id"]: _found(docs.redemption_from, row) for row in rows}
+
+    # ------------------------------------------------------------ the journal
+
+    async def blocks(self, lane: int, first: int, last: int) -> list[Found[Block]]:
+        """Return the blocks of a lane from `first` to `last`, in order."""
+        with answering():
+            rows = await self._blocks.find(
+                {"_id": {"$gte": block_id(lane, first), "$lte": block_id(lane, last)}}
+            ).sort("_id", 1).to_list(None)  # fmt: skip
+        return [_found(_block_at_its_place, row) for row in rows]
+
+    async def entries(self, lane: int, first: int, last: int) -> list[Placed]:
+        """Return the entries that say they lie there, in order; what lies before the lane, with its first range."""
+        wanted = {"lane": lane, "seq": {"$lte": last} | ({"$gte": first} if first else {})}
+        order = [("lane", 1), ("seq", 1), ("index", 1)]
+        with answering():
+            rows = await self._entries.find(wanted).sort(order).to_list(None)
+        return [_placed(row) for row in rows]
+
+    async def lanes_of_entries(self) -> dict[int, int]:
+        """Return every lane that an entry names, with the highest seq named in it; jumps through the index."""
+        highest: dict[int, int] = {}
+        wanted: Document = {}
+        with answering():
+            while True:
+                found = await self._entries.find_one(
+                    wanted, {"lane": 1, "seq": 1}, sort=[("lane", -1), ("seq", -1), ("index", -1)]
+                )
+                if found is None:
+                    return highest
+                highest[found["lane"]] = found["seq"]
+                wanted = {"lane": {"$lt": found["lane"]}}
+
+    async def heads(self, session: Session | None = None) -> dict[int, int]:
+        """Return every lane's highest seq, from its blocks; jumps from lane to lane."""
+        highest: dict[int, int] = {}
+        blocks = self._blocks if session is None else self._db["blocks"]
+        wanted: Document = {}
+        with answering():
+            while True:
+                found = await blocks.find_one(wanted, {"_id": 1}, sort=[("_id", -1)], session=session)
+                if found is None:
+                    return highest
+                lane, seq = (int(part) for part in found["_id"].split("."))
+                highest[lane] = seq
+                wanted = {"_id": {"$lt": block_id(lane, 0)}}
+
+    # ------------------------------------------------------------ one moment
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
+        """Give the database as it was at one moment; for minutes, not for hours."""
+        with answering():
+            async with await settled(self._db.client.start_session(snapshot=True)) as session:
+                yield Snapshot(self, self._db, session)
+
+
+class Snapshot:
+    """Heads, stock and codes of one moment."""
+
+    def __init__(self, audit: Audit, db: Database, session: Session) -> None:
+        self._audit = audit
+        self._db = db
+        self._session = session
+
+    async def heads(self) -> dict[int, int]:
+        """Return every lane's highest seq."""
+        return await self._audit.heads(self._session)
+
+    async def stock(self) -> AsyncIterator[StockRow]:
+        """Yield the stock of everything that has stock, is published or has codes."""
+        session = self._session
+        pools = await aggregate(
+            self._db["codes"],
+            [{"$group": {"_id": "$benefit", "codes": {"$sum": 1}, "free": {"$sum": {"$cond": ["$free", 1, 0]}}}}],
+            session=session,
+        )
+        codes = {pool["_id"]: (pool["codes"], pool["free"]) for pool in pools}
+        published = self._db["benefits"].find({}, {"fulfilment": 1}, session=session)
+        benefits = {row["_id"]: row["fulfilment"] == Fulfilment.INSTANT_CODE async for row in published}
+        async for row in self._db["stock"].find({}, session=session):
+            name = row["_id"]
+            pool = benefits.pop(name, False)
+            yield StockRow(
+                name, row["offered"], row["sold"], row["reserved"], row["left"], pool, *codes.pop(name, (0, 0))
+            )
+        for name in benefits.keys() | codes.keys():
+            yield StockRow(name, -1, 0, 0, 0, benefits.get(name, True), *codes.get(name, (0, 0)))
+
+    async def claims(self) -> AsyncIterator[Claim]:
+        """Yield every code that is not free any more."""
+        async for row in self._db["codes"].find({"redemption": {"$ne": None}}, session=self._session):
+            yield Claim(row["_id"], row["redemption"], bytes(row["cipher"]))
+
+
+def _found(read: Callable[[Document], _T], document: Document) -> Found[_T]:
+    name = str(document.get("_id"))
+    try:
+        return Found(name, read(document))
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        return Found(name, None, f"{type(error).__name__}: {error}")
+
+
+def _block_at_its_place(document: Document) -> Block:
+    block = docs.block_from(document)
+    if block.id != document["_id"]:
+        message = f"says that it is {block.id}"
+        raise ValueError(message)
+    return block
+
+
+def _placed(document: Document) -> Placed:
+    found = _found(docs.entry_from, document)
+    return Placed(
+        found.id, document["lane"], document["seq"], document["index"], document.get("period", 0),
+        document.get("settles", []), found.value, found.error,
+    )  # fmt: skip

@@ -1,0 +1,132 @@
+"""What a check has to join, in a temporary SQLite file that nobody else can open and that goes with the process."""
+
+from __future__ import annotations
+
+import pickle
+import sqlite3
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from exchange.proof.history import Event
+from exchange.wallet import Wallet
+
+_TABLES = """
+    PRAGMA journal_mode = OFF;
+    PRAGMA synchronous = OFF;
+    CREATE TABLE wallets (id TEXT PRIMARY KEY, wallet BLOB) WITHOUT ROWID;
+    CREATE TABLE events (wallet TEXT, version INT, lane INT, seq INT, n INT, event BLOB);
+    CREATE TABLE links (reference TEXT, wallet TEXT);
+    CREATE TABLE "references" (reference TEXT, wallet TEXT);
+    CREATE TABLE redemptions (id TEXT);
+    CREATE TABLE redeemed (id TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE claims (code TEXT, redemption TEXT, cipher BLOB);
+    CREATE TABLE given (redemption TEXT, cipher BLOB);
+"""
+
+
+class Scratch:
+    """Tables of what was read, and the questions that are asked of them."""
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("")
+        self._db.executescript(_TABLES)
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._db.close()
+
+    # ------------------------------------------------------------ writing
+
+    def add_wallet(self, wallet: Wallet) -> None:
+        """Keep a wallet as stored."""
+        self._db.execute("INSERT INTO wallets VALUES (?, ?)", (wallet.id, pickle.dumps(wallet)))
+        self._db.executemany(
+            "INSERT INTO links VALUES (?, ?)",
+            [(f"{link.partner}:{link.reference}", wallet.id) for link in wallet.links],
+        )
+
+    def add_events(self, wallet_events: Iterable[tuple[str, Event]]) -> None:
+        """Keep what entries mean to their wallets."""
+        self._db.executemany(
+            "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)",
+            ((wallet, event.version, *event.place, pickle.dumps(event)) for wallet, event in wallet_events),
+        )
+
+    def add_reference(self, reference: str, wallet: str) -> None:
+        """Keep which wallet a partner's reference means."""
+        self._db.execute('INSERT INTO "references" VALUES (?, ?)', (reference, wallet))
+
+    def add_redemption(self, redemption: str) -> None:
+        """Keep that a redemption is stored."""
+        self._db.execute("INSERT INTO redemptions VALUES (?)", (redemption,))
+
+    def add_redeemed(self, redemption: str, codes: Iterable[bytes]) -> None:
+        """Keep what the journal says was redeemed, and the codes that the redemption has."""
+        self._db.execute("INSERT OR IGNORE INTO redeemed VALUES (?)", (redemption,))
+        self._db.executemany("INSERT INTO given VALUES (?, ?)", [(redemption, code) for code in codes])
+
+    def add_claim(self, code: str, redemption: str, cipher: bytes) -> None:
+        """Keep that a code of a pool says to which redemption it went."""
+        self._db.execute("INSERT INTO claims VALUES (?, ?, ?)", (code, redemption, cipher))
+
+    # ------------------------------------------------------------ asking
+
+    def histories(self) -> Iterator[tuple[str, Wallet | None, list[Event]]]:
+        """Yield every wallet that is stored or has entries, with its events in order."""
+        self._db.execute("CREATE INDEX by_wallet ON events (wallet, version, lane, seq, n)")
+        rows = self._db.execute(
+            "SELECT wallet, event FROM events ORDER BY wallet, version, lane, seq, n",
+        )
+        for wallet, group in groupby(rows, key=itemgetter(0)):
+            yield wallet, self._wallet(wallet), [_value(event) for _, event in group]
+        # Never written, says the journal.
+        for wallet, stored in self._db.execute(
+            "SELECT id, wallet FROM wallets WHERE id NOT IN (SELECT wallet FROM events)"
+        ):
+            yield wallet, _value(stored), []
+
+    def _wallet(self, wallet: str) -> Wallet | None:
+        row = self._db.execute("SELECT wallet FROM wallets WHERE id = ?", (wallet,)).fetchone()
+        stored: Wallet | None = None if row is None else _value(row[0])
+        return stored
+
+    def links_without_reference(self) -> list[tuple[str, str]]:
+        """Return (reference, wallet) of links whose reference is not stored, or means another wallet."""
+        return self._pairs('SELECT reference, wallet FROM links EXCEPT SELECT reference, wallet FROM "references"')
+
+    def references_without_link(self) -> list[tuple[str, str]]:
+        """Return (reference, wallet) of references that no wallet has a link for."""
+        return self._pairs('SELECT reference, wallet FROM "references" EXCEPT SELECT reference, wallet FROM links')
+
+    def redemptions_without_entry(self) -> list[str]:
+        """Return the redemptions that no entry made."""
+        return [one for (one,) in self._db.execute("SELECT id FROM redemptions EXCEPT SELECT id FROM redeemed")]
+
+    def codes_given_twice(self) -> list[str]:
+        """Return a redemption of each code that several have."""
+        rows = self._db.execute("SELECT min(redemption) FROM given GROUP BY cipher HAVING count(*) > 1")
+        return [one for (one,) in rows]
+
+    def codes_given_unclaimed(self) -> list[str]:
+        """Return redemptions that have a code of which the pool does not say that it went there."""
+        rows = self._db.execute(
+            "SELECT DISTINCT redemption FROM"
+            " (SELECT redemption, cipher FROM given EXCEPT SELECT redemption, cipher FROM claims)"
+        )
+        return [one for (one,) in rows]
+
+    def codes_claimed_ungiven(self) -> list[tuple[str, str]]:
+        """Return (code, redemption) of codes that are said to have gone where they are not."""
+        return self._pairs(
+            "SELECT code, redemption FROM claims"
+            " WHERE (redemption, cipher) NOT IN (SELECT redemption, cipher FROM given)"
+        )
+
+    def _pairs(self, question: str) -> list[tuple[str, str]]:
+        return [(one, other) for one, other in self._db.execute(question)]
+
+
+def _value(blob: bytes) -> Any:
+    return pickle.loads(blob)  # noqa: S301 - written by this process into a file that has no name
