@@ -19,7 +19,7 @@ from exchange.ledger import Ledger
 from exchange.settlement.clearing import Settlement
 from exchange.store import documents as docs
 from exchange.store.books import Books
-from exchange.store.connection import Database, connect, server_time
+from exchange.store.connection import Database, connect, server_time, settled
 from exchange.store.terms import Terms
 
 KEY = b"k" * 32
@@ -149,7 +149,7 @@ async def world(mongo_url: str, database_name: str) -> AsyncIterator[World]:
     yield world
     for ledger in world.ledgers:
         await ledger.stop()
-    await client.close()
+    await settled(client.close())
 
 
 @pytest.fixture

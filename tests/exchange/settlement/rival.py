@@ -12,7 +12,7 @@ from exchange.commands import ByReference, Redeem
 from exchange.keyring import Keyring
 from exchange.ledger import Ledger
 from exchange.store.books import Books
-from exchange.store.connection import connect
+from exchange.store.connection import connect, settled
 from tests.exchange.settlement.conftest import KEY
 
 IN_FLIGHT = 16
@@ -41,7 +41,7 @@ async def redeem_until_told(url: str, database: str, name: str) -> int:
     told.set()
     await asyncio.gather(*members)
     await ledger.stop()
-    await client.close()
+    await settled(client.close())
     return acknowledged
 
 

@@ -124,6 +124,8 @@ async def test_late_is_before_the_period_before_was_marked(example: World) -> No
         statement = await settlement.statement(f"{number}:rides")
         assert statement is not None
         assert {line.late for line in await settlement.lines(statement)} == {late}
+        said = json.loads(b"".join([piece async for piece in settlement.document(statement)]))
+        assert {line["late"] for line in said["lines"]} == {late}
 
 
 async def test_lines_come_from_the_index(example: World) -> None:
