@@ -25,8 +25,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from bson import Binary
-
 from exchange.benefit import Benefit, Fulfilment, Stock
 from exchange.commands import Award, ByReference, ByWallet, Command, Enrol, LinkMember, Redeem
 from exchange.decisions import Decision, Terms, decide
@@ -50,6 +48,7 @@ from exchange.store.books import (
     Lane,
     LaneLost,
     SecondRound,
+    SessionId,
     UnknownOutcome,
     Writes,
 )
@@ -102,9 +101,10 @@ class _Batch:
 class Ledger:
     """The one way to change a wallet. `start` before the first `submit`; `stop` answers what was accepted."""
 
-    def __init__(self, books: Books, keyring: Keyring) -> None:
+    def __init__(self, books: Books, keyring: Keyring, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self._books = books
         self._keyring = keyring
+        self._deadline_seconds = deadline_seconds
         self._owner = secrets.token_hex(8)
         self._queue: list[_Job] = []
         self._arrived = asyncio.Event()
@@ -141,12 +141,12 @@ class Ledger:
         if len(self._queue) >= QUEUE_MAX:
             raise Overloaded("too many commands are waiting")
         loop = asyncio.get_running_loop()
-        job = _Job(command, loop.time() + DEADLINE_SECONDS, loop.create_future())
+        job = _Job(command, loop.time() + self._deadline_seconds, loop.create_future())
         job.answer.add_done_callback(_heard)
         self._queue.append(job)
         self._arrived.set()
         try:
-            return await asyncio.wait_for(asyncio.shield(job.answer), 2 * DEADLINE_SECONDS)
+            return await asyncio.wait_for(asyncio.shield(job.answer), 2 * self._deadline_seconds)
         except TimeoutError:
             raise StoreUnavailable("the outcome is not known yet; ask again with the same idempotency key") from None
 
@@ -341,7 +341,7 @@ class Ledger:
     async def _did_commit(self, lane: Lane, block: Block) -> bool:
         """Settle a commit whose answer was lost (rule 4). Returns only when it is certain, however long that takes."""
         loop = asyncio.get_running_loop()
-        patience = loop.time() + DEADLINE_SECONDS
+        patience = loop.time() + self._deadline_seconds
         while loop.time() < patience:
             try:
                 await self._books.send_commit(lane)
@@ -401,7 +401,7 @@ class Ledger:
                 self._lane = Lane(opened[0], self._owner, opened[1], session)
         return self._lane
 
-    async def _void_after(self, lane: Lane, killed: Binary) -> bool:
+    async def _void_after(self, lane: Lane, killed: SessionId) -> bool:
         """Begin a stolen lane: nothing that its owner before had in flight can land any more."""
         await self._books.kill_session(killed)
         while True:
@@ -452,7 +452,10 @@ def _as_written(answer: Answer, changed: dict[str, Wallet], period: int) -> Answ
     if wallet is None:
         return answer
     written = replace(wallet, version=wallet.version + 1, period=period)
-    return Outcome(answer.entry, written, answer.redemption, answer.replayed)
+    redemption = answer.redemption
+    if redemption is not None and redemption.period == 0:
+        redemption = replace(redemption, period=period)
+    return Outcome(answer.entry, written, redemption, answer.replayed)
 
 
 def _without_late(jobs: list[_Job], error: Exception) -> list[_Job]:

@@ -38,11 +38,16 @@ from exchange.store.connection import (
 )
 from exchange.wallet import Wallet
 
+SessionId = Binary
+"""What the server knows a session by; enough to kill it."""
+
 LEASE_SECONDS = 15
 _EPOCH = datetime.fromtimestamp(0, tz=UTC)
 _DUPLICATE_KEY = 11000
 _WRITE_CONFLICT = 112
 _COLLECTION_EXISTS = 48
+_NEVER_TAKEN = frozenset({121, 10334})
+"""DocumentValidationFailure, BSONObjectTooLarge."""
 
 BALANCED = {
     # What Entry refuses to construct, the server refuses to store: amounts that are no integers, units that do not
@@ -89,6 +94,10 @@ class Conflict(Exception):  # noqa: N818 - an outcome between store and ledger, 
 
 class UnknownOutcome(Exception):  # noqa: N818 - see Conflict
     """The commit was sent and its answer lost: it may have happened, may still happen, or never will."""
+
+
+class Unwritable(Exception):  # noqa: N818 - see Conflict
+    """The database will never take what was decided, whoever asks again: its validator refused it, or it is too big."""
 
 
 class LaneLost(Exception):  # noqa: N818 - see Conflict
@@ -287,7 +296,8 @@ class Books:
     async def commit(self, lane: Lane, block: Block, writes: Writes) -> None:
         """Write one block and all that belongs to it, or nothing.
 
-        Raises Conflict (aborted; decide again), UnknownOutcome (settle it first), StoreUnavailable (not committed).
+        Raises Conflict (aborted; decide again), UnknownOutcome (settle it first), Unwritable and StoreUnavailable
+        (not committed).
         """
         session = lane.session
         try:
@@ -298,6 +308,8 @@ class Books:
             if isinstance(error, PyMongoError):
                 if _lost_to_a_rival(error):
                     raise Conflict(str(error)) from error
+                if _codes(error) & _NEVER_TAKEN:
+                    raise Unwritable(str(error)) from error
                 raise StoreUnavailable(f"the database did not answer: {type(error).__name__}") from error
             raise
         await self.send_commit(lane)
@@ -385,12 +397,12 @@ class Books:
         session: Session = await settled(self._db.client.start_session(causal_consistency=False))
         return session
 
-    async def kill_session(self, lsid: Binary) -> None:
+    async def kill_session(self, lsid: SessionId) -> None:
         """Abort whatever transaction that session has open (killSessions)."""
         with answering():
             await self._db.client.admin.command("killSessions", [{"id": lsid}])
 
-    async def steal_lane(self, owner: str, lsid: Binary) -> tuple[int, Binary | None] | None:
+    async def steal_lane(self, owner: str, lsid: SessionId) -> tuple[int, SessionId | None] | None:
         """Take over a lane whose lease has lapsed; returns it and the lsid of the owner before (None: released)."""
         with answering():
             before = await self.lanes.find_one_and_update(
@@ -431,7 +443,7 @@ class Books:
             raise StoreUnavailable(f"the database did not answer: {type(error).__name__}") from error
         return number, block
 
-    async def renew_lease(self, lane: int, owner: str, lsid: Binary) -> bool:
+    async def renew_lease(self, lane: int, owner: str, lsid: SessionId) -> bool:
         """Keep the lane for another lease, majority acknowledged; False when it is somebody else's by now.
 
         Being a majority write, its acknowledgement also says that all read before it from this primary will last.
@@ -472,9 +484,11 @@ def _lost_to_a_rival(error: PyMongoError) -> bool:
     snapshot, and as an unlabelled DuplicateKey afterwards. Which document it was is not asked: the ledger reads its
     head, the entries and the wallets anew in every case.
     """
+    lost = bool(_codes(error) & {_DUPLICATE_KEY, _WRITE_CONFLICT})
+    return lost or (isinstance(error, OperationFailure) and error.has_error_label("TransientTransactionError"))
+
+
+def _codes(error: PyMongoError) -> set[int | None]:
     if isinstance(error, BulkWriteError):
-        codes = {item.get("code") for item in (error.details or {}).get("writeErrors", ())}
-        return bool(codes & {_DUPLICATE_KEY, _WRITE_CONFLICT}) or error.has_error_label("TransientTransactionError")
-    if isinstance(error, OperationFailure):
-        return error.code in (_DUPLICATE_KEY, _WRITE_CONFLICT) or error.has_error_label("TransientTransactionError")
-    return False
+        return {item.get("code") for item in (error.details or {}).get("writeErrors", ())}
+    return {error.code} if isinstance(error, OperationFailure) else set()
