@@ -1,0 +1,256 @@
+"""A database with real traffic passes; each corruption is found by the invariant it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from exchange.benefit import Fulfilment
+from exchange.check import check
+from exchange.ledger import Ledger
+from exchange.proof import TITLES
+from exchange.settlement.clearing import Settlement
+from exchange.store.connection import Database, Document, connect, database, settled
+from tests.exchange.conftest import KEYRING, House, answers, house_on, known
+from tests.exchange.speech import agreement, award, benefit, by_reference, expire, redeem, unlink
+
+TERMS = (
+    agreement("video", "rides", 805, fee=130, commission=250),
+    agreement("delivery", "rides", 411, commission=100),
+    agreement("rides", "video", 1_999, "JPY", fee=50),
+)
+
+
+async def traffic(house: House) -> Ledger:
+    """Two processes, three partners, a dozen members, every kind of entry, one period closed and one open."""
+    first, second = await house.ledger(), await house.ledger()
+    await house.agree(*TERMS)
+    trip, film = benefit("rides/trip", 70, stock=100), benefit("video/film", 30, member_limit=9)
+    voucher = benefit("video/voucher", 10, fulfilment=Fulfilment.INSTANT_CODE)
+    await house.publish(trip, film, voucher)
+    await house.catalog.add_codes("video", "voucher", [f"code-{n}" for n in range(30)])
+    soon = await house.soon(hours=1)
+    names = [f"member-{n}" for n in range(12)]
+    wallets = [await known(first, "video", "rides", "delivery", reference=name) for name in names]
+    given = [
+        award(issuer, 100 + n, whose=by_reference(issuer, name), expires=soon if n % 2 else None)
+        for n, name in enumerate(names) for issuer in ("video", "rides", "delivery")
+    ]  # fmt: skip
+    await answers(first, *given)
+    mayfly = by_reference("video", "mayfly")
+    dying = await first.submit(award("video", 5, whose=mayfly, expires=await house.soon(seconds=0.3)))
+    # Two lots alike, of which the first is spent: had the second had an end, it would have been its turn.
+    twice = by_reference("rides", "twice")
+    for key in ("lot-spent", "lot-kept"):
+        await first.submit(award("rides", 300, whose=twice, key=key))
+    await first.submit(redeem(trip, through="rides", whose=twice))
+
+    async def spend(ledger: Ledger, number: int) -> None:
+        what, channel = (trip, film, voucher, film)[number % 4], ("video", "delivery", "rides")[number % 3]
+        await answers(ledger, redeem(what, through=channel, whose=by_reference(channel, names[number % 12])))
+
+    await asyncio.gather(*(spend((first, second)[n % 2], n) for n in range(40)))
+    await Settlement(house.db, KEYRING).close(1)
+    await asyncio.gather(*(spend((first, second)[n % 2], n) for n in range(30)))
+    await first.submit(unlink("delivery", wallets[3], through="rides"))
+    await asyncio.sleep(0.3)
+    await first.submit(expire(dying.entry.id, dying.wallet.id))
+    return first
+
+
+async def test_real_traffic_holds_every_invariant(house: House) -> None:
+    """What the ledger wrote, through two lanes, a closed period and an open one, is proved, and not vacuously."""
+    await traffic(house)
+    told: list[tuple[str, int, int | None]] = []
+    proofs = await check(house.db, KEYRING, lambda *progress: told.append(progress))
+    assert [proof.line() for proof in proofs if not proof.holds] == []
+    assert [proof.number for proof in proofs] == list(TITLES)
+    assert all(proof.judged > 0 for proof in proofs)
+    assert {what for what, _, _ in told} == {"wallets", "blocks"}
+
+
+async def test_an_empty_exchange_holds_every_invariant(house: House) -> None:
+    """Before the first ledger starts there is nothing to be wrong."""
+    await house.prove()
+
+
+async def test_a_check_is_right_while_members_redeem(house: House) -> None:
+    """Checks that race with two busy ledgers, and with a period closing under them, raise no false alarm."""
+    first = await traffic(house)
+    second = house.ledgers[1]
+    going = True
+
+    async def busy(ledger: Ledger, name: str) -> None:
+        while going:
+            await answers(
+                ledger, award("video", 40, whose=by_reference("video", name)),
+                redeem("video/film", through="rides", whose=by_reference("rides", name)),
+                redeem("rides/trip", through="video", whose=by_reference("video", name)),
+                award("video", 7, whose=by_reference("video", f"{name}-{asyncio.get_running_loop().time()}")),
+            )  # fmt: skip
+
+    members = [asyncio.create_task(busy((first, second)[n % 2], f"member-{n}")) for n in range(8)]
+    try:
+        for round_ in range(4):
+            assert await house.broken(None) == {}
+            if round_ == 1:
+                await Settlement(house.db, KEYRING).close(2)
+    finally:
+        going = False
+        await asyncio.gather(*members)
+    await house.prove()
+
+
+Corrupt = Callable[[Database], Awaitable[Any]]
+
+
+def set_in(collection: str, query: Document, change: Document) -> Corrupt:
+    """Change one document behind everybody's back."""
+
+    async def corrupt(db: Database) -> None:
+        found = await db[collection].find_one(query)
+        assert found is not None, "nothing to corrupt"
+        await db.command("collMod", collection, validationLevel="off")
+        await db[collection].update_one({"_id": found["_id"]}, change)
+
+    return corrupt
+
+
+def remove(collection: str, query: Document) -> Corrupt:
+    """Delete one document."""
+
+    async def corrupt(db: Database) -> None:
+        assert (await db[collection].delete_one(query)).deleted_count == 1, "nothing to corrupt"
+
+    return corrupt
+
+
+DATE = {"$type": "date"}
+REDEEMED = {"kind": "REDEEM", "benefit": "rides/trip"}
+OWING = {"kind": "REDEEM", "debits.owed": {"$gt": 10}}
+
+
+async def give_a_code_twice(db: Database) -> None:
+    one, other = await db["redemptions"].find({"benefit": "video/voucher"}).limit(2).to_list(None)
+    await db["redemptions"].update_one({"_id": other["_id"]}, {"$set": {"codes": one["codes"]}})
+
+
+async def consume_out_of_order(db: Database) -> None:
+    """Let the lot that was kept have an end, which the one that was spent had not."""
+    await set_in("entries", {"_id": "lot-kept"}, {"$set": {"detail": {"expires_at": "2999-01-01T00:00:00.000Z"}}})(db)
+
+
+async def owe_another_cent(db: Database) -> None:
+    """Let a block say that an issuer owes a cent more than its entries do."""
+    async for block in db["blocks"].find({"kind": "ENTRIES"}):
+        for row in block["sums"]:
+            if row[0] == "money":
+                gross = 6  # after kind, issuer, provider, channel, currency and points
+                row[gross] = str(int(row[gross]) + 1)
+                await db["blocks"].replace_one({"_id": block["_id"]}, block)
+                return
+    raise AssertionError("nothing to corrupt")
+
+
+CORRUPTIONS: dict[str, tuple[int, Corrupt]] = {
+    "an amount of an entry": (1, set_in("entries", {"kind": "AWARD"}, {"$inc": {"postings.0.amount": 1}})),
+    "a posting dropped": (1, set_in("entries", REDEEMED, {"$pop": {"postings": 1}})),
+    "an entry's time": (9, set_in("entries", REDEEMED, {"$currentDate": {"at": True}})),
+    "an entry's period": (9, set_in("entries", REDEEMED, {"$inc": {"period": 1}})),
+    "an entry's fingerprint": (9, set_in("entries", REDEEMED, {"$set": {"fingerprint": "another"}})),
+    "an entry's salt": (9, set_in("entries", REDEEMED, {"$set": {"salt": b"x" * 16}})),
+    "an entry moved to another place": (9, set_in("entries", REDEEMED, {"$inc": {"index": 1000}})),
+    "an entry moved out of all blocks": (9, set_in("entries", REDEEMED, {"$inc": {"seq": 1_000_000}})),
+    "an entry moved to a lane that is not there": (9, set_in("entries", REDEEMED, {"$set": {"lane": 77}})),
+    "an entry deleted": (9, remove("entries", {"kind": "AWARD"})),
+    "a redemption's entry deleted": (5, remove("entries", REDEEMED)),
+    "a redemption deleted": (5, remove("redemptions", {"benefit": "rides/trip"})),
+    "a redemption's points": (3, set_in("redemptions", {}, {"$inc": {"points": 1}})),
+    "a redemption's row": (3, set_in("redemptions", {"debits.owed": {"$gt": 0}}, {"$inc": {"debits.0.fee": 1}})),
+    "a block deleted": (9, remove("blocks", {"kind": "ENTRIES"})),
+    "a cut deleted": (9, remove("blocks", {"kind": "CUT"})),
+    "a genesis deleted": (9, remove("blocks", {"seq": 0})),
+    "a block's time": (9, set_in("blocks", {"kind": "ENTRIES"}, {"$currentDate": {"at": True}})),
+    "a block's count": (9, set_in("blocks", {"kind": "ENTRIES"}, {"$inc": {"count": 1}})),
+    "a block's hash": (9, set_in("blocks", {"kind": "ENTRIES"}, {"$set": {"hash": "0" * 64}})),
+    "a block's period": (9, set_in("blocks", {"kind": "ENTRIES"}, {"$inc": {"period": 1}})),
+    "a block's kind": (9, set_in("blocks", {"kind": "CUT"}, {"$set": {"kind": "VOID"}})),
+    "a block's sums": (9, owe_another_cent),
+    "a block's sums, in positions": (10, owe_another_cent),
+    "a block's sums salt": (9, set_in("blocks", {"sums": {"$ne": []}}, {"$set": {"sums_salt": b"x" * 16}})),
+    "points in a lot": (2, set_in("wallets", {}, {"$inc": {"lots.0.remaining": 1}})),
+    "points moved within a lot": (3, set_in("wallets", {}, {"$inc": {"lots.0.remaining": 1, "lots.0.redeemed": -1}})),
+    "a lot's expiry": (3, set_in("wallets", {"lots.0.expires_at": DATE}, {"$set": {"lots.0.expires_at": None}})),
+    "the order of consumption": (6, consume_out_of_order),
+    "points held by nothing": (8, set_in("wallets", {"lots.0.remaining": {"$gt": 0}}, {"$inc": {"lots.0.held": 1}})),
+    "a lot dropped": (3, set_in("wallets", {}, {"$pop": {"lots": 1}})),
+    "a limit counter": (3, set_in("wallets", {"taken.0": {"$exists": True}}, {"$set": {"taken.0.1": 99}})),
+    "a link's daily limit": (3, set_in("wallets", {}, {"$set": {"links.0.daily_limit": 5}})),
+    "a wallet's version": (3, set_in("wallets", {}, {"$inc": {"version": -1}})),
+    "a wallet's future": (3, set_in("wallets", {}, {"$inc": {"version": 1}})),
+    "a wallet deleted": (3, remove("wallets", {})),
+    "a wallet that cannot be read": (3, set_in("wallets", {}, {"$unset": {"lots": ""}})),
+    "a reference of another wallet": (3, set_in("references", {}, {"$set": {"wallet": "another"}})),
+    "a reference deleted": (3, remove("references", {})),
+    "units sold": (11, set_in("stock", {"_id": "video/film"}, {"$inc": {"sold": 1}})),
+    "units left": (11, set_in("stock", {"_id": "rides/trip"}, {"$inc": {"left": -1}})),
+    "units reserved by nothing": (8, set_in("stock", {"_id": "rides/trip"}, {"$inc": {"reserved": 1, "left": -1}})),
+    "stock deleted": (11, remove("stock", {"_id": "video/film"})),
+    "a code freed": (11, set_in("codes", {"free": None}, {"$set": {"free": True, "redemption": None}})),
+    "a code of another redemption": (11, set_in("codes", {"free": None}, {"$set": {"redemption": "another"}})),
+    "a code lost": (11, remove("codes", {"free": True})),
+    "a code given twice": (11, give_a_code_twice),
+    "a period's root": (9, set_in("periods", {"_id": 1}, {"$set": {"root": "0" * 64}})),
+    "a period's range": (9, set_in("periods", {"_id": 1}, {"$inc": {"ranges.0.last": -1}})),
+    "a period deleted": (9, remove("periods", {"_id": 2})),
+    "a period opened again": (10, set_in("periods", {"_id": 1}, {"$set": {"status": "OPEN"}})),
+    "a statement's total": (10, set_in("statements", {}, {"$set": {"totals.0.payable": "123456"}})),
+    "a statement's hash": (10, set_in("statements", {}, {"$set": {"hash": "0" * 64}})),
+    "a statement's lines": (10, set_in("statements", {}, {"$inc": {"lines": 1}})),
+    "a statement deleted": (10, remove("statements", {})),
+    "an entry in the wrong statements": (10, set_in("entries", OWING, {"$set": {"settles": ["delivery"]}})),
+    "what a row owes": (7, set_in("entries", OWING, {"$inc": {"debits.0.owed": 1}})),
+    "a fee": (7, set_in("entries", {"debits.fee": {"$gt": 0}}, {"$inc": {"debits.0.fee": 1}})),
+    "an agreement's price": (7, set_in("agreements", {"issuer": "video"}, {"$inc": {"price.minor": 100}})),
+    "an agreement deleted": (7, remove("agreements", {"issuer": "video"})),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+async def busy(mongo_url: str) -> AsyncIterator[tuple[House, dict[str, list[Document]]]]:
+    """Give one exchange with traffic, and all that is in it, to be put back after each corruption."""
+    client = connect(mongo_url)
+    name = f"test_{uuid4().hex}"
+    house = house_on(database(client, name))
+    await house.books.create()
+    await traffic(house)
+    for ledger in house.ledgers:
+        await ledger.stop()
+    content = {name: await house.db[name].find({}).to_list(None) for name in await house.db.list_collection_names()}
+    yield house, content
+    await client.drop_database(name)
+    await settled(client.close())
+
+
+@pytest.mark.parametrize("what", CORRUPTIONS)
+async def test_what_was_altered_is_found(busy: tuple[House, dict[str, list[Document]]], what: str) -> None:
+    """Whatever is changed behind the ledger's back breaks the invariant that speaks of it, and is named."""
+    house, content = busy
+    invariant, corrupt = CORRUPTIONS[what]
+    await corrupt(house.db)
+    broken = await house.broken()
+    for name, documents in content.items():
+        if documents and await house.db[name].find({}).to_list(None) != documents:
+            await house.db[name].delete_many({})
+            await house.db[name].insert_many(documents)
+    assert invariant in broken, broken
+
+
+async def test_what_was_put_back_is_whole(busy: tuple[House, dict[str, list[Document]]]) -> None:
+    """After all corruptions are undone nothing is wrong: none of them was found by accident."""
+    house, _ = busy
+    await house.prove()
