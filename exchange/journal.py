@@ -251,10 +251,15 @@ class Owed:
 
 @dataclass(slots=True)
 class Sums:
-    """What a block, or any set of entries, adds up to: points by (party, account), money by obligation."""
+    """What a block, or any set of entries, adds up to: points by (party, account), money by obligation.
+
+    `charges`: for (debtor, creditor, currency), how many redemptions charged a fee or a commission. The obligations
+    cannot tell, because one redemption has as many of them as issuers.
+    """
 
     points: dict[tuple[str, Account], int] = field(default_factory=dict)
     money: dict[Obligation, Owed] = field(default_factory=dict)
+    charges: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Sums:
@@ -265,17 +270,26 @@ class Sums:
                 if posting.account is not Account.WALLET and posting.unit.startswith("points:"):
                     key = (posting.party, posting.account)
                     sums.points[key] = sums.points.get(key, 0) + posting.amount
-            counted = set()
-            for debit in entry.debits:
-                if debit.owed is None or entry.provider is None:
-                    continue
-                obligation = Obligation(debit.issuer, entry.provider, entry.by, debit.owed.currency)
-                first = obligation not in counted
-                counted.add(obligation)
-                sums.money.setdefault(obligation, Owed()).add(
-                    Owed(debit.points, debit.owed.minor, debit.fee_minor, debit.commission_minor, int(first))
-                )
+            sums._add_money(entry)
         return sums
+
+    def _add_money(self, entry: Entry) -> None:
+        counted: set[Obligation | tuple[str, str, str]] = set()
+        for debit in entry.debits:
+            if debit.owed is None or entry.provider is None:
+                continue
+            minor, currency = debit.owed
+            obligation = Obligation(debit.issuer, entry.provider, entry.by, currency)
+            first = obligation not in counted
+            counted.add(obligation)
+            self.money.setdefault(obligation, Owed()).add(
+                Owed(debit.points, minor, debit.fee_minor, debit.commission_minor, int(first))
+            )
+            for creditor, charged in ((EXCHANGE, debit.fee_minor), (entry.by, debit.commission_minor)):
+                charge = (entry.provider, creditor, currency)
+                if charged and charge not in counted:
+                    counted.add(charge)
+                    self.charges[charge] = self.charges.get(charge, 0) + 1
 
     def add(self, other: Sums) -> None:
         """Add another set's sums to these."""
@@ -283,6 +297,8 @@ class Sums:
             self.points[key] = self.points.get(key, 0) + amount
         for obligation, owed in other.money.items():
             self.money.setdefault(obligation, Owed()).add(owed)
+        for charge, count in other.charges.items():
+            self.charges[charge] = self.charges.get(charge, 0) + count
 
     def rows(self) -> list[list[str]]:
         """Return the sums as sorted rows of strings: the form in which they are hashed."""
@@ -295,7 +311,8 @@ class Sums:
             ]
             for obligation, o in self.money.items()
         ]
-        return sorted(points) + sorted(money)
+        charges = [["charges", *charge, str(count)] for charge, count in self.charges.items()]
+        return sorted(points) + sorted(money) + sorted(charges)
 
     def root(self, salt: bytes) -> str:
         """Return the hex root over one salted leaf per row."""

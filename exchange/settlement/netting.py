@@ -50,8 +50,7 @@ class Position:
 class BilateralPosition:
     """What `debtor` owes `creditor`, gross. `points`: those spent; none for commissions and fees.
 
-    `entries`: the redemptions it is for. In a row of commissions or fees a redemption counts once for each issuer
-    whose points it took, because that is how blocks add up.
+    `entries`: the redemptions it is for.
     """
 
     debtor: str
@@ -131,9 +130,11 @@ def bilateral(sums: Sums) -> list[BilateralPosition]:
     for (issuer, provider, channel, currency), owed in sums.money.items():
         owe(issuer, provider, currency, owed.gross_minor, owed.points, owed.entries)
         if owed.commission_minor:
-            owe(provider, channel, currency, owed.commission_minor, 0, owed.entries)
+            owe(provider, channel, currency, owed.commission_minor)
         if owed.fee_minor:
-            owe(provider, EXCHANGE, currency, owed.fee_minor, 0, owed.entries)
+            owe(provider, EXCHANGE, currency, owed.fee_minor)
+    for charge, count in sums.charges.items():
+        owe(*charge, 0, 0, count)
     return [
         BilateralPosition(
             debtor=debtor, creditor=creditor, gross=Money(gross, currency), points=points, entries=entries

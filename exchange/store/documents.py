@@ -186,8 +186,11 @@ def sums_from(rows: list[list[str]]) -> Sums:
         if kind == "points":
             party, account, amount = row
             sums.points[party, Account(account)] = int(amount)
-        else:
+        elif kind == "money":
             sums.money[Obligation(*row[:4])] = Owed(*(int(number) for number in row[4:]))
+        else:
+            debtor, creditor, currency, count = row
+            sums.charges[debtor, creditor, currency] = int(count)
     return sums
 
 

@@ -332,6 +332,7 @@ def test_sums_count_a_redemption_once_per_obligation() -> None:
         Obligation("video", "rides", "delivery", "EUR"): Owed(422, 3698, 114, 62, 2),
         Obligation("delivery", "rides", "delivery", "EUR"): Owed(614, 2654, 34, 0, 2),
     }
+    assert sums.charges == {("rides", "exchange", "EUR"): 2, ("rides", "delivery", "EUR"): 2}
 
 
 def test_sums_of_parts_are_the_sums_of_the_whole() -> None:
