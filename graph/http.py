@@ -16,7 +16,7 @@ import orjson
 from graphql import GraphQLError, GraphQLSyntaxError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from strawberry.exceptions import StrawberryGraphQLError
+from strawberry.exceptions import MissingQueryError, StrawberryGraphQLError
 from strawberry.http.ides import get_graphql_ide_html
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types.execution import ExecutionResult, PreExecutionError
@@ -104,9 +104,11 @@ class GraphQLEndpoint:
                 operation_name=operation.get("operationName"),
                 allowed_operation_types=_OPERATIONS,
             )
+        except MissingQueryError:
+            return _not_begun(fault(Code.GRAPHQL_PARSE_FAILED, "the document is empty"))
         except (CannotGetOperationTypeError, InvalidOperationTypeError):
             said = "name one operation of the document in `operationName`; it must be a query or a mutation"
-            raise _Answer(HTTPStatus.BAD_REQUEST, Code.BAD_USER_INPUT, said) from None
+            return _not_begun(fault(Code.BAD_USER_INPUT, said))
         errors = [_told(error, result) for error in result.errors or ()]
         body: dict[str, Any] = {"data": result.data} if _executed(result) else {}
         if errors:
@@ -114,6 +116,10 @@ class GraphQLEndpoint:
         if any((error.extensions or {}).get("code") == Code.THROTTLED for error in errors):
             return body, HTTPStatus.TOO_MANY_REQUESTS
         return body, HTTPStatus.OK if "data" in body else HTTPStatus.BAD_REQUEST
+
+
+def _not_begun(error: GraphQLError) -> tuple[dict[str, Any], HTTPStatus]:
+    return {"errors": [error.formatted]}, HTTPStatus.BAD_REQUEST
 
 
 def _executed(result: ExecutionResult) -> bool:

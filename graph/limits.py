@@ -38,7 +38,7 @@ class DocumentSize(ASTValidationRule):
         self._fragments: dict[str, Size] = {}
 
     def enter_operation_definition(self, node: OperationDefinitionNode, *_args: Any) -> None:
-        """Measure the operation; introspection asks deeper than anybody else and is let through by its own names."""
+        """Measure the operation; introspection asks deeper than anybody else, and only its depth is let through."""
         size = self._measure(node.selection_set)
         if size.depth > DEPTH_MAX or size.fields > FIELDS_MAX:
             said = (
@@ -50,7 +50,9 @@ class DocumentSize(ASTValidationRule):
         fields = depth = 0
         for node in selection.selections if selection else ():
             if isinstance(node, FieldNode):
-                inner = Size(0, 0) if node.name.value in ("__schema", "__type") else self._measure(node.selection_set)
+                inner = self._measure(node.selection_set)
+                if node.name.value in ("__schema", "__type"):
+                    inner = inner._replace(depth=0)
                 fields, depth = fields + 1 + inner.fields, max(depth, 1 + inner.depth)
                 continue
             if isinstance(node, FragmentSpreadNode):
@@ -70,7 +72,7 @@ class DocumentSize(ASTValidationRule):
 
 
 class Limits(SchemaExtension):
-    """Caps the parser and adds the size to what is validated."""
+    """Caps the parser, adds the size to what is validated, and refuses to guess which operation is meant."""
 
     def on_operation(self) -> Iterator[None]:
         """Set the options before the document is parsed."""
@@ -78,3 +80,16 @@ class Limits(SchemaExtension):
         options.update(max_lexical_tokens=TOKENS_MAX, max_comments=TOKENS_MAX, max_source_length=DOCUMENT_LENGTH_MAX)
         self.execution_context.validation_rules += (DocumentSize,)
         yield
+
+    def on_parse(self) -> Iterator[None]:
+        """Refuse a document of several operations none of which is named (GraphQL §6.1 GetOperation).
+
+        Strawberry would execute the first of them; what was sent it keeps to itself.
+        """
+        yield
+        document, named = self.execution_context.graphql_document, self.execution_context._provided_operation_name  # noqa: SLF001
+        operations = (
+            [node for node in document.definitions if isinstance(node, OperationDefinitionNode)] if document else []
+        )
+        if named is None and len(operations) > 1:
+            raise fault(Code.BAD_USER_INPUT, "the document has several operations: name one in `operationName`")
