@@ -274,17 +274,24 @@ class Catalog:
         return [Found(row[sort.field], docs.benefit_from(row)) for row in rows]
 
 
-def check_offers(offers: Sequence[Offer]) -> None:
-    """Refuse (ValidationFailed) the first offer that no partner could publish; paths are below input.benefits.N."""
+def check_offers(offers: Iterable[Offer]) -> list[Offer]:
+    """Return the offers, or refuse (ValidationFailed) the first that no partner could publish.
+
+    Paths are below input.benefits.N. Each offer is asked for only after the one before it has passed: what cannot even
+    be made an offer is reported in its turn.
+    """
     path = ("input", "benefits")
-    if not 1 <= len(offers) <= PUBLISH_MAX:
-        raise ValidationFailed(f"must be 1 to {PUBLISH_MAX}", path)
     seen: dict[str, int] = {}
+    checked: list[Offer] = []
     for index, offer in enumerate(offers):
         validate(offer.content, (*path, str(index)))
         first = seen.setdefault(offer.content.sku, index)
         if first != index:
             raise ValidationFailed(f"stands at {first} already", (*path, str(index), "sku"))
+        checked.append(offer)
+    if not 1 <= len(checked) <= PUBLISH_MAX:
+        raise ValidationFailed(f"must be 1 to {PUBLISH_MAX}", path)
+    return checked
 
 
 def check_codes(codes: Sequence[str]) -> None:
