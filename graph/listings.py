@@ -14,7 +14,7 @@ from graph.context import Context
 from graph.enums import BenefitSort
 from graph.identifiers import Kind
 from graph.inputs import BenefitFilter, sent
-from graph.paging import Cursors, Page, Window, page
+from graph.paging import Cursors, Page, Position, Window, page
 from graph.refusals import Code, fault
 
 _SORTS = {
@@ -24,6 +24,7 @@ _SORTS = {
     BenefitSort.RELEVANCE: RELEVANCE,
 }
 SEARCH_MAX = 200
+SCAN_CHUNK = 100
 SCAN_MAX = 1_000
 """Most benefits looked at for one page of `redeemableOnly`: the next page goes on where this one stopped."""
 
@@ -64,8 +65,8 @@ async def benefits(
     if not only:
         found = await _read(context, wanted, window, sort_name, window.size + 1)
         return page(cursors, window, [((row.key, row.benefit.id), row.benefit) for row in found], count)
-    found, more = await _redeemable(context, wanted, window, sort_name)
-    return page(cursors, window, [((row.key, row.benefit.id), row.benefit) for row in found], count, more=more)
+    found, stopped = await _redeemable(context, wanted, window, sort_name)
+    return page(cursors, window, [((row.key, row.benefit.id), row.benefit) for row in found], count, stopped=stopped)
 
 
 async def _read(context: Context, wanted: Wanted, window: Window, order: BenefitSort, limit: int) -> list[Found]:
@@ -73,22 +74,24 @@ async def _read(context: Context, wanted: Wanted, window: Window, order: Benefit
     return await context.services.catalog.list(wanted, _SORTS[order], limit, after, backwards=window.backwards)
 
 
-async def _redeemable(context: Context, wanted: Wanted, window: Window, order: BenefitSort) -> tuple[list[Found], bool]:
-    """Look through the list until the page is full, the list ends, or enough was looked at."""
+async def _redeemable(
+    context: Context, wanted: Wanted, window: Window, order: BenefitSort
+) -> tuple[list[Found], Position | None]:
+    """Look through the list until the page is full, the list ends, or enough was looked at: then say where."""
     kept: list[Found] = []
     looked = 0
     while looked < SCAN_MAX:
-        chunk = await _read(context, wanted, window, order, 100)
+        chunk = await _read(context, wanted, window, order, SCAN_CHUNK)
         looked += len(chunk)
         for row in chunk:
             if (await context.availability(row.benefit)).redeemable:
                 kept.append(row)
             if len(kept) > window.size:
-                return kept, True
-        if len(chunk) < 100:  # noqa: PLR2004
-            return kept, False
+                return kept, None
+        if len(chunk) < SCAN_CHUNK:
+            return kept, None
         window = window._replace(after=(chunk[-1].key, chunk[-1].benefit.id))
-    return kept, True
+    return kept, window.after
 
 
 def _wanted(context: Context, chosen: BenefitFilter | None, partner: str | None) -> tuple[Wanted | None, bool]:

@@ -15,6 +15,7 @@ import strawberry
 from strawberry import Parent
 
 from exchange import agreements as terms
+from exchange import errors
 from exchange.commands import Award, ByReference, ByWallet, LinkMember, Redeem, Unlink, Whose
 from exchange.errors import IdempotencyConflict, NotFound, ValidationFailed
 from exchange.ledger import Outcome
@@ -230,11 +231,10 @@ class Mutation:
     )
     async def publish_benefits(self, info: Info, input: PublishBenefitsInput) -> Published:  # noqa: A002
         """Publish under the caller's own handle."""
-        offers = [
+        offers = check_offers(
             Offer(benefit.content("input", "benefits", str(index)), sent(benefit.expected_version))
             for index, benefit in enumerate(input.benefits)
-        ]
-        check_offers(offers)
+        )
         info.context.require_of_mutation("benefits:publish")
         return await info.context.services.catalog.publish(info.context.partner, offers)
 
@@ -407,10 +407,11 @@ async def _redeemer(context: Context, member: MemberBy | None) -> Whose:
 
 
 async def _own_wallet(context: Context) -> DomainWallet:
+    """Return the asking member's wallet, through an open link alone: else its partner could make an ended one anew."""
     context.require_of_mutation("points:redeem")
     wallet = await context.own_wallet()
-    if wallet is None:
-        raise NotFound("no such member")
+    if wallet is None or not wallet.linked_to(context.partner):
+        raise errors.Forbidden("the member has ended its link to this partner")
     return wallet
 
 

@@ -131,22 +131,27 @@ def page(
     rows: Sequence[tuple[Position, T]],
     count: Callable[[], Awaitable[int]] | None = None,
     *,
-    more: bool | None = None,
+    stopped: Position | None = None,
 ) -> Page[T]:
     """Return the page of rows that were read behind the window's position: `size` + 1 of them, if there are.
 
-    `more` says whether there are more where the reader knows better than by one row too many.
+    `stopped`: where the reader gave up looking, behind all its rows and before the end. The page's outer cursor is then
+    that place, so that the next page goes on there even from a page without rows.
     """
-    beyond = len(rows) > window.size if more is None else more
+    beyond = len(rows) > window.size or stopped is not None
     kept = list(rows[: window.size])
     if window.backwards:
         kept.reverse()
     edges = [Row(cursors.seal(position), node) for position, node in kept]
+    start, end = (edges[0].cursor, edges[-1].cursor) if edges else (None, None)
+    if stopped is not None:
+        outer = cursors.seal(stopped)
+        start, end = (outer, end) if window.backwards else (start, outer)
     came_from = window.after is not None
     info = PageInfo(
         has_next_page=came_from if window.backwards else beyond,
         has_previous_page=beyond if window.backwards else came_from,
-        start_cursor=edges[0].cursor if edges else None,
-        end_cursor=edges[-1].cursor if edges else None,
+        start_cursor=start,
+        end_cursor=end,
     )
     return Page(edges, info, count)

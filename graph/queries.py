@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import strawberry
+from graphql import GraphQLError
 from strawberry import Parent
 
 from exchange import agreements as terms
@@ -174,7 +175,13 @@ async def find_node(context: Context, sealed: str) -> Any:
         Kind.LOT: _lot, Kind.REDEMPTION: listings.redemption, Kind.PERIOD: _period, Kind.STATEMENT: _statement,
     }  # fmt: skip
     reader: Any = readers[kind]
-    return await reader(context, identity)
+    try:
+        return await reader(context, identity)
+    except GraphQLError as error:
+        # Refused for want of a scope, it would tell that the id is a real one.
+        if (error.extensions or {}).get("code") == Code.FORBIDDEN:
+            return None
+        raise
 
 
 async def _partner(context: Context, handle: str) -> registry.Partner | None:

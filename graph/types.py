@@ -83,6 +83,14 @@ class Partner(Node):
         return await listings.benefits(info.context, (first, after, last, before), filter, sort, partner=root.handle)
 
 
+LOCALE_MAX = 64
+"""Longest language tag looked up: the lookup tries every prefix, and no real tag comes near (RFC 5646 §4.4.1: 35)."""
+
+
+def _language(locale: str | None) -> str | None:
+    return locale if locale and len(locale) <= LOCALE_MAX else None
+
+
 @strawberry.type(description="Whether the viewer can redeem it now, and if not every reason why.")
 class Availability:
     """exchange.benefit.Availability."""
@@ -112,12 +120,12 @@ class Benefit(Node):
     @strawberry.field(description="In the closest language there is to `locale` (BCP 47), else the original.")
     def title(root: Parent[offers.Benefit], locale: str | None = strawberry.UNSET) -> str:
         """Pick the translation."""
-        return root.words(locale or None).title
+        return root.words(_language(locale)).title
 
     @strawberry.field(description="In the closest language there is to `locale` (BCP 47), else the original.")
     def description(root: Parent[offers.Benefit], locale: str | None = strawberry.UNSET) -> str | None:
         """Pick the translation."""
-        return root.words(locale or None).description
+        return root.words(_language(locale)).description
 
     image_url: str | None = strawberry.field(description="A picture of it.")
     terms: str | None = strawberry.field(description="The small print.")
@@ -197,12 +205,13 @@ class Wallet:
         after: str | None = strawberry.UNSET,
     ) -> Page[wallets.Lot]:
         """Cut a page out of the wallet."""
-        visible = [lot for lot in root.lots if info.context.is_member or lot.issuer == info.context.partner]
-        cursors = Cursors(info.context.services.keyring, "lots")
+        cursors = Cursors(info.context.services.keyring, f"lots/{root.id}")
         window = cursors.window(sent(first), sent(after))
-        ids = [lot.id for lot in visible]
-        start = ids.index(window.after[0]) + 1 if window.after is not None and window.after[0] in ids else 0
-        return page(cursors, window, [((lot.id,), lot) for lot in visible[start : start + window.size + 1]])
+        ids = [lot.id for lot in root.lots]
+        start = 0 if window.after is None else ids.index(window.after[0]) + 1
+        mine = info.context.is_member
+        visible = [lot for lot in root.lots[start:] if mine or lot.issuer == info.context.partner]
+        return page(cursors, window, [((lot.id,), lot) for lot in visible[: window.size + 1]])
 
     @strawberry.field(description="Points of the balance that expire before that moment.")
     async def expiring(root: Parent[DomainWallet], info: Info, before: datetime) -> Points:
