@@ -32,8 +32,8 @@ ENV PATH=/opt/exchange/bin:$PATH \
 WORKDIR /srv/exchange
 USER 10001:10001
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as web; web.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as web; web.urlopen('http://127.0.0.1:8000/readyz', timeout=8)"]
 # EXCHANGE_MONGO_URL, EXCHANGE_ISSUER and EXCHANGE_SECRET_KEY have no default that would be right here.
 ENTRYPOINT ["exchange"]
 CMD ["up", "--host", "0.0.0.0", "--port", "8000"]
