@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+DEFAULT_ISSUER: Final = "http://127.0.0.1:8000"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +32,7 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     """
     return Settings(
         mongo_url=environment["EXCHANGE_MONGO_URL"],
-        issuer=environment.get("EXCHANGE_ISSUER", "http://127.0.0.1:8000").rstrip("/"),
+        issuer=environment.get("EXCHANGE_ISSUER", DEFAULT_ISSUER).rstrip("/"),
         data=Path(environment.get("EXCHANGE_DATA", "exchange-data")),
         graphiql=environment.get("EXCHANGE_GRAPHIQL") == "1",
     )

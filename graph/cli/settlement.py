@@ -1,0 +1,225 @@
+"""`exchange period` and `exchange statement`: settlement from a shell."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from exchange.amounts import decimal_from_minor
+from exchange.errors import NotFound
+from exchange.journal import milliseconds
+from exchange.settlement.netting import Position
+from exchange.settlement.period import Period
+from exchange.settlement.statement import Statement
+from graph.cli.shell import Shell, identifiers, money, on_exchange, table
+from graph.identifiers import Identifiers, Kind
+from graph.services import Services
+
+FORMATS: Final = ("csv",)
+_PAGE = 100
+_FIGURES = ("payable", "receivable", "fees", "net")
+
+
+@click.group()
+def period() -> None:
+    """Close settlement periods, and list them."""
+
+
+@click.group()
+def statement() -> None:
+    """List and export the statements of closed periods."""
+
+
+@period.command("close")
+@click.argument("number", type=click.IntRange(min=1), required=False)
+@on_exchange
+def close(shell: Shell, number: int | None) -> None:
+    """Close the open period, or NUMBER, and draft its statements.
+
+    The cut loses nothing and counts nothing twice, while members go on redeeming. Closing a period that is closed
+    already is no mistake: it prints the same again. A script that may be run twice gives the NUMBER.
+
+    \b
+    exchange period close
+    exchange period close 7 --json
+    """  # noqa: D301 - click's mark for a paragraph that is not to be rewrapped
+
+    async def work(services: Services) -> tuple[Period, list[Position], str]:
+        settlement = services.settlement
+        wanted = number
+        if wanted is None:
+            opened = await settlement.period()
+            if opened is None:
+                raise NotFound("there is no open period")
+            wanted = opened.number
+        closed = await settlement.close(wanted)
+        return closed, await settlement.positions(wanted), identifiers(services).of(closed)
+
+    closed, positions, sealed = shell.run(work)
+    document = {**_period_told(closed), "id": sealed, "positions": [_position_told(each) for each in positions]}
+    shell.answer(document, _closing_lines(closed, positions))
+
+
+@period.command("list")
+@on_exchange
+def list_periods(shell: Shell) -> None:
+    """List the periods, the newest first."""
+
+    async def work(services: Services) -> list[dict[str, Any]]:
+        ids = identifiers(services)
+        return [{**_period_told(each), "id": ids.of(each)} async for each in _periods(services)]
+
+    periods = shell.run(work)
+    rows = [
+        (str(each["number"]), each["status"], each["opened_at"], each["closed_at"] or "", str(each["statements"] or ""))
+        for each in periods
+    ]
+    right = ("period", "statements")
+    shell.answer(periods, table(("period", "status", "opened", "closed", "statements"), rows, right=right))
+
+
+@statement.command("list")
+@click.option("--period", "number", type=click.IntRange(min=1), help="Only those of this period.")
+@on_exchange
+def list_statements(shell: Shell, number: int | None) -> None:
+    """List the statements, those of the newest period first. The first column is what `export` wants."""
+
+    async def work(services: Services) -> list[dict[str, Any]]:
+        ids = identifiers(services)
+        if number is not None and await services.settlement.period(number) is None:
+            raise NotFound(f"there is no period {number}")
+        numbers = [number] if number is not None else [each.number async for each in _periods(services)]
+        return [_told(each, ids) for each in await _statements(services, numbers)]
+
+    statements = shell.run(work)
+    rows = [
+        (each["statement"], str(each["period"]), each["partner"], each["status"], str(each["lines"]),
+         *(total[name]["amount"] for name in _FIGURES), total["net"]["currency"])
+        for each in statements for total in each["totals"]
+    ]  # fmt: skip
+    header = ("statement", "period", "partner", "status", "lines", *_FIGURES, "currency")
+    shell.answer(statements, table(header, rows, right=("period", "lines", *_FIGURES)))
+
+
+@statement.command("export")
+@click.option("--format", "form", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True, help="The form.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Where to write it; without it, stdout.",
+)  # fmt: skip
+@click.argument("statement", metavar="STATEMENT")
+@on_exchange
+def export(shell: Shell, form: str, out: Path | None, statement: str) -> None:
+    """Write a statement, line by line. STATEMENT is the name that `exchange statement list` prints, or its id.
+
+    The amounts of a CSV are decimals with a point; the nets of its lines sum to the partner's position.
+
+    \b
+    exchange statement export 1:rides --out rides.csv
+    """  # noqa: D301 - click's mark for a paragraph that is not to be rewrapped
+    if shell.as_json and out is None:
+        raise click.UsageError("--json tells about the file: it needs --out FILE")
+
+    async def work(services: Services) -> dict[str, Any]:
+        ids = identifiers(services)
+        found = await services.settlement.statement(ids.open(Kind.STATEMENT, statement) or statement)
+        if found is None:
+            raise NotFound(f"there is no statement {statement}: see `exchange statement list`")
+        rows = services.settlement.csv(found)
+        written = await (_to_stdout(rows) if out is None else _to_file(rows, out))
+        return {**_told(found, ids), "format": form, "file": None if out is None else str(out), **written}
+
+    document = shell.run(work)
+    if out is not None:
+        shell.answer(document, f"{document['statement']}: {document['lines']} lines in {out}")
+
+
+async def _to_stdout(rows: AsyncIterator[str]) -> dict[str, Any]:
+    async for row in rows:
+        sys.stdout.buffer.write(row.encode())
+    sys.stdout.buffer.flush()
+    return {}
+
+
+async def _to_file(rows: AsyncIterator[str], out: Path) -> dict[str, Any]:
+    """Write the whole file or none; a file of that name is replaced."""
+    draft = out.with_name(f".{out.name}.{os.getpid()}")
+    digest = sha256()
+    try:
+        with draft.open("wb") as file:
+            async for row in rows:
+                digest.update(row.encode())
+                file.write(row.encode())
+        draft.replace(out)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {out}: {error.strerror}") from None
+    finally:
+        draft.unlink(missing_ok=True)
+    return {"sha256": digest.hexdigest()}
+
+
+async def _periods(services: Services) -> AsyncIterator[Period]:
+    after: int | None = None
+    while page := await services.settlement.periods(after, _PAGE):
+        for each in page:
+            yield each
+        after = page[-1].number
+
+
+async def _statements(services: Services, numbers: list[int]) -> list[Statement]:
+    found: list[Statement] = []
+    for number in numbers:
+        after: str | None = None
+        while page := await services.settlement.statements(number, after, _PAGE):
+            found += page
+            after = page[-1].partner
+    return found
+
+
+# ---------------------------------------------------------------- what is told
+
+
+def _period_told(each: Period) -> dict[str, Any]:
+    return {
+        "number": each.number,
+        "status": each.status.value,
+        "opened_at": milliseconds(each.opened_at),
+        "closed_at": None if each.closed_at is None else milliseconds(each.closed_at),
+        "root": each.root,
+        "statements": each.statements,
+    }
+
+
+def _position_told(each: Position) -> dict[str, Any]:
+    return {"partner": each.partner, **{name: money(getattr(each, name)) for name in _FIGURES}}
+
+
+def _told(each: Statement, ids: Identifiers) -> dict[str, Any]:
+    return {
+        "statement": each.id,
+        "id": ids.of(each),
+        "period": each.period,
+        "partner": each.partner,
+        "status": each.status.value,
+        "lines": each.line_count,
+        "totals": [_position_told(total) for total in each.totals],
+        "hash": each.hash,
+    }
+
+
+def _closing_lines(closed: Period, positions: list[Position]) -> list[str]:
+    lines = [f"period {closed.number} is {closed.status.lower()}, with {closed.statements or 0} statements"]
+    if positions:
+        figures = [(each, [getattr(each, name) for name in _FIGURES]) for each in positions]
+        rows = [
+            (each.partner, *(decimal_from_minor(amount.minor, amount.currency) for amount in amounts), each.currency)
+            for each, amounts in figures
+        ]
+        lines += ["", *table(("partner", *_FIGURES, "currency"), rows, right=_FIGURES)]
+    return [*lines, "", f"root  {closed.root}"]

@@ -1,0 +1,211 @@
+"""What the commands share: the exchange they work on, and how they answer.
+
+A command is given a `Shell` and does its work in `Shell.run`, with the domain's services. The database is, in this
+order: the one of --mongo-url or EXCHANGE_MONGO_URL; the one that a running `exchange up` keeps in the data directory;
+or the same one, started for this command alone and stopped after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from exchange.amounts import Money, decimal_from_minor
+from exchange.errors import ExchangeError, Refusal
+from exchange.mongod import EmbeddedMongod, find_running
+from graph.identifiers import Identifiers
+from graph.services import Services, open_services
+from graph.settings import DEFAULT_ISSUER, Settings
+from partners.oauth.tokens import checked_issuer
+
+Result = TypeVar("Result")
+
+DATA: Final = "exchange-data"
+
+_OPTIONS: Final = {
+    "pricePer1000Points": "--price",
+    "feeBasisPoints": "--fee-bps",
+    "commissionBasisPoints": "--commission-bps",
+    "effectiveFrom": "--effective-from",
+    "publicKey": "--public-key",
+    "roles": "--role",
+    "email": "--email",
+    "handle": "--handle",
+    "name": "--name",
+}
+"""What the API calls a field, and what it is called here."""
+
+
+data_option = click.option(
+    "--data", envvar="EXCHANGE_DATA", show_envvar=True, default=DATA, show_default=f"./{DATA}",
+    type=click.Path(file_okay=False, path_type=Path), help="The exchange's directory.",
+)  # fmt: skip
+mongo_url_option = click.option(
+    "--mongo-url", envvar="EXCHANGE_MONGO_URL", show_envvar=True, metavar="URL",
+    callback=lambda _context, _option, url: _checked_url(url),
+    help="The database, if it is not the embedded one: a replica set or a cluster.",
+)  # fmt: skip
+
+
+class Shell:
+    """One command's exchange, and whether its user wants JSON."""
+
+    def __init__(self, data: Path, mongo_url: str | None, as_json: bool) -> None:  # noqa: FBT001 - straight from the options
+        self.data = data
+        self.mongo_url = mongo_url
+        self.as_json = as_json
+
+    def run(self, work: Callable[[Services], Awaitable[Result]], *, begins: bool = False) -> Result:
+        """Do the work with the exchange's services. `begins`: it may be the first thing that is ever done there."""
+        configure_logging()
+        if not begins and self.mongo_url is None and not (self.data / "mongod").is_dir():
+            raise click.ClickException(f"there is no exchange in {self.data}: begin one with `exchange up`")
+        with self._database() as url:
+            issuer = os.environ.get("EXCHANGE_ISSUER") or remembered_issuer(self.data) or DEFAULT_ISSUER
+            settings = Settings(mongo_url=url, issuer=issuer, data=self.data)
+
+            async def working() -> Result:
+                async with opened(settings) as services:
+                    return await work(services)
+
+            return asyncio.run(working())
+
+    def answer(self, document: Any, text: str | Iterable[str]) -> None:
+        """Print the answer: the document as JSON, or the text."""
+        if self.as_json:
+            click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        else:
+            for line in [text] if isinstance(text, str) else text:
+                click.echo(line)
+
+    @contextmanager
+    def _database(self) -> Iterator[str]:
+        url = self.mongo_url or find_running(self.data)
+        if url is not None:
+            yield url
+            return
+        with EmbeddedMongod(self.data) as mongod:
+            yield mongod.url
+
+
+def on_exchange(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that all have, and its function a Shell made of them. The decorator next to it."""
+
+    @data_option
+    @mongo_url_option
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+    @functools.wraps(function)
+    def run(data: Path, mongo_url: str | None, as_json: bool, **options: Any) -> None:  # noqa: FBT001
+        function(Shell(data, mongo_url, as_json), **options)
+
+    return run
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Services]:
+    """Open the services; what is wrong with the set-up comes as one sentence for the operator."""
+    async with AsyncExitStack() as stack:
+        try:
+            services = await stack.enter_async_context(open_services(settings, ledger=False))
+        except ValueError as error:  # a key or an address that is none
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            raise click.ClickException(f"cannot use {error.filename}: {error.strerror}") from error
+        yield services
+
+
+def _checked_url(url: str | None) -> str | None:
+    if url is not None and not url.startswith(("mongodb://", "mongodb+srv://")):
+        raise click.BadParameter("a MongoDB URL begins with mongodb:// or mongodb+srv://")
+    return url
+
+
+# ---------------------------------------------------------------- where the exchange is
+
+
+def remember_address(data: Path, url: str, issuer: str) -> None:
+    """Note the address for the commands, which mint tokens for it; harmless where nothing can be written."""
+    try:
+        write_atomically(data / "exchange.json", json.dumps({"url": url, "issuer": issuer}) + "\n")
+    except OSError as error:
+        logging.getLogger(__name__).info("%s/exchange.json is not written: %s", data, error.strerror)
+
+
+def remembered_issuer(data: Path) -> str | None:
+    """Return the issuer that the exchange in `data` last ran as."""
+    try:
+        return checked_issuer(json.loads((data / "exchange.json").read_bytes())["issuer"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write a file that nobody ever sees half of; it is never open to more people than `mode` allows."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------- how things are said
+
+
+def sentence(error: ExchangeError) -> str:
+    """Return what a refusal says, with the option that it is about."""
+    path = [word for word in (error.path or [] if isinstance(error, Refusal) else []) if word != "input"]
+    named = _OPTIONS.get(path[0], " ".join(path)) if path else None
+    return error.message if named is None else f"{named}: {error.message}"
+
+
+def money(amount: Money) -> dict[str, str]:
+    """Return an amount for JSON, as the API gives it."""
+    return {"amount": decimal_from_minor(amount.minor, amount.currency), "currency": amount.currency}
+
+
+def identifiers(services: Services) -> Identifiers:
+    """Return the ids that staff see; those of partners, agreements and statements are everybody's."""
+    return Identifiers(services.keyring, None)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> list[str]:
+    """Return rows under a header in aligned columns; those named in `right` to the right."""
+    cells = [list(header), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    to_right = [name in right for name in header]
+    return [
+        "  ".join(
+            cell.rjust(width) if flush else cell.ljust(width)
+            for cell, width, flush in zip(row, widths, to_right, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+
+
+class _Line(logging.Formatter):
+    """One readable line, such as `warning: lane 2 was taken over by another process`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.levelname = record.levelname.lower()
+        return super().format(record)
+
+
+def configure_logging(level: int = logging.WARNING) -> None:
+    """Send warnings to stderr, one line each; a traceback only with an error that nobody foresaw."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Line("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
