@@ -90,7 +90,7 @@ class Query:
         identity = (
             benefit_id(key.partner, key.sku) if key is not None else info.context.ids.open(Kind.BENEFIT, sent(by.id))
         )
-        return None if identity is None else await _benefit(info.context, identity)
+        return await _benefit(info.context, identity)
 
     @strawberry.field(graphql_type=BenefitConnection, description="The catalog, as the caller may see it.")
     async def benefits(
@@ -189,9 +189,9 @@ async def _partner(context: Context, handle: str) -> registry.Partner | None:
     return await context.services.registry.find(handle)
 
 
-async def _benefit(context: Context, identity: str) -> DomainBenefit | None:
+async def _benefit(context: Context, identity: str | None) -> DomainBenefit | None:
     context.require("benefits:read", *ANY_STAFF)
-    found = await context.benefits.load(identity)
+    found = None if identity is None else await context.benefits.load(identity)
     return found if found is not None and context.sees(found) else None
 
 
