@@ -15,11 +15,11 @@ import pytest
 
 from tests.journeys.running import EXCHANGE, RunningExchange, shell
 
-FAILED = "... on UserError { code message path }"
 PUBLISH = """mutation ($input: PublishBenefitsInput!) { publishBenefits(input: $input) {
   ... on PublishBenefitsSuccess { created benefits { id } } ... on UserError { code message path } } }"""
 AWARD = """mutation ($input: AwardPointsInput!) { awardPoints(input: $input) {
-  ... on AwardPointsSuccess { replayed lot { remaining } wallet { balance } } ... on UserError { code message path } } }"""
+  ... on AwardPointsSuccess { replayed lot { remaining } wallet { balance } }
+  ... on UserError { code message path } } }"""
 LINK_CODE = """mutation ($input: CreateLinkCodeInput!) { createLinkCode(input: $input) {
   ... on LinkCode { code } ... on UserError { code message path } } }"""
 LINK = """mutation ($input: LinkMemberInput!) { linkMember(input: $input) {
@@ -68,18 +68,29 @@ def test_points_earned_at_two_partners_are_spent_at_a_third_and_settled_to_the_c
         for handle, token in tokens.items()
     }
     for issuer, amount, fee, commission in (("cinema", "7.77", 125, 250), ("courier", "8.15", 100, 0)):
-        agreement = {
+        agreement: dict[str, object] = {
             "issuer": ids[issuer], "provider": ids["taxi"], "feeBasisPoints": fee, "commissionBasisPoints": commission,
             "pricePer1000Points": {"amount": amount, "currency": "EUR"},
         }  # fmt: skip
         assert exchange.graphql(admin, AGREE, input=agreement)["setAgreement"] == {"version": 1}
 
-    ride = {"sku": "airport", "category": "RIDES", "title": "To the airport", "pointsPrice": "1000", "stock": 3}
+    ride: dict[str, object] = {
+        "sku": "airport",
+        "category": "RIDES",
+        "title": "To the airport",
+        "pointsPrice": "1000",
+        "stock": 3,
+    }
     published = exchange.graphql(tokens["taxi"], PUBLISH, input={"benefits": [ride]})["publishBenefits"]
     assert published["created"] == 1
 
     soon = (datetime.now(UTC) + timedelta(days=30)).isoformat()  # noqa: TID251 - a partner's clock
-    award = {"member": {"reference": "mia"}, "points": "700", "expiresAt": soon, "idempotencyKey": "welcome"}
+    award: dict[str, object] = {
+        "member": {"reference": "mia"},
+        "points": "700",
+        "expiresAt": soon,
+        "idempotencyKey": "welcome",
+    }
     assert exchange.graphql(tokens["cinema"], AWARD, input=award)["awardPoints"]["wallet"] == {"balance": "700"}
     mia = exchange.member_token(partners["cinema"], "mia")
     code = exchange.graphql(mia, LINK_CODE, input={"partner": ids["courier"]})["createLinkCode"]["code"]
@@ -137,7 +148,7 @@ def _see_the_same_in_the_file(exchange: RunningExchange, number: int) -> None:
     """The accountant's CSV says what the API says."""
     listed = shell(exchange.data, "statement", "list")
     statement = next(each for each in listed["statements"] if (each["period"], each["partner"]) == (number, "taxi"))
-    command = [EXCHANGE, "statement", "export", statement["id"], "--format", "csv", "--data", str(exchange.data)]
+    command = [EXCHANGE, "statement", "export", statement["statement"], "--format", "csv", "--data", str(exchange.data)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rows = list(csv.DictReader(io.StringIO(text)))
     assert sum(round(float(row["net"]) * 100) for row in rows if row["kind"]) == 765
@@ -146,10 +157,9 @@ def _see_the_same_in_the_file(exchange: RunningExchange, number: int) -> None:
 def test_the_demo_has_a_closed_period_that_sums_to_zero(exchange: RunningExchange) -> None:
     """The first period is closed, has lines, and its positions sum to zero in every currency."""
     admin = exchange.demo["staff"]["preparer"]["access_token"]
-    period = exchange.graphql(
-        admin,
-        "{ period(number: 1) { status entries positions { net { amount currency } } paymentPlan { amount { amount } } } }",
-    )["period"]
+    query = """{ period(number: 1) { status entries
+      positions { net { amount currency } } paymentPlan { amount { amount } } } }"""
+    period = exchange.graphql(admin, query)["period"]
     assert period["status"] == "CLOSED"
     assert int(period["entries"]) > 200
     assert len(period["paymentPlan"]) >= 3
