@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from exchange.agreements import Debit
 from exchange.benefit import Benefit
 from exchange.redemption import Redemption, RedemptionStatus
-from exchange.store.catalog import ENDING_SOON, NEWEST, POINTS_PRICE, RELEVANCE, Found, Wanted
+from exchange.store.catalog import ENDING_SOON, NEWEST, POINTS_PRICE, RELEVANCE, Found, Wanted, words_of
 from graph.context import Context
 from graph.enums import BenefitSort
 from graph.identifiers import Kind
@@ -106,8 +106,8 @@ def _wanted(context: Context, chosen: BenefitFilter | None, partner: str | None)
             return None, False
         wanted = replace(wanted, partner=handle)
     search = sent(chosen.search)
-    if search is not None and (len(search) > SEARCH_MAX or not search.strip(' "-')):
-        raise fault(Code.BAD_USER_INPUT, f"`search` must have 1 to {SEARCH_MAX} characters, some of them letters")
+    if search is not None and (len(search) > SEARCH_MAX or not words_of(search)):
+        raise fault(Code.BAD_USER_INPUT, f"`search` must have words, in at most {SEARCH_MAX} characters")
     return replace(
         wanted, category=sent(chosen.category), region=sent(chosen.region), status=sent(chosen.status),
         points_price_max=sent(chosen.points_price_max), search=search, tags=sent(chosen.tags) or (),

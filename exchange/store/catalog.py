@@ -6,6 +6,7 @@ redemption writes that one. Both are made and changed together, in one transacti
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -313,12 +314,16 @@ def _behind(sort: Sort, direction: int, key: Any, benefit: str) -> Document:
     return {sort.field: {f"{beyond}e": key}, "$or": [{sort.field: {beyond: key}}, {"_id": {by_id: benefit}}]}
 
 
+def words_of(search: str) -> list[str]:
+    """Return the words of what a member typed; quotes, minus signs and commas are neither words nor operators."""
+    return re.findall(r"\w+", search)
+
+
 def _query(wanted: Wanted) -> Document:
     clauses: list[Document] = []
     if wanted.search is not None:
-        # Every word must be there; quotes and minus signs are no operators for a member who types them.
-        words = wanted.search.replace('"', " ").replace("-", " ").split()
-        clauses.append({"$text": {"$search": " ".join(f'"{word}"' for word in words)}})
+        # Every word must be there.
+        clauses.append({"$text": {"$search": " ".join(f'"{word}"' for word in words_of(wanted.search))}})
     published = {"status": BenefitStatus.PUBLISHED.value}
     if wanted.viewer is None or (wanted.partner is not None and wanted.partner != wanted.viewer):
         clauses.append(published)
