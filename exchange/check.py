@@ -157,7 +157,7 @@ class _Examination:
                              for one in entries)  # fmt: skip
         for one in placed:
             self._judge_entry(one)
-        await self._judge_redemptions([one.entry for one in placed if one.entry is not None])
+        await self._judge_redemptions([(one.entry, one.period) for one in placed if one.entry is not None])
 
     def _judge_entry(self, placed: Placed) -> None:
         proofs, entry = self._proofs, placed.entry
@@ -189,10 +189,10 @@ class _Examination:
                 lines[partner, line.currency] += line.gross_minor - line.fee_minor
                 self._lines[placed.period, partner] += 1
 
-    async def _judge_redemptions(self, entries: Sequence[Entry]) -> None:
-        redeems = [entry for entry in entries if entry.kind is EntryKind.REDEEM]
-        stored = await self._audit.redemptions(entry.id for entry in redeems) if redeems else {}
-        for entry in redeems:
+    async def _judge_redemptions(self, entries: Sequence[tuple[Entry, int]]) -> None:
+        redeems = [(entry, period) for entry, period in entries if entry.kind is EntryKind.REDEEM]
+        stored = await self._audit.redemptions(entry.id for entry, _ in redeems) if redeems else {}
+        for entry, period in redeems:
             found = stored.get(entry.id)
             redemption = None if found is None else found.value
             if redemption is None:
@@ -201,7 +201,7 @@ class _Examination:
                 self._proofs.add([Wrong(5, f"redemption {entry.id} {error}")])
                 continue
             self._scratch.add_redeemed(entry.id, redemption.codes)
-            self._proofs.add(Wrong(3, f"redemption {entry.id}: {what}") for what in _unlike(redemption, entry))
+            self._proofs.add(Wrong(3, f"redemption {entry.id}: {what}") for what in _unlike(redemption, entry, period))
 
     async def _judge_strays(self, heads: dict[int, int]) -> None:
         """Entries behind a head, or of a lane that has none, must lie in a block that came since."""
@@ -356,7 +356,7 @@ async def _hash_of(settlement: Settlement, statement: Statement) -> str:
     return digest.hexdigest()
 
 
-def _unlike(redemption: Redemption, entry: Entry) -> list[str]:
+def _unlike(redemption: Redemption, entry: Entry, period: int) -> list[str]:
     """Return in what a stored redemption is not what its entry says."""
     takes = [(p.lot, p.party, -p.amount) for p in entry.postings if p.account is Account.WALLET]
     stands = {
@@ -365,7 +365,7 @@ def _unlike(redemption: Redemption, entry: Entry) -> list[str]:
         "quantity": (redemption.quantity, entry.quantity), "debits": (redemption.debits, entry.debits),
         "takes": ([tuple(take) for take in redemption.takes], takes),
         "points": (redemption.points, sum(points for _, _, points in takes)),
-        "time": (redemption.created_at, entry.at),
+        "time": (redemption.created_at, entry.at), "period": (redemption.period, period),
     }  # fmt: skip
     return [
         f"its {name} is {ours}, its entry says {theirs}" for name, (ours, theirs) in stands.items() if ours != theirs

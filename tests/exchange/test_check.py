@@ -131,7 +131,7 @@ def remove(collection: str, query: Document) -> Corrupt:
 
 DATE = {"$type": "date"}
 REDEEMED = {"kind": "REDEEM", "benefit": "rides/trip"}
-OWING = {"kind": "REDEEM", "debits.owed": {"$gt": 10}}
+OWING = {"kind": "REDEEM", "debits.0.owed": {"$gt": 10}}
 
 
 async def give_a_code_twice(db: Database) -> None:
@@ -170,6 +170,7 @@ CORRUPTIONS: dict[str, tuple[int, Corrupt]] = {
     "a redemption's entry deleted": (5, remove("entries", REDEEMED)),
     "a redemption deleted": (5, remove("redemptions", {"benefit": "rides/trip"})),
     "a redemption's points": (3, set_in("redemptions", {}, {"$inc": {"points": 1}})),
+    "a redemption's period": (3, set_in("redemptions", {}, {"$inc": {"period": 1}})),
     "a redemption's row": (3, set_in("redemptions", {"debits.owed": {"$gt": 0}}, {"$inc": {"debits.0.fee": 1}})),
     "a block deleted": (9, remove("blocks", {"kind": "ENTRIES"})),
     "a cut deleted": (9, remove("blocks", {"kind": "CUT"})),
@@ -179,6 +180,8 @@ CORRUPTIONS: dict[str, tuple[int, Corrupt]] = {
     "a block's hash": (9, set_in("blocks", {"kind": "ENTRIES"}, {"$set": {"hash": "0" * 64}})),
     "a block's period": (9, set_in("blocks", {"kind": "ENTRIES"}, {"$inc": {"period": 1}})),
     "a block's kind": (9, set_in("blocks", {"kind": "CUT"}, {"$set": {"kind": "VOID"}})),
+    "a block that cannot be read": (9, set_in("blocks", {"kind": "ENTRIES"}, {"$set": {"kind": "NONE"}})),
+    "a block moved within its lane": (9, set_in("blocks", {"kind": "ENTRIES"}, {"$inc": {"seq": 1}})),
     "a block's sums": (9, owe_another_cent),
     "a block's sums, in positions": (10, owe_another_cent),
     "a block's sums salt": (9, set_in("blocks", {"sums": {"$ne": []}}, {"$set": {"sums_salt": b"x" * 16}})),
@@ -214,7 +217,7 @@ CORRUPTIONS: dict[str, tuple[int, Corrupt]] = {
     "a statement deleted": (10, remove("statements", {})),
     "an entry in the wrong statements": (10, set_in("entries", OWING, {"$set": {"settles": ["delivery"]}})),
     "what a row owes": (7, set_in("entries", OWING, {"$inc": {"debits.0.owed": 1}})),
-    "a fee": (7, set_in("entries", {"debits.fee": {"$gt": 0}}, {"$inc": {"debits.0.fee": 1}})),
+    "a fee": (7, set_in("entries", {"debits.0.fee": {"$gt": 0}}, {"$inc": {"debits.0.fee": 1}})),
     "an agreement's price": (7, set_in("agreements", {"issuer": "video"}, {"$inc": {"price.minor": 100}})),
     "an agreement deleted": (7, remove("agreements", {"issuer": "video"})),
 }  # fmt: skip

@@ -1,0 +1,246 @@
+"""The second opinions by themselves: what they say of histories that no ledger writes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from exchange.agreements import Debit
+from exchange.amounts import Money
+from exchange.journal import GENESIS, Block, BlockKind, Entry, EntryKind
+from exchange.proof import Proofs, Wrong
+from exchange.proof.history import Change, Event, differences, fold
+from exchange.proof.lanes import LaneJudge, Placed
+from exchange.proof.money import owed
+from exchange.wallet import Wallet
+from tests.exchange.speech import NOW, SALT, agreement, agreements, award, awarded, benefit, day, decided, redeem
+
+BOOK = agreements((None, "rides", 800))
+
+
+def event(kind: EntryKind, version: int, *changes: tuple[str, int], **said: Any) -> Event:
+    """Return a wallet's event by video; each version is a block of its own."""
+    return Event(**{
+        "id": f"{kind.lower()}-{version}", "kind": kind, "at": NOW, "by": "video", "version": version,
+        "place": (1, version, 0), "period": 1, "changes": tuple(Change(lot, "video", n) for lot, n in changes), **said,
+    })  # fmt: skip
+
+
+def given(points: int = 100, **said: Any) -> Event:
+    """Return the first event of every history here: a lot."""
+    return event(EntryKind.AWARD, 1, ("award-1", points), **said)
+
+
+def taken(version: int, *changes: tuple[str, int], **said: Any) -> Event:
+    """Return a redemption at rides."""
+    return event(
+        EntryKind.REDEEM, version, *changes, **{"benefit": "rides/trip", "provider": "rides", "quantity": 1, **said}
+    )
+
+
+SOUND = [given(), taken(2, ("award-1", -40)), taken(3, ("award-1", -60))]
+
+
+def test_a_sound_history_is_the_wallet_it_makes() -> None:
+    """Events that could have happened leave nothing to say."""
+    wallet, wrong = fold(Wallet("w"), SOUND, BOOK)
+    assert wrong == []
+    assert (wallet.version, wallet.lots[0].remaining, wallet.taken) == (3, 0, {"rides/trip": 2})
+
+
+@pytest.mark.parametrize(
+    ("invariant", "says", "events"),
+    [
+        (3, "made version 3 of 1", [given(), taken(3, ("award-1", -40))]),
+        (3, "made version 1 of 1", [given(), taken(1, ("award-1", -40), place=(2, 9, 0))]),
+        (9, "of period 1 rests on wallet w of 2", [given(period=2), taken(2, ("award-1", -40))]),
+        (2, "takes 101 from lot award-1, 100 free", [given(), taken(2, ("award-1", -101))]),
+        (2, "takes 60 from lot award-1, 50 free", [given(), taken(2, ("award-1", -50)), taken(3, ("award-1", -60))]),
+        (2, "takes 40 from lot award-1, 0 free", [given(expires_at=NOW), taken(2, ("award-1", -40))]),
+        (2, "takes 40 from lot other", [given(), taken(2, ("other", -40))]),
+        (2, "takes -40 from lot award-1", [given(), taken(2, ("award-1", 40))]),
+        (2, "is not one new lot", [given(), event(EntryKind.AWARD, 2, ("award-1", 5))]),
+        (2, "is not one new lot", [given(0)]),
+        (2, "before its time", [given(), event(EntryKind.EXPIRE, 2, ("award-1", -100))]),
+        (2, "or not all of it", [given(expires_at=NOW), event(EntryKind.EXPIRE, 2, ("award-1", -99))]),
+        (3, "came through delivery", [given(), taken(2, ("award-1", -40), by="delivery")]),
+        (3, "takes nothing", [given(), taken(2)]),
+        (3, "takes nothing", [given(), taken(2, ("award-1", -40), benefit=None)]),
+        (3, "ends a link that was not open", [given(), event(EntryKind.UNLINK, 2, ended="delivery")]),
+        (3, "moves points", [given(), event(EntryKind.ENROL, 2, ("award-1", 5))]),
+    ],
+)  # fmt: skip
+def test_what_cannot_have_happened_is_named(invariant: int, says: str, events: list[Event]) -> None:
+    """A history that breaks an invariant is told by which and at which entry."""
+    _, wrong = fold(Wallet("w"), events, BOOK)
+    assert [number for number, _ in wrong if number == invariant], wrong
+    assert any(says in what for _, what in wrong), wrong
+
+
+def lots(first: str, *, kept: Any, spent: Any, since: Any = None) -> list[Wrong]:
+    """Return what is said when of two lots of video the second is spent and the first kept."""
+    events = [
+        given(expires_at=kept),
+        event(EntryKind.AWARD, 2, ("award-2", 100), expires_at=spent),
+        taken(3, ("award-2", -40), provider=first),
+    ]
+    book = agreements(agreement(None, "rides", 800, since=since or day(-1)))
+    return fold(Wallet("w"), events, book)[1]
+
+
+def test_the_order_of_consumption_is_judged_by_what_could_be_spent() -> None:
+    """Keeping the lot that ends first is wrong, if it could be spent there, by an agreement known for sure by then."""
+    assert [number for number, _ in lots("rides", kept=day(1), spent=day(2))] == [6]
+    assert [number for number, _ in lots("rides", kept=None, spent=None)] == [6], "the first awarded comes first"
+    assert lots("rides", kept=day(2), spent=day(1)) == []
+    assert lots("rides", kept=None, spent=day(1)) == []
+    assert lots("rides", kept=day(-1), spent=day(2)) == [], "what is over cannot be spent"
+    assert lots("delivery", kept=day(1), spent=day(2)) == [], "there is no agreement"
+    assert lots("rides", kept=day(1), spent=day(2), since=NOW) == [], "nobody may have known it yet"
+
+
+def test_a_stored_wallet_is_held_against_its_entries() -> None:
+    """Every difference is named: lots, links, counts, version; references are no part of it."""
+    folded, _ = fold(Wallet("w"), SOUND, BOOK)
+    named = replace(folded, links=tuple(replace(link, reference="ann") for link in folded.links))
+    assert differences(named, folded) == []
+    changed = [
+        replace(named, version=4), replace(named, period=2), replace(named, lots=()), replace(named, links=()),
+        replace(named, taken={"rides/trip": 1}), replace(named, lots=(replace(named.lots[0], issuer="rides"),)),
+    ]  # fmt: skip
+    assert all(number == 3 for one in changed for number, _ in differences(one, folded))
+    assert all(differences(one, folded) for one in changed)
+    held = replace(named, lots=(replace(named.lots[0], held=1),))
+    assert 2 in {number for number, _ in differences(held, folded)}
+
+
+# Money
+
+
+def a_redemption() -> Entry:
+    wallet = awarded(award("video", 211), award("delivery", 307), award("rides", 1000))
+    trip = benefit("rides/trip", 700)
+    return decided(redeem(trip), wallet, agreements(*TERMS), of=trip).entry
+
+
+TERMS = (
+    agreement("video", "rides", 8765, fee=310, commission=170),
+    agreement("delivery", "rides", 4321, fee=130),
+    agreement("rides", "video", 1),
+)
+BY_ID = {term.id: term for term in TERMS}
+
+
+def test_a_redemption_by_the_rules_is_sound() -> None:
+    """What the decision priced is what the rules say, computed in fractions."""
+    assert owed(a_redemption(), BY_ID, agreements(*TERMS)) == []
+
+
+def debits(entry: Entry, row: int, **said: Any) -> Entry:
+    changed = [replace(debit, **said) if n == row else debit for n, debit in enumerate(entry.debits)]
+    return replace(entry, debits=tuple(changed))
+
+
+@pytest.mark.parametrize(
+    ("says", "row", "said"),
+    [
+        ("owes (1850, 57, 31), by the agreement (1849, 57, 31)", 0, {"owed": Money(1850, "EUR")}),
+        ("owes (1849, 58, 31)", 0, {"fee_minor": 58}),
+        ("owes (1849, 57, 30)", 0, {"commission_minor": 30}),
+        ("its postings are not what its rows owe", 0, {"fee_minor": 58}),
+        ("its rows are not the points taken", 0, {"points": 212}),
+        ("there is no agreement", 0, {"agreement": None}),
+        ("is not for what video owes", 0, {"agreement": "delivery>rides#000001"}),
+        ("is not for what video owes", 0, {"agreement": "rides>video#000001"}),
+        ("is not for what video owes", 0, {"owed": Money(1849, "USD")}),
+        ("rides owes itself something", 2, {"owed": Money(1, "EUR")}),
+    ],
+)
+def test_what_costs_something_else_is_named(says: str, row: int, said: dict[str, Any]) -> None:
+    """A row that is not what its points cost under its agreement is told, with both figures."""
+    wrong = owed(debits(a_redemption(), row, **said), BY_ID, agreements(*TERMS))
+    assert all(number == 7 for number, _ in wrong)
+    assert any(says in what for _, what in wrong), wrong
+
+
+def test_an_agreement_that_was_not_in_force_is_named() -> None:
+    """A row under an old version is wrong, unless the new one is so new that nobody may have known it."""
+    for since, wrong in ((day(-1), 1), (NOW, 0), (day(1), 0)):
+        newer = agreement("video", "rides", 8765, fee=310, commission=170, version=2, since=since)
+        said = owed(a_redemption(), BY_ID | {newer.id: newer}, agreements(*TERMS, newer))
+        assert len(said) == wrong, since
+
+
+def test_only_redemptions_owe() -> None:
+    """An award with a debit is wrong."""
+    entry = decided(award("video", 1), Wallet("w")).entry
+    assert owed(entry, {}, BOOK) == []
+    assert [number for number, _ in owed(replace(entry, debits=(Debit("video", 1),)), {}, BOOK)] == [7]
+
+
+# Lanes
+
+
+def block(before: Block | None, *entries: Entry, **said: Any) -> Block:
+    kind = BlockKind.ENTRIES if entries else BlockKind.VOID if before else BlockKind.GENESIS
+    return Block.seal(**{
+        "lane": 1, "seq": 0 if before is None else before.seq + 1, "kind": kind,
+        "period": 1 if before is None else before.period_after, "prev": GENESIS if before is None else before.hash,
+        "at": NOW, "salt": SALT, "entries": entries, **said,
+    })  # fmt: skip
+
+
+def placed(entry: Entry, where: Block, offset: int = 0) -> Placed:
+    return Placed(entry.id, 1, where.seq, offset, where.period, entry.settling, entry)
+
+
+def test_a_sound_lane_has_its_cuts_as_ranges() -> None:
+    """Blocks in order leave nothing to say; each cut ends a range that begins behind the one before."""
+    judge = LaneJudge(1)
+    entry = decided(award("video", 1), Wallet("w")).entry
+    genesis = block(None)
+    entries = block(genesis, entry)
+    cut = block(entries, kind=BlockKind.CUT)
+    another = block(cut, kind=BlockKind.CUT)
+    for one in (genesis, entries, cut, another):
+        assert judge.judge(one, [placed(entry, one)] if one is entries else []) == []
+    assert judge.begun == 1
+    assert {number: (cut.first, cut.last) for number, cut in judge.cuts.items()} == {1: (0, 2), 2: (3, 3)}
+
+
+@pytest.mark.parametrize(
+    ("says", "said"),
+    [
+        ("stands where 1 is missing", {"seq": 2}), ("does not name the block before it", {"prev": "f" * 64}),
+        ("is of period 2", {"period": 2}), ("is older than the block before it", {"at": day(-1)}),
+        ("is a GENESIS block", {"kind": BlockKind.GENESIS}),
+    ],
+)  # fmt: skip
+def test_a_broken_lane_is_named(says: str, said: dict[str, Any]) -> None:
+    """A gap, another predecessor, a period or a time out of order are told, even if the block hashes well."""
+    judge = LaneJudge(1)
+    genesis = block(None)
+    judge.judge(genesis, [])
+    wrong = judge.judge(block(genesis, **said), [])
+    assert all(number == 9 for number, _ in wrong)
+    assert any(says in what for _, what in wrong), wrong
+
+
+# Proofs
+
+
+def test_a_proof_says_in_one_line_what_came_of_it() -> None:
+    """Whoever reads the line knows the invariant, how much was judged, and the first thing that is wrong."""
+    proofs = Proofs()
+    proofs.judged(8, 1234)
+    proofs.add(Wrong(8, f"thing {n}") for n in range(100))
+    proofs.require(True, 2, "never said")
+    sound, broken = proofs.all()[1], proofs.all()[7]
+    assert sound.holds
+    assert sound.line() == (
+        "ok       2  No lot is overdrawn, and every point of it is accounted for (0 judged)"
+    )  # fmt: skip
+    assert broken.line() == "BROKEN   8  What is held is what open holds hold (100 wrong; first: thing 0)"
+    assert (len(broken.wrong), broken.judged) == (20, 1234)
