@@ -139,6 +139,9 @@ def _told(error: GraphQLError, result: ExecutionResult) -> GraphQLError:
         return _as(error, Code.THROTTLED, f"{cause.message}; try again")
     if isinstance(cause, Fault):
         return _as(error, Code.INTERNAL_SERVER_ERROR, f"{cause.message}; try again with the same idempotency key")
+    if isinstance(result, PreExecutionError) and isinstance(cause, ValueError):
+        # graphql-core reads an Int with int(), which refuses thousands of digits in its own way.
+        return _as(error, Code.GRAPHQL_VALIDATION_FAILED, "the document has a value that cannot be read")
     if cause is not None and not isinstance(cause, GraphQLError | StrawberryGraphQLError):
         # A refusal that has no place in its payload's union comes out here as well.
         _log.error("a resolver failed at %s", error.path, exc_info=cause)
