@@ -75,7 +75,8 @@ async def aggregate(collection: Collection, pipeline: Sequence[Mapping[str, Any]
 
 async def server_time(db: Database) -> datetime:
     """Return the primary's clock."""
-    reply: Document = await db.command("hello", codec_options=CodecOptions(tz_aware=True))
+    with answering():
+        reply: Document = await db.command("hello", codec_options=CodecOptions(tz_aware=True))
     now: datetime = reply["localTime"]
     return now
 
