@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 import strawberry
 
@@ -26,22 +26,104 @@ __all__ = [
     "UnavailableReason",
 ]
 
-strawberry.enum(PartnerRole, description="What a partner does in the exchange; one can be all three.")
-strawberry.enum(BenefitStatus, description="Only PUBLISHED can be redeemed; the others are seen by their owner alone.")
-strawberry.enum(BenefitCategory, description="The trades of the exchange.")
-strawberry.enum(Fulfilment, description="How a member gets it: a code from the pool, by the partner, or at once.")
-strawberry.enum(UnavailableReason, description="Why a benefit cannot be redeemed now.")
-strawberry.enum(RedemptionStatus, description="Where a redemption stands.")
-strawberry.enum(PeriodStatus, description="OPEN takes entries; CLOSING is being cut; CLOSED is for ever.")
-strawberry.enum(StatementStatus, description="How far a statement has come.")
-strawberry.enum(LineKind, name="StatementLineKind", description="What a statement line is for.")
+
+def made_known(enumeration: type[Enum], name: str | None = None, *, description: str, **values: str) -> None:
+    """Make an enumeration of the domain a GraphQL one, every value with its description."""
+    strawberry.enum(enumeration, name=name, description=description)
+    for value in enumeration.__strawberry_definition__.values:  # type: ignore[attr-defined]  # put there just now
+        value.description = values.pop(value.name)
+    if values:
+        raise ValueError(f"{enumeration.__name__} has no {', '.join(values)}")
 
 
-@strawberry.enum(description="The order of a list of benefits.")
+made_known(
+    PartnerRole,
+    description="What a partner does in the exchange; one can be all three.",
+    ISSUER="Awards points, and owes for them when they are spent elsewhere.",
+    PROVIDER="Publishes benefits, and is owed for them.",
+    CHANNEL="Brings redemptions through its app.",
+)
+made_known(
+    BenefitStatus,
+    description="Only PUBLISHED can be redeemed; the others are seen by their owner alone.",
+    DRAFT="Not offered yet.",
+    PUBLISHED="On offer.",
+    PAUSED="Not on offer for a while.",
+    RETIRED="Not on offer any more.",
+)
+made_known(
+    BenefitCategory,
+    description="The trades of the exchange.",
+    VIDEO="Films and series.",
+    DELIVERY="Goods brought home.",
+    RIDES="Cars, cycles, scooters.",
+    MUSIC="Music and listening.",
+    READING="Books, news, audio books.",
+    GAMING="Games.",
+    FOOD="Eating and drinking.",
+    TRAVEL="Journeys and nights.",
+    SHOPPING="Shops.",
+    OTHER="Anything else.",
+)
+made_known(
+    Fulfilment,
+    description="How a member gets it.",
+    INSTANT_CODE="By a code out of the pool, at once.",
+    PARTNER_CALL="By the partner, after the redemption.",
+    NONE="At once, with nothing further to do.",
+)
+made_known(
+    UnavailableReason,
+    description="Why a benefit cannot be redeemed now.",
+    OUT_OF_STOCK="Fewer units or codes are left than wanted.",
+    NOT_STARTED="Before `validFrom`.",
+    ENDED="From `validUntil` on.",
+    NOT_PUBLISHED="Its status is not PUBLISHED.",
+    MEMBER_LIMIT_REACHED="The member took as many as one member may.",
+    NOT_ELIGIBLE="The member has points, but none that this provider takes.",
+    REGION="It is for other countries than the member's, or that is not known.",
+    INSUFFICIENT_POINTS="The member has fewer points to spend on it than it costs.",
+    ISSUER_LIMIT="An issuer would owe more than it may.",
+    VELOCITY="More than the member allows to be spent in a day through this partner.",
+    FROZEN="One of those involved is frozen.",
+)
+made_known(
+    RedemptionStatus,
+    description="Where a redemption stands.",
+    CONFIRMED="The points have moved and the money is owed; the partner still has to deliver.",
+    FULFILLED="The member has it.",
+)
+made_known(
+    PeriodStatus,
+    description="Where a period stands.",
+    OPEN="Takes entries.",
+    CLOSING="Is being cut, lane by lane.",
+    CLOSED="Is what it is for ever.",
+)
+made_known(StatementStatus, description="How far a statement has come.", DRAFT="Computed, and agreed by two ways.")
+made_known(
+    LineKind,
+    "StatementLineKind",
+    description="What a statement line is for.",
+    REDEMPTION="Points of an issuer spent at a provider.",
+    COMMISSION="What a provider gives the channel.",
+)
+
+
 class BenefitSort(StrEnum):
-    """POINTS_PRICE ascends, NEWEST is the default, ENDING_SOON puts open ends last, RELEVANCE needs `search`."""
+    """The order of a list of benefits."""
 
     POINTS_PRICE = "POINTS_PRICE"
     NEWEST = "NEWEST"
     ENDING_SOON = "ENDING_SOON"
     RELEVANCE = "RELEVANCE"
+
+
+made_known(
+    BenefitSort,
+    description="The order of a list of benefits.",
+    POINTS_PRICE="The cheapest first.",
+    NEWEST="The newest first; the default.",
+    ENDING_SOON="What ends first, first; open ends last.",
+    RELEVANCE="The best match first: needs `search`, and pages forward only.",
+)

@@ -10,7 +10,7 @@ import dataclasses
 from datetime import datetime
 from enum import Enum
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
 
 import strawberry
 from strawberry import UNSET
@@ -19,7 +19,7 @@ from exchange.amounts import POINTS_MAX, Money, minor_from_decimal
 from exchange.benefit import QUANTITY_MAX, BenefitContent, Translation
 from exchange.errors import ValidationFailed
 from exchange.journal import canonical, milliseconds
-from graph.enums import BenefitCategory, BenefitStatus, Fulfilment
+from graph.enums import BenefitCategory, BenefitSort, BenefitStatus, Fulfilment
 from graph.scalars import CountryCode, CurrencyCode, Decimal, Points
 from partners.oauth.assertions import is_reference
 
@@ -39,6 +39,12 @@ class BenefitFilter:
     search: str | None = strawberry.field(default=UNSET, description="With all these words.")
     tags: list[str] | None = strawberry.field(default=UNSET, description="With all these keywords.")
     redeemable_only: bool | None = strawberry.field(default=UNSET, description="That the viewer can redeem now.")
+
+
+Chosen = Annotated[
+    BenefitFilter | None, strawberry.argument(description="Which to list: without it all that the caller may see.")
+]
+Order = Annotated[BenefitSort | None, strawberry.argument(description="In which order: the newest first by default.")]
 
 
 @strawberry.input(one_of=True, description="Names a benefit: by id, or by partner and SKU.")

@@ -10,7 +10,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import strawberry
 
@@ -22,6 +22,13 @@ SIZE_MAX = 100
 
 T = TypeVar("T")
 Position = tuple[Any, ...]
+
+First = Annotated[
+    int | None, strawberry.argument(description="At most so many rows: 20 unless said otherwise, 100 at most.")
+]
+After = Annotated[str | None, strawberry.argument(description="Only what is behind the row of this cursor.")]
+Last = Annotated[int | None, strawberry.argument(description="At most so many rows, from the end; not with `first`.")]
+Before = Annotated[str | None, strawberry.argument(description="Only what is before the row of this cursor.")]
 
 
 class Window(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import strawberry
 from graphql import GraphQLError
@@ -22,16 +22,30 @@ from exchange.wallet import Lot as DomainLot
 from exchange.wallet import Wallet as DomainWallet
 from graph import listings, settlement
 from graph.context import ANY_STAFF, Context, Info
-from graph.enums import BenefitSort
 from graph.identifiers import Kind
-from graph.inputs import BenefitBy, BenefitFilter, MemberBy, sent
-from graph.paging import Connection, Page
+from graph.inputs import BenefitBy, Chosen, MemberBy, Order, sent
+from graph.paging import After, Before, Connection, First, Last, Page
 from graph.refusals import Code, fault
 from graph.settlement import Agreement, Period, Statement
 from graph.types import Benefit, BenefitConnection, Member, Node, Partner, Redemption
 from partners import registry
 
 NODES_MAX = 100
+
+Id = Annotated[strawberry.ID, strawberry.argument(description="An id as this caller was given it.")]
+Ids = Annotated[list[strawberry.ID], strawberry.argument(description="At most 100 ids.")]
+Handle = Annotated[str, strawberry.argument(description="The partner's handle.")]
+WhichBenefit = Annotated[BenefitBy, strawberry.argument(description="Which benefit.")]
+WhichMember = Annotated[MemberBy, strawberry.argument(description="Which member.")]
+Statuses = Annotated[
+    list[RedemptionStatus] | None, strawberry.argument(description="Only those that stand in one of these states.")
+]
+Key = Annotated[
+    str | None, strawberry.argument(description="Only what this idempotency key of the caller's made: one, or none.")
+]
+Number = Annotated[int | None, strawberry.argument(description="The period's number; without it the open one.")]
+Issuer = Annotated[strawberry.ID | None, strawberry.argument(description="Only those of this issuer.")]
+Provider = Annotated[strawberry.ID | None, strawberry.argument(description="Only those with this provider.")]
 
 
 @strawberry.type(description="Who is asking.")
@@ -66,25 +80,25 @@ class Query:
     @strawberry.field(
         graphql_type=Node | None, description="Anything by its id; null if it is not the caller's to see."
     )
-    async def node(self, info: Info, id: strawberry.ID) -> Any:  # noqa: A002 - Relay's name
+    async def node(self, info: Info, id: Id) -> Any:  # noqa: A002 - Relay's name
         """Open the id, then ask as its own query would."""
         return await find_node(info.context, id)
 
     @strawberry.field(graphql_type=list[Node | None], description="Several things by their ids, in that order.")
-    async def nodes(self, info: Info, ids: list[strawberry.ID]) -> Sequence[Any]:
+    async def nodes(self, info: Info, ids: Ids) -> Sequence[Any]:
         """Open each."""
         if len(ids) > NODES_MAX:
             raise fault(Code.BAD_USER_INPUT, f"at most {NODES_MAX} ids")
         return await asyncio.gather(*(find_node(info.context, one) for one in ids))
 
     @strawberry.field(graphql_type=Partner | None, description="A partner by its handle.")
-    async def partner(self, info: Info, handle: str) -> registry.Partner | None:
+    async def partner(self, info: Info, handle: Handle) -> registry.Partner | None:
         """Look the handle up."""
         info.context.require("benefits:read", *ANY_STAFF)
         return await info.context.services.registry.find(handle)
 
     @strawberry.field(graphql_type=Benefit | None, description="A benefit by its id, or by partner and SKU.")
-    async def benefit(self, info: Info, by: BenefitBy) -> DomainBenefit | None:
+    async def benefit(self, info: Info, by: WhichBenefit) -> DomainBenefit | None:
         """Find it, if the caller may see it."""
         key = sent(by.key)
         identity = (
@@ -94,16 +108,16 @@ class Query:
 
     @strawberry.field(graphql_type=BenefitConnection, description="The catalog, as the caller may see it.")
     async def benefits(
-        self, info: Info, first: int | None = strawberry.UNSET, after: str | None = strawberry.UNSET,
-        last: int | None = strawberry.UNSET, before: str | None = strawberry.UNSET,
-        filter: BenefitFilter | None = strawberry.UNSET,  # noqa: A002 - the contract's name
-        sort: BenefitSort | None = strawberry.UNSET,
+        self, info: Info, first: First = strawberry.UNSET, after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET, before: Before = strawberry.UNSET,
+        filter: Chosen = strawberry.UNSET,  # noqa: A002 - the contract's name
+        sort: Order = strawberry.UNSET,
     ) -> Page[DomainBenefit]:  # fmt: skip
         """List it."""
         return await listings.benefits(info.context, (first, after, last, before), filter, sort)
 
     @strawberry.field(graphql_type=Member | None, description="A member, by id or by the asking partner's reference.")
-    async def member(self, info: Info, by: MemberBy) -> DomainWallet | None:
+    async def member(self, info: Info, by: WhichMember) -> DomainWallet | None:
         """Find it among those that are the caller's to see."""
         reference = sent(by.reference)
         if reference is None:
@@ -114,7 +128,7 @@ class Query:
         return None if found is None else await _member(info.context, found.id)
 
     @strawberry.field(graphql_type=Redemption | None, description="A redemption, if it is the caller's to see.")
-    async def redemption(self, info: Info, id: strawberry.ID) -> DomainRedemption | None:  # noqa: A002
+    async def redemption(self, info: Info, id: Id) -> DomainRedemption | None:  # noqa: A002
         """Open the id."""
         identity = info.context.ids.open(Kind.REDEMPTION, id)
         return await listings.redemption(info.context, identity or "")
@@ -125,8 +139,8 @@ class Query:
         "With `idempotencyKey`: the one that this key made for the caller.",
     )
     async def redemptions(
-        self, info: Info, first: int | None = strawberry.UNSET, after: str | None = strawberry.UNSET,
-        status: list[RedemptionStatus] | None = strawberry.UNSET, idempotency_key: str | None = strawberry.UNSET,
+        self, info: Info, first: First = strawberry.UNSET, after: After = strawberry.UNSET,
+        status: Statuses = strawberry.UNSET, idempotency_key: Key = strawberry.UNSET,
     ) -> Page[DomainRedemption]:  # fmt: skip
         """List them."""
         key = sent(idempotency_key)
@@ -137,28 +151,28 @@ class Query:
         return await listings.redemptions(info.context, first, after, sent(status), only=made)
 
     @strawberry.field(graphql_type=Period | None, description="A period; without a number the open one.")
-    async def period(self, info: Info, number: int | None = strawberry.UNSET) -> settlement_period.Period | None:
+    async def period(self, info: Info, number: Number = strawberry.UNSET) -> settlement_period.Period | None:
         """Read it."""
         settlement.own(info.context)
         return await info.context.services.settlement.period(sent(number))
 
     @strawberry.field(graphql_type=Connection[Period], description="Periods, newest first.")
     async def periods(
-        self, info: Info, first: int | None = strawberry.UNSET, after: str | None = strawberry.UNSET
+        self, info: Info, first: First = strawberry.UNSET, after: After = strawberry.UNSET
     ) -> Page[settlement_period.Period]:
         """List them."""
         return await settlement.periods(info.context, first, after)
 
     @strawberry.field(graphql_type=list[Agreement], description="All versions; a partner sees those that concern it.")
     async def agreements(
-        self, info: Info, issuer: strawberry.ID | None = strawberry.UNSET,
-        provider: strawberry.ID | None = strawberry.UNSET,
+        self, info: Info, issuer: Issuer = strawberry.UNSET,
+        provider: Provider = strawberry.UNSET,
     ) -> list[terms.Agreement]:  # fmt: skip
         """List them."""
         return await _agreements(info.context, sent(issuer), sent(provider))
 
     @strawberry.field(graphql_type=Statement | None, description="A statement, if it is the caller's to see.")
-    async def statement(self, info: Info, id: strawberry.ID) -> settlement_statement.Statement | None:  # noqa: A002
+    async def statement(self, info: Info, id: Id) -> settlement_statement.Statement | None:  # noqa: A002
         """Open the id."""
         identity = info.context.ids.open(Kind.STATEMENT, id)
         return await info.context.services.settlement.statement(identity or "", settlement.own(info.context))
@@ -184,7 +198,7 @@ async def find_node(context: Context, sealed: str) -> Any:
         raise
 
 
-async def _partner(context: Context, handle: str) -> registry.Partner | None:
+async def _partner(context: Context, handle: Handle) -> registry.Partner | None:
     context.require("benefits:read", *ANY_STAFF)
     return await context.services.registry.find(handle)
 

@@ -19,7 +19,7 @@ from exchange.settlement.statement import Place
 from graph.context import Context, Info
 from graph.enums import LineKind, PeriodStatus, StatementStatus
 from graph.inputs import sent
-from graph.paging import Connection, Cursors, Page, page
+from graph.paging import After, Connection, Cursors, First, Page, page
 from graph.refusals import made_of
 from graph.scalars import Count, Points
 from graph.types import Benefit, Money, Node, Partner
@@ -176,8 +176,8 @@ class Statement(Node):
     async def lines(
         root: Parent[statement.Statement],
         info: Info,
-        first: int | None = strawberry.UNSET,
-        after: str | None = strawberry.UNSET,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
     ) -> Page[statement.StatementLine]:
         """Read one page of them."""
         services = info.context.services
@@ -233,8 +233,8 @@ class Period(Node):
     async def statements(
         root: Parent[period.Period],
         info: Info,
-        first: int | None = strawberry.UNSET,
-        after: str | None = strawberry.UNSET,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
     ) -> Page[statement.Statement]:
         """Read one page of them."""
         services = info.context.services

@@ -7,7 +7,7 @@ where the domain says it differently or the answer depends on who asks. `Parent`
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import strawberry
 from strawberry import Parent
@@ -22,7 +22,6 @@ from graph import listings
 from graph.context import Info
 from graph.enums import (
     BenefitCategory,
-    BenefitSort,
     BenefitStatus,
     Fulfilment,
     PartnerRole,
@@ -30,8 +29,8 @@ from graph.enums import (
     UnavailableReason,
 )
 from graph.identifiers import Identified
-from graph.inputs import BenefitFilter, sent
-from graph.paging import Connection, Cursors, Page, page
+from graph.inputs import Chosen, Order, sent
+from graph.paging import After, Before, Connection, Cursors, First, Last, Page, page
 from graph.refusals import made_of
 from graph.scalars import CountryCode, CurrencyCode, Decimal, Points
 from partners import registry
@@ -74,15 +73,17 @@ class Partner(Node):
 
     @strawberry.field(graphql_type="BenefitConnection", description="What it publishes, as the caller may see it.")
     async def benefits(
-        root: Parent[registry.Partner], info: Info, first: int | None = strawberry.UNSET,
-        after: str | None = strawberry.UNSET, last: int | None = strawberry.UNSET,
-        before: str | None = strawberry.UNSET, filter: BenefitFilter | None = strawberry.UNSET,  # noqa: A002
-        sort: BenefitSort | None = strawberry.UNSET,
+        root: Parent[registry.Partner], info: Info, first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET, last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET, filter: Chosen = strawberry.UNSET,  # noqa: A002
+        sort: Order = strawberry.UNSET,
     ) -> Page[offers.Benefit]:  # fmt: skip
         """List with the partner fixed."""
         return await listings.benefits(info.context, (first, after, last, before), filter, sort, partner=root.handle)
 
 
+Locale = Annotated[str | None, strawberry.argument(description="The reader's language, as a BCP 47 tag.")]
+Moment = Annotated[datetime, strawberry.argument(description="The moment, exclusive.")]
 LOCALE_MAX = 64
 """Longest language tag looked up: the lookup tries every prefix, and no real tag comes near (RFC 5646 §4.4.1: 35)."""
 
@@ -118,12 +119,12 @@ class Benefit(Node):
     status: BenefitStatus = strawberry.field(description="Whether it is on offer.")
 
     @strawberry.field(description="In the closest language there is to `locale` (BCP 47), else the original.")
-    def title(root: Parent[offers.Benefit], locale: str | None = strawberry.UNSET) -> str:
+    def title(root: Parent[offers.Benefit], locale: Locale = strawberry.UNSET) -> str:
         """Pick the translation."""
         return root.words(_language(locale)).title
 
     @strawberry.field(description="In the closest language there is to `locale` (BCP 47), else the original.")
-    def description(root: Parent[offers.Benefit], locale: str | None = strawberry.UNSET) -> str | None:
+    def description(root: Parent[offers.Benefit], locale: Locale = strawberry.UNSET) -> str | None:
         """Pick the translation."""
         return root.words(_language(locale)).description
 
@@ -201,8 +202,8 @@ class Wallet:
     def lots(
         root: Parent[DomainWallet],
         info: Info,
-        first: int | None = strawberry.UNSET,
-        after: str | None = strawberry.UNSET,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
     ) -> Page[wallets.Lot]:
         """Cut a page out of the wallet."""
         cursors = Cursors(info.context.services.keyring, f"lots/{root.id}")
@@ -214,7 +215,7 @@ class Wallet:
         return page(cursors, window, [((lot.id,), lot) for lot in visible[: window.size + 1]])
 
     @strawberry.field(description="Points of the balance that expire before that moment.")
-    async def expiring(root: Parent[DomainWallet], info: Info, before: datetime) -> Points:
+    async def expiring(root: Parent[DomainWallet], info: Info, before: Moment) -> Points:
         """Count as of now."""
         return Points(root.expiring(before, await info.context.now()))
 
@@ -265,8 +266,8 @@ class Member(Node):
     async def redemptions(
         root: Parent[DomainWallet],
         info: Info,
-        first: int | None = strawberry.UNSET,
-        after: str | None = strawberry.UNSET,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
     ) -> Page[DomainRedemption]:
         """List with the wallet fixed."""
         return await listings.redemptions(info.context, first, after, None, wallet=root.id)
