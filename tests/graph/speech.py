@@ -233,12 +233,12 @@ class World:
             idempotencyKey=key or self.fresh("award"), **more,
         )  # fmt: skip
 
-    async def try_redeem(self, who: str, benefit: Mapping[str, Any] | str, **more: Any) -> Payload:
+    async def try_redeem(self, who: str, benefit: Mapping[str, Any] | str, /, **more: Any) -> Payload:
         """Redeem: "anna@video" by her token, "anna@video's server" by the partner."""
         named, caller = self._redeeming(who, benefit, more)
         return await self.do(caller, "redeemBenefit", **named)
 
-    async def redeem(self, who: str, benefit: Mapping[str, Any] | str, **more: Any) -> Payload:
+    async def redeem(self, who: str, benefit: Mapping[str, Any] | str, /, **more: Any) -> Payload:
         """Redeem, which must succeed, and return the redemption."""
         payload = await self.try_redeem(who, benefit, **more)
         assert payload["__typename"] == "RedeemBenefitSuccess", payload
