@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -83,11 +84,11 @@ async def _redeemable(
     while looked < SCAN_MAX:
         chunk = await _read(context, wanted, window, order, SCAN_CHUNK)
         looked += len(chunk)
-        for row in chunk:
-            if (await context.availability(row.benefit)).redeemable:
-                kept.append(row)
-            if len(kept) > window.size:
-                return kept, None
+        # Together, so that their stock is read at once.
+        found = await asyncio.gather(*(context.availability(row.benefit) for row in chunk))
+        kept += [row for row, told in zip(chunk, found, strict=True) if told.redeemable]
+        if len(kept) > window.size:
+            return kept, None
         if len(chunk) < SCAN_CHUNK:
             return kept, None
         window = window._replace(after=(chunk[-1].key, chunk[-1].benefit.id))

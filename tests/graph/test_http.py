@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from graphql import get_introspection_query
+from pymongo.errors import OperationFailure
 
 from graph.limits import BODY_BYTES_MAX, DEPTH_MAX, FIELDS_MAX
 from tests.graph.speech import ISSUER, Token, World
@@ -424,6 +425,25 @@ async def test_what_goes_wrong_inside_is_logged_and_not_told(world: World, caplo
     assert answer.body["errors"][0]["message"] == "internal error"
     assert "SECRET-7" not in json.dumps(answer.body)
     assert "SECRET-7" in caplog.text
+
+
+async def test_a_database_that_does_not_answer_is_our_fault_and_its_words_are_not_told(world: World) -> None:
+    """What the database says of its trouble stays inside; the client is told to try again, and then it works."""
+    benefit = await world.publish("rides")
+    db = world.services.db
+    failing = {"failCommands": ["find"], "namespace": f"{db.name}.benefits", "errorCode": 8_000}
+    try:
+        await db.client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": failing})
+    except OperationFailure:
+        pytest.skip("this server was not started with test commands")
+    query = "query($id: ID!) { benefit(by: {id: $id}) { sku } }"
+    answer = await world.ask("rides", query, id=benefit["id"])
+    assert (answer.status, answer.codes) == (200, ["INTERNAL_SERVER_ERROR"])
+    (error,) = answer.body["errors"]
+    assert "try again" in error["message"]
+    for inside in ("8000", "failCommand", db.name, "mongodb://", "127.0.0.1"):
+        assert inside not in json.dumps(answer.body)
+    assert await world.read("rides", query, id=benefit["id"]) == {"sku": benefit["sku"]}
 
 
 async def test_other_paths_are_not_there(world: World) -> None:
