@@ -14,12 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from exchange.agreements import AgreementBook
 from exchange.benefit import Benefit, Stock, UnavailableReason, availability
 from exchange.benefit import Taker as Member
-from exchange.proof.history import Event, differences, fold
-from exchange.proof.money import owed
 from exchange.commands import ByReference, ByWallet, Command, Redeem
 from exchange.decisions import Decision, Terms, decide
 from exchange.errors import BenefitUnavailable, InsufficientPoints, NotFound, PriceChanged, Refusal
 from exchange.journal import Account, Entry
+from exchange.proof.history import Event, differences, fold
+from exchange.proof.money import owed
 from exchange.store.documents import reference_id
 from exchange.wallet import Wallet
 from tests.exchange.speech import NOW, SALT, agreement, award, benefit, day, enrol, expire, link, redeem, unlink
@@ -223,6 +223,11 @@ class Exchange(RuleBasedStateMachine):
         """7. What issuers owe is what the provider keeps and pays on, by the agreements, to the minor unit."""
         for entry in self.entries[-1:]:  # the others were judged when they came
             assert owed(entry, BY_ID, BOOK) == []
+
+    @invariant()
+    def points_can_be_reached(self) -> None:
+        """Whoever has a wallet has a link through which to reach it."""
+        assert all(any(link.open for link in wallet.links) for wallet in self.wallets.values())
 
     @invariant()
     def nothing_is_sold_twice(self) -> None:

@@ -23,11 +23,12 @@ from exchange.errors import (
     StoreUnavailable,
     ValidationFailed,
 )
-from exchange.journal import BlockKind
+from exchange.journal import Block, BlockKind
 from exchange.ledger import BATCH_MAX, QUEUE_MAX, Ledger, Outcome
 from exchange.store.books import Books
+from exchange.store.periods import Periods
 from tests.exchange.conftest import KEYRING, House, answers, known
-from tests.exchange.speech import agreement, award, benefit, by_reference, enrol, left, link, redeem, unlink
+from tests.exchange.speech import SALT, agreement, award, benefit, by_reference, enrol, left, link, redeem, unlink
 
 FILM = benefit("video/film", 10)
 TRIP = benefit("rides/trip", 100)
@@ -444,6 +445,28 @@ async def test_an_idle_owner_notices_that_its_lane_is_gone(house: House, ledger:
     told = await answers(ledger, redeem("video/none"))
     assert [type(one) for one in told] == [NotFound]
     assert await house.count("lanes") == 2
+
+
+async def test_time_never_goes_back_in_a_lane(house: House, ledger: Ledger) -> None:
+    """When a new primary's clock is behind, a block bears the time of the one before it rather than an earlier one."""
+    await ledger.submit(award("video", 1))
+    head, ahead = await house.books.head(1), await house.soon(seconds=60)
+    void = Block.seal(
+        lane=1, seq=head.seq + 1, kind=BlockKind.VOID, period=1, prev=head.hash, at=ahead, salt=SALT
+    )  # fmt: skip
+    assert await house.books.append(void)
+    outcome = await ledger.submit(award("video", 2))
+    assert outcome.entry.at == ahead
+    assert await kinds(house) == ["GENESIS", "ENTRIES", "VOID", "ENTRIES"]
+
+
+async def test_a_lane_is_cut_before_its_next_batch(house: House, ledger: Ledger) -> None:
+    """Once a period is marked closing its owner ends it in the lane, and what follows is of the next."""
+    before = await ledger.submit(award("video", 1))
+    await Periods(house.db).mark(1)
+    after = await ledger.submit(award("video", 2))
+    assert (before.wallet.period, after.wallet.period) == (1, 2)
+    assert await kinds(house) == ["GENESIS", "ENTRIES", "CUT", "ENTRIES"]
 
 
 async def test_terms_added_since_hold_for_the_next_command(house: House, ledger: Ledger) -> None:
