@@ -96,7 +96,7 @@ def list_agreements(shell: Shell) -> None:
         )
         for each in agreements
     ]  # fmt: skip
-    shell.answer(agreements, table(header, rows, right=header[2:6]))
+    shell.answer({"agreements": agreements}, table(header, rows, right=header[2:6]))
 
 
 def _told(each: Agreement, ids: Identifiers) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def list_partners(shell: Shell) -> None:
 
     partners = shell.run(work)
     rows = [(each["handle"], each["name"], " ".join(each["roles"]), each["created_at"]) for each in partners]
-    shell.answer(partners, table(("handle", "name", "roles", "since"), rows))
+    shell.answer({"partners": partners}, table(("handle", "name", "roles", "since"), rows))
 
 
 def _told(each: Partner, sealed: str) -> dict[str, Any]:

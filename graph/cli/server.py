@@ -12,6 +12,7 @@ back. Settings come by the environment (`graph.settings`).
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -29,21 +30,21 @@ GRACE_SECONDS: Final = 15
 """How long a stop waits for answers: the ledger's own deadline, and some for what comes before and after it."""
 
 SERVING: Final = b"+"
-_BACKLOG = 2048
 
 
 class _Server(uvicorn.Server):
-    """Says when it serves, and leaves some connections to its neighbours."""
+    """Says on the lifeline when it serves."""
 
-    def __init__(self, config: uvicorn.Config, lifeline: socket.socket) -> None:
+    def __init__(self, config: uvicorn.Config, lifeline: socket.socket, stopped: threading.Event) -> None:
         super().__init__(config)
         self._lifeline = lifeline
+        self._stopped = stopped
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
         await super().startup(sockets)
-        for listener in sockets or ():
-            listener.listen(_BACKLOG)
+        # From the start of `serve` on, signals set this by themselves; what came before must not be forgotten.
+        self.should_exit |= self._stopped.is_set()
         self._lifeline.send(SERVING)
 
 
@@ -52,28 +53,29 @@ def main() -> None:
     listener, lifeline = (socket.socket(fileno=int(descriptor)) for descriptor in sys.argv[1:3])
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     configure_logging()
+    logging.getLogger("uvicorn.access").setLevel(logging.INFO)
+    stopped = threading.Event()
     # uvicorn takes the signals while it serves and raises them again afterwards; by then they have been obeyed.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: stopped.set())
     try:
-        asyncio.run(_serve(listener, lifeline, access_log="--access-log" in sys.argv[3:]))
+        asyncio.run(_serve(listener, lifeline, stopped, access_log="--access-log" in sys.argv[3:]))
     except ExchangeError as error:
         sys.exit(f"a server process cannot go on: {error.message}")
 
 
-async def _serve(listener: socket.socket, lifeline: socket.socket, *, access_log: bool) -> None:
+async def _serve(
+    listener: socket.socket, lifeline: socket.socket, stopped: threading.Event, *, access_log: bool
+) -> None:
     app = create_app()
     config = uvicorn.Config(
         app, http="h11", ws="none", loop="asyncio", log_config=None, access_log=access_log, server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        # asyncio accepts as many connections at a time as its backlog: with a long one a burst goes to one process
-        # while the others idle. `_Server` makes the kernel's queue long again.
-        backlog=1,
         # Run by ourselves: uvicorn would write a traceback where a line says what is wrong.
         lifespan="off",
     )  # fmt: skip
     async with app.router.lifespan_context(app):
-        await _Server(config, lifeline).serve(sockets=[listener])
+        await _Server(config, lifeline, stopped).serve(sockets=[listener])
 
 
 def _end_with(lifeline: socket.socket) -> None:

@@ -81,7 +81,7 @@ def list_periods(shell: Shell) -> None:
         for each in periods
     ]
     right = ("period", "statements")
-    shell.answer(periods, table(("period", "status", "opened", "closed", "statements"), rows, right=right))
+    shell.answer({"periods": periods}, table(("period", "status", "opened", "closed", "statements"), rows, right=right))
 
 
 @statement.command("list")
@@ -104,7 +104,7 @@ def list_statements(shell: Shell, number: int | None) -> None:
         for each in statements for total in each["totals"]
     ]  # fmt: skip
     header = ("statement", "period", "partner", "status", "lines", *_FIGURES, "currency")
-    shell.answer(statements, table(header, rows, right=("period", "lines", *_FIGURES)))
+    shell.answer({"statements": statements}, table(header, rows, right=("period", "lines", *_FIGURES)))
 
 
 @statement.command("export")

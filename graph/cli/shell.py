@@ -8,13 +8,15 @@ or the same one, started for this command alone and stopped after it.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import functools
 import json
 import logging
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -22,7 +24,7 @@ import click
 
 from exchange.amounts import Money, decimal_from_minor
 from exchange.errors import ExchangeError, Refusal
-from exchange.mongod import EmbeddedMongod, find_running
+from exchange.mongod import EmbeddedMongod, MongodError, find_running
 from graph.identifiers import Identifiers
 from graph.services import Services, open_services
 from graph.settings import DEFAULT_ISSUER, Settings
@@ -31,6 +33,8 @@ from partners.oauth.tokens import checked_issuer
 Result = TypeVar("Result")
 
 DATA: Final = "exchange-data"
+_STARTING_SECONDS_MAX: Final = 15
+_POLL_SECONDS: Final = 0.2
 
 _OPTIONS: Final = {
     "pricePer1000Points": "--price",
@@ -90,12 +94,23 @@ class Shell:
 
     @contextmanager
     def _database(self) -> Iterator[str]:
-        url = self.mongo_url or find_running(self.data)
-        if url is not None:
-            yield url
-            return
-        with EmbeddedMongod(self.data) as mongod:
-            yield mongod.url
+        with ExitStack() as stack:
+            yield self.mongo_url or self._embedded(stack)
+
+    def _embedded(self, stack: ExitStack) -> str:
+        """Return the URL of the embedded database: of the one that runs, or of one that runs until `stack` closes."""
+        deadline = time.monotonic() + _STARTING_SECONDS_MAX
+        while True:
+            url = find_running(self.data)
+            if url is not None:
+                return url
+            try:
+                return stack.enter_context(EmbeddedMongod(self.data)).url
+            except MongodError:
+                # Whoever holds the directory may be about to have it running.
+                if not _is_held(self.data) or time.monotonic() > deadline:
+                    raise
+            time.sleep(_POLL_SECONDS)
 
 
 def on_exchange(function: Callable[..., None]) -> Callable[..., None]:
@@ -120,8 +135,21 @@ async def opened(settings: Settings) -> AsyncIterator[Services]:
         except ValueError as error:  # a key or an address that is none
             raise click.ClickException(str(error)) from error
         except OSError as error:
-            raise click.ClickException(f"cannot use {error.filename}: {error.strerror}") from error
+            hint = "choose another --data; a master key can come by EXCHANGE_SECRET_KEY"
+            raise click.ClickException(f"cannot use {error.filename}: {error.strerror} ({hint})") from error
         yield services
+
+
+def _is_held(data: Path) -> bool:
+    """Tell whether an exchange, or another command, has the directory."""
+    try:
+        with (data / "exchange.lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _checked_url(url: str | None) -> str | None:

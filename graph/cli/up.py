@@ -1,6 +1,6 @@
-"""`exchange up`: everything, in one process group of parent and children, from the socket to the database.
+"""`exchange up`: everything, from the socket to the database, as one parent and its children.
 
-The parent owns what must outlive a server process: the listening socket, which it binds before anything is started,
+The parent owns what must outlive a server process: the listening sockets, which it binds before anything is started,
 so that a taken port costs nothing; the embedded mongod; and the children, `graph.cli.server`, of which each has its
 own event loop and its own lane in the ledger. One child or several is the same to it.
 
@@ -25,8 +25,8 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -95,8 +95,9 @@ def up(
     DATA/secret.key; EXCHANGE_GRAPHIQL=1 for GraphiQL without --demo.
     """  # noqa: D301 - click's mark for a paragraph that is not to be rewrapped
     configure_logging()
-    with _listening(host, port) as listener:
-        url = _url(host, listener.getsockname()[1])
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(listener) for listener in _listening(host, port, workers)]
+        url = _url(host, listeners[0].getsockname()[1])
         issuer = _issuer(os.environ.get("EXCHANGE_ISSUER") or url)
         for number in _SIGNALS:
             signal.signal(number, _interrupt)
@@ -109,7 +110,7 @@ def up(
                 mongo_url=mongo_url or "", issuer=issuer, data=data,
                 graphiql=demo or os.environ.get("EXCHANGE_GRAPHIQL") == "1",
             )  # fmt: skip
-            asyncio.run(_Exchange(settings, listener, url, mongod, demo, workers, access_log).run())
+            asyncio.run(_Exchange(settings, listeners, url, mongod, demo, access_log).run())
         except KeyboardInterrupt:  # before there was anything to stop in order
             return
         finally:
@@ -123,19 +124,17 @@ class _Exchange:
     def __init__(
         self,
         settings: Settings,
-        listener: socket.socket,
+        listeners: Sequence[socket.socket],
         url: str,
         mongod: EmbeddedMongod | None,
         demo: bool,  # noqa: FBT001
-        workers: int,
         access_log: bool,  # noqa: FBT001
     ) -> None:
         self._settings = settings
-        self._listener = listener
+        self._listeners = listeners
         self._url = url
         self._mongod = mongod
         self._demo = demo
-        self._workers = workers
         self._access_log = access_log
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -178,7 +177,7 @@ class _Exchange:
     async def _serve(self) -> None:
         async with opened(self._settings) as services:
             # While the children come up, this process loads the demo.
-            children = [await self._bear() for _ in range(self._workers)]
+            children = [await self._bear(listener) for listener in self._listeners]
             if self._demo:
                 path = self._settings.data / "demo.json"
                 document = await load_demo(services, self._url, _remembered(path), click.echo)
@@ -189,14 +188,14 @@ class _Exchange:
         remember_address(self._settings.data, self._url, self._settings.issuer)
         click.echo(greeting(self._url, self._settings.data, document if self._demo else None))
         click.echo(f"ready {self._url}")
-        await asyncio.gather(*(self._keep(child) for child in children))
+        await asyncio.gather(*map(self._keep, children, self._listeners))
 
-    async def _bear(self) -> _Child:
-        child = await _Child.start(self._listener, self._settings, access_log=self._access_log)
+    async def _bear(self, listener: socket.socket) -> _Child:
+        child = await _Child.start(listener, self._settings, access_log=self._access_log)
         self._children.add(child)
         return child
 
-    async def _keep(self, child: _Child) -> NoReturn:
+    async def _keep(self, child: _Child, listener: socket.socket) -> NoReturn:
         """Replace the child, and its replacements, whenever they die."""
         loop = asyncio.get_running_loop()
         while True:
@@ -208,13 +207,14 @@ class _Exchange:
                 raise click.ClickException(said)
             _log.warning("a server process %s: starting another", how)
             await asyncio.sleep(_REBIRTH_SECONDS)
-            child = await self._bear()
+            child = await self._bear(listener)
 
     # ------------------------------------------------------------ stopping
 
     async def _end(self) -> None:
         """Stop the children, then mongod; a second signal hurries."""
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         hurried = asyncio.create_task(self._hurry.wait())
         for child in self._children:
             child.terminate()
@@ -298,19 +298,26 @@ class _Child:
 # ---------------------------------------------------------------- before anything is started
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    """Return the listening socket; a clear line if that cannot be."""
+def _listening(host: str, port: int, count: int) -> list[socket.socket]:
+    """Return the listening sockets of `count` server processes; a clear line if that cannot be.
+
+    On Linux each has its own, because of processes that wait on a common one the first to wake takes all: of 16
+    connections opened at once it had 14 to 16. Linux shares out what comes to sockets of the same port (SO_REUSEPORT),
+    macOS does not.
+    """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError):
         raise click.ClickException(f"{host} is no address of this machine: choose another --host") from None
-    listener = socket.socket(family, kind, protocol)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
+        first = _bound(family, address)
+        if count == 1 or sys.platform != "linux":
+            return [first] * count
+        # By now it is sure that nobody else has the port; sharing it, we would not be told.
+        address = first.getsockname()
+        first.close()
+        return [_bound(family, address, shared=True) for _ in range(count)]
     except OSError as error:
-        listener.close()
         reasons = {
             errno.EADDRINUSE: f"port {port} of {host} is in use by another program: stop it or choose another --port",
             errno.EACCES: f"port {port} is for the administrator: choose a --port from 1024 on",
@@ -318,6 +325,20 @@ def _listening(host: str, port: int) -> socket.socket:
         }
         said = reasons.get(error.errno or 0, f"cannot listen on {host}, port {port}: {error.strerror}")
         raise click.ClickException(said) from None
+
+
+def _bound(family: int, address: Any, *, shared: bool = False) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(address)
+        # From here on the port is taken, and who connects waits until there is a process to serve.
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
     return listener
 
 

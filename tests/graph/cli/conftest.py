@@ -1,0 +1,25 @@
+"""One running demo for all tests that do not stop it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.graph.cli.running import Up
+
+
+@pytest.fixture(scope="session")
+def demo() -> Iterator[Up]:
+    """Give a running `exchange up --demo`."""
+    with tempfile.TemporaryDirectory(prefix="exchange-") as folder, Up(Path(folder, "data"), "--demo") as up:
+        yield up
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """Give a directory still to be made, on disk only as long as the test: a database takes 300 MiB."""
+    with tempfile.TemporaryDirectory(prefix="exchange-") as folder:
+        yield Path(folder, "data")

@@ -1,0 +1,402 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from graphql import build_client_schema, build_schema
+from pymongo import MongoClient
+
+from graph.schema import sdl
+from tests.graph.cli.running import ENVIRONMENT, EXCHANGE, Up, run, spawn, tell
+
+PRODUCTS = Path(__file__).parents[2] / "partners" / "data" / "reloadly-products-za.json"
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """Give a place for files."""
+    with tempfile.TemporaryDirectory() as made:
+        yield Path(made)
+
+
+@pytest.fixture
+def away(mongo_url: str, database_name: str, folder: Path) -> tuple[str, ...]:
+    """Give the options of an exchange of the test's own, in a database that runs already."""
+    before, _, options = mongo_url.partition("?")
+    return ("--mongo-url", f"{before}{database_name}?{options}", "--data", str(folder / "away"))
+
+
+# ---------------------------------------------------------------- in general
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "", "up", "staff", "staff create", "partner", "partner create", "partner list", "agreement", "agreement set",
+        "agreement list", "catalog", "catalog import", "period", "period close", "period list", "statement",
+        "statement list", "statement export", "check", "schema",
+    ],
+)  # fmt: skip
+def test_every_command_explains_itself(command: str) -> None:
+    """`--help` says what it does in a whole sentence, and every option has a word of its own."""
+    said = run(*command.split(), "--help")
+    assert said.status == 0
+    assert said.out.startswith(f"Usage: exchange {command}".strip())
+    assert all(len(line.split(None, 1)) > 1 for line in said.out.splitlines() if line.startswith("  --json"))
+    assert " ...\n" not in said.out.partition("Commands:")[2]
+
+
+def test_it_tells_its_version() -> None:
+    """`exchange --version` is the distribution's."""
+    assert spawn("--version").out == f"exchange {version('benefits-exchange')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ("nonsense", "No such command 'nonsense'. (see exchange --help)"),
+        ("partner create --handle x", "Missing option '--name'. (see exchange partner create --help)"),
+        ("partner list --colour", "No such option"),
+        ("staff create --email a@b.example --role king", "'king' is not one of"),
+        ("agreement set --price 8 --currency EURO", "not an ISO 4217 currency"),
+        ("agreement set --price 8.001 --currency EUR", "EUR has 2 decimal digits"),
+        ("agreement set --price 8 --currency EUR --effective-from tomorrow", "must be a time with offset"),
+        ("catalog import --partner x /no/such/file", "does not exist"),
+        ("catalog import --partner x --points-per-unit none -", "none is no number of points"),
+        ("period close zero", "not a valid integer"),
+        ("statement export 1:x --format pdf", "'pdf' is not 'csv'"),
+        ("statement export 1:x --json", "--json tells about the file: it needs --out FILE"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_2(arguments: str, complaint: str) -> None:
+    """What was mistyped is said in one line that names the help, and the exit code is 2."""
+    said = run(*arguments.split())
+    assert said.status == 2
+    assert complaint in said.complaint
+    assert " --help)" in said.complaint
+
+
+def test_without_a_command_the_help_is_shown() -> None:
+    """It is wrong usage, but what the user needs is the manual."""
+    said = run()
+    assert said.status == 2
+    assert "Usage: exchange" in said.err
+
+
+@pytest.mark.parametrize("arguments", ["partner list", "period close", "statement list", "check"])
+def test_looking_into_an_empty_directory_makes_no_exchange_there(arguments: str, folder: Path) -> None:
+    """In the wrong directory the user is told so, instead of waiting for a database with nothing in it."""
+    said = run(*arguments.split(), "--data", folder / "nothing")
+    assert said.status == 1
+    assert said.complaint == f"there is no exchange in {folder}/nothing: begin one with `exchange up`"
+    assert not (folder / "nothing").exists()
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    """`exchange schema | head -1` ends without a word on stderr."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{EXCHANGE} schema | head -1"], capture_output=True, text=True, check=False, env=ENVIRONMENT
+    )
+    assert done.stderr == ""
+
+
+def test_the_schema_is_printed_as_sdl_or_as_introspection() -> None:
+    """Both say the same, and neither needs an exchange."""
+    printed = run("schema")
+    assert (printed.status, printed.err, printed.out) == (0, "", sdl())
+    introspected = tell("schema")
+    assert build_client_schema(introspected).type_map.keys() == build_schema(printed.out).type_map.keys()
+
+
+# ---------------------------------------------------------------- beside a running exchange
+
+
+def test_commands_find_the_running_exchange(demo: Up) -> None:
+    """With --data, or EXCHANGE_DATA, a command works on the database that `up` keeps there; both forms say the same."""
+    listed = tell("partner", "list", environment={"EXCHANGE_DATA": str(demo.data)})["partners"]
+    partners = demo.demo["partners"]
+    assert {each["handle"] for each in listed} >= partners.keys()
+    for each in listed:
+        if each["handle"] in partners:
+            assert each["id"] == partners[each["handle"]]["id"]
+            assert each["roles"] == partners[each["handle"]]["roles"]
+    text = run("partner", "list", "--data", demo.data).out
+    assert text.splitlines()[0].split() == ["handle", "name", "roles", "since"]
+    assert "Hurtig Delivery" in text
+
+
+def test_a_partner_is_created_with_the_roles_and_the_key_it_brings(demo: Up, folder: Path) -> None:
+    """Roles narrow its scopes; with a public key of its own it gets no private one; the server knows it at once."""
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    (folder / "key.pem").write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    create = ("partner", "create", "--data", demo.data)
+    music = tell(
+        *create, "--handle", "music", "--name", "Töne", "--role", "provider", "--public-key", folder / "key.pem"
+    )
+    assert list(music) == ["id", "handle", "name", "roles", "created_at", "client_id", "client_secret"]
+    assert music["roles"] == ["PROVIDER"]
+    scopes = demo.graphql(demo.machine_token(music), "{ viewer { scopes } }")["viewer"]["scopes"]
+    assert "benefits:publish" in scopes
+    assert "points:award" not in scopes
+
+    again = run(*create, "--handle", "music", "--name", "Music")
+    assert (again.status, again.complaint) == (1, "--handle: the handle music is taken")
+    (folder / "none.pem").write_bytes(b"\xff\xfe")
+    assert run(*create, "--handle", "n1", "--name", "N", "--public-key", folder / "none.pem").status == 1
+    text = run(*create, "--handle", "plain", "--name", "Plain").out
+    assert "client_secret  bxs_" in text
+    assert "-----BEGIN PRIVATE KEY-----" in text
+
+
+def test_staff_is_engaged_with_a_password_or_also_a_token(demo: Up) -> None:
+    """The token is for the address at which the exchange runs, and holds exactly the roles given."""
+    create = ("staff", "create", "--data", demo.data)
+    ada = tell(*create, "--email", "Ada@Example.org", "--role", "finance:view", "--role", "admin")
+    assert list(ada) == ["email", "roles", "password"]
+    assert (ada["email"], ada["roles"]) == ("ada@example.org", ["finance:view", "admin"])
+    bob = tell(*create, "--email", "bob@example.org", "--role", "finance:approve", "--token")
+    assert bob["expires_in"] == 3600
+    viewer = demo.graphql(bob["access_token"], "{ viewer { scopes } }")["viewer"]
+    assert viewer == {"scopes": ["finance:approve"]}
+    assert "one-time password  " in run(*create, "--email", "cy@example.org", "--role", "admin").out
+    said = run(*create, "--email", "bob@example.org", "--role", "admin")
+    assert (said.status, said.complaint) == (1, "--email: bob@example.org is on the staff already")
+
+
+def test_an_agreement_is_set_and_listed(demo: Up) -> None:
+    """A second version counts on; defaults name nobody; what is refused is said with its option."""
+    agree = ("agreement", "set", "--data", demo.data, "--currency", "usd")
+    first = tell(*agree, "--provider", "video", "--price", "7.50", "--fee-bps", "100", "--commission-bps", "50")
+    assert {name: first[name] for name in first if name not in {"id", "effective_from"}} == {
+        "issuer": None, "provider": "video", "version": 1,
+        "price_per_1000_points": {"amount": "7.50", "currency": "USD"},
+        "fee_basis_points": 100, "commission_basis_points": 50,
+    }  # fmt: skip
+    text = run(*agree, "--provider", "video", "--price", "8", "--effective-from", "2999-01-01T00:00:00+01:00").out
+    assert text.startswith("any to video, version 2: 8.00 USD for 1,000 points, fee 0 bps")
+    assert text.endswith("from 2998-12-31T23:00:00.000Z\n")
+    assert [
+        row["version"] for row in tell("agreement", "list", "--data", demo.data)["agreements"] if not row["issuer"]
+    ] == [2, 1]
+    for options, complaint in (
+        (["--issuer", "nobody", "--price", "1"], "there is no partner nobody"),
+        (["--issuer", "exchange", "--price", "1"], "there is no partner exchange"),
+        (["--price", "1", "--fee-bps", "10001"], "--fee-bps: must be 0 to 10000"),
+        (["--price", "-1"], "--price: must not be negative, nor absurdly high"),
+        (["--price", "1", "--effective-from", "2020-01-01T00:00:00Z"], "--effective-from: must not be in the past"),
+    ):
+        said = run(*agree, *options)
+        assert said.status == 1
+        assert complaint in said.complaint
+
+
+def test_statements_are_listed_and_exported(demo: Up, folder: Path) -> None:
+    """What `list` prints, name or id, `export` takes; its lines' nets sum to its own; --out says what it wrote."""
+    listed = tell("statement", "list", "--data", demo.data, "--period", "1")["statements"]
+    assert [each["statement"] for each in listed] == ["1:delivery", "1:rides", "1:video"]
+    rides = listed[1]
+    by_name = run("statement", "export", "1:rides", "--data", demo.data)
+    by_id = run("statement", "export", rides["id"], "--format", "csv", "--data", demo.data)
+    assert (by_name.status, by_name.err) == (0, "")
+    assert by_name.out == by_id.out
+    rows = list(csv.DictReader(io.StringIO(by_name.out)))
+    assert len(rows) == rides["lines"]
+    assert _cents(rides["totals"][0]["net"]["amount"]) == sum(_cents(row["net"]) for row in rows)
+    told = tell("statement", "export", "1:rides", "--out", folder / "rides.csv", "--data", demo.data)
+    assert (folder / "rides.csv").read_bytes() == by_name.out.encode()
+    assert (told["file"], told["format"], told["lines"]) == (str(folder / "rides.csv"), "csv", len(rows))
+    text = run("statement", "list", "--data", demo.data).out.splitlines()
+    assert text[0].split()[:4] == ["statement", "period", "partner", "status"]
+    assert any(line.startswith("1:video ") for line in text)
+
+    said = run("statement", "export", "1:nobody", "--data", demo.data)
+    assert (said.status, said.complaint) == (1, "there is no statement 1:nobody: see `exchange statement list`")
+    said = run("statement", "export", "1:rides", "--out", folder / "no" / "file.csv", "--data", demo.data)
+    assert (said.status, said.complaint) == (1, f"cannot write {folder}/no/file.csv: No such file or directory")
+    said = run("statement", "list", "--period", "99", "--data", demo.data)
+    assert (said.status, said.complaint) == (1, "there is no period 99")
+
+
+def test_the_open_period_is_closed_while_the_exchange_runs(demo: Up) -> None:
+    """`period close` closes the open one; with its number it is the same success again; the next one is open."""
+    number = tell("period", "list", "--data", demo.data)["periods"][0]["number"]
+    closed = tell("period", "close", "--data", demo.data)
+    assert (closed["number"], closed["status"]) == (number, "CLOSED")
+    assert tell("period", "close", str(number), "--data", demo.data) == closed
+    periods = tell("period", "list", "--data", demo.data)["periods"]
+    assert [(each["number"], each["status"]) for each in periods[:2]] == [(number + 1, "OPEN"), (number, "CLOSED")]
+    said = run("period", "close", "99", "--data", demo.data)
+    assert (said.status, said.complaint) == (1, "number: no such period")
+    text = run("period", "close", "1", "--data", demo.data).out
+    assert text.startswith("period 1 is closed, with 3 statements\n\npartner")
+    assert "period" in run("period", "list", "--data", demo.data).out
+
+
+def test_check_proves_the_invariants_a_line_each(demo: Up) -> None:
+    """While the exchange runs, each invariant is one line, and all of them hold."""
+    said = run("check", "--data", demo.data)
+    assert (said.status, said.err) == (0, "")
+    assert len(said.out.splitlines()) == 11
+    assert all(line.startswith("ok ") for line in said.out.splitlines())
+    told = tell("check", "--data", demo.data)
+    assert told["holds"] is True
+    assert all(proof["holds"] and proof["judged"] for proof in told["invariants"])
+
+
+def test_check_ends_with_1_when_an_invariant_is_broken(away: tuple[str, ...]) -> None:
+    """The broken line says what is wrong."""
+    tell("partner", "create", "--handle", "rides", "--name", "Rides", *away)
+    with MongoClient[dict[str, Any]](away[1]) as client:
+        row = {"_id": "rides/gone", "offered": 3, "left": 5, "sold": 0, "reserved": 0}
+        client.get_default_database()["stock"].insert_one(row)
+    said = run("check", *away)
+    assert said.status == 1
+    assert said.err == ""
+    broken = [line for line in said.out.splitlines() if line.startswith("BROKEN")]
+    assert len(broken) == 1
+    assert "rides/gone" in broken[0]
+    said = run("check", "--json", *away)
+    assert said.status == 1
+    assert json.loads(said.out)["holds"] is False
+
+
+# ---------------------------------------------------------------- catalogs
+
+
+def test_a_catalog_is_imported_mended_and_imported_again(away: tuple[str, ...], folder: Path) -> None:
+    """Good rows are published, bad ones told with line, field and reason; the mended file changes what was mended."""
+    tell("partner", "create", "--handle", "rides", "--name", "Rides", *away)
+    header = "sku,category,title,pointsPrice,stock,fulfilment"
+    good = [f"ride-{number},RIDES,Ride {number},{100 + number},,NONE" for number in range(2_200)]
+    feed = folder / "feed.csv"
+    feed.write_text("\n".join([header, *good[:1_500], "bad sku,RIDES,,no,-1,NONE", *good[1_500:]]) + "\n")
+    command = ("catalog", "import", "--partner", "rides", str(feed), *away)
+
+    said = run(*command, "--json", "--dry-run")
+    assert said.status == 1
+    dry = json.loads(said.out)
+    assert (dry["dry_run"], dry["created"], len(dry["rejected"])) == (True, 2_200, 4)
+    said = run(*command)
+    assert (said.status, said.err) == (1, "")
+    lines = said.out.splitlines()
+    assert lines[0] == "rides: 2200 created, 0 updated, 0 unchanged, 1 rejected"
+    assert lines[2].split() == ["line", "field", "reason"]
+    assert [line.split()[:2] for line in lines[3:]] == [
+        ["1502", "sku"], ["1502", "title"], ["1502", "pointsPrice"], ["1502", "stock"],
+    ]  # fmt: skip
+    mended = [header, *good[:1_500], "ride-x,RIDES,Ride X,1,5,NONE", *good[1_500:2_199], "ride-2199,RIDES,New,7,,NONE"]
+    feed.write_text("\n".join(mended) + "\n")
+    assert tell(*command) == {
+        "partner": "rides", "file": str(feed), "dry_run": False, "created": 1, "updated": 1, "unchanged": 2_199,
+        "rejected": [], "error": None,
+    }  # fmt: skip
+
+
+def test_what_the_exchange_refuses_is_told_by_line_and_the_rest_is_published(
+    away: tuple[str, ...], folder: Path
+) -> None:
+    """A change that contradicts what is stored costs its own row alone, also in the middle of a transaction's worth."""
+    tell("partner", "create", "--handle", "video", "--name", "Video", *away)
+    feed = folder / "feed.jsonl"
+    rows = [{"sku": f"film-{n}", "category": "VIDEO", "title": f"Film {n}", "pointsPrice": 9} for n in range(6)]
+    feed.write_text("\n".join(map(json.dumps, rows[:4])))
+    command = ("catalog", "import", "--partner", "video", str(feed), *away)
+    assert tell(*command)["created"] == 4
+    rows[1]["fulfilment"] = rows[3]["fulfilment"] = "INSTANT_CODE"
+    rows[4]["expectedVersion"] = 3
+    rows[0]["title"] = "Another"
+    feed.write_text("\n".join(map(json.dumps, rows)))
+    dry = json.loads(run(*command, "--json", "--dry-run").out)
+    said = run(*command, "--json")
+    assert said.status == 1
+    told = json.loads(said.out)
+    assert told == dry | {"dry_run": False}
+    assert (told["created"], told["updated"], told["unchanged"]) == (1, 1, 1)
+    assert [(row["line"], row["field"]) for row in told["rejected"]] == [
+        (2, "fulfilment"), (4, "fulfilment"), (5, "expectedVersion"),
+    ]  # fmt: skip
+
+
+def test_a_file_that_breaks_off_is_published_as_far_as_it_goes(away: tuple[str, ...]) -> None:
+    """From stdin, too: what came before is published and counted, why it stopped is the one line on stderr."""
+    tell("partner", "create", "--handle", "video", "--name", "Video", *away)
+    rows = "".join(f"film-{number},VIDEO,Film,9\n" for number in range(1_200))
+    feed = b"sku,category,title,pointsPrice\n" + rows.encode() + b"film-\xff,VIDEO,Film,9\n"
+    said = run("catalog", "import", "--partner", "video", "-", "--json", *away, stdin=feed)
+    assert said.status == 1
+    assert said.complaint.startswith("line 1202: byte 6 is not UTF-8")
+    told = json.loads(said.out)
+    assert (told["created"], told["error"]) == (1_200, said.complaint)
+    said = run("catalog", "import", "--partner", "nobody", "-", *away, stdin=feed)
+    assert (said.status, said.complaint, said.out) == (1, "there is no partner nobody", "")
+
+
+# ---------------------------------------------------------------- from the shell alone
+
+
+def test_an_exchange_is_run_from_the_shell_alone(data: Path, folder: Path) -> None:
+    """Without the demo, and without it running: partners, price, catalog, staff, a period closed and exported.
+
+    Only awarding and redeeming need the server: 1,000 points of delivery at 8.00 EUR per 1,000 are 8.00 EUR, of which
+    the provider pays 1.5 %, 0.12 EUR, to the exchange.
+    """
+    at = ("--data", data)
+    delivery, rides = (
+        _spawned("partner", "create", "--handle", handle, "--name", handle.title(), *at)
+        for handle in ("delivery", "rides")
+    )
+    assert list(rides)[-1] == "assertion_key"
+    _spawned(
+        "agreement", "set", "--issuer", "delivery", "--price", "8.00", "--currency", "EUR", "--fee-bps", "150", *at
+    )
+    told = _spawned("catalog", "import", "--partner", "rides", PRODUCTS, "--points-per-unit", "10", *at)
+    assert (told["created"] > 100, told["rejected"]) == (True, [])
+    assert _spawned("statement", "list", *at) == {"statements": []}
+    assert spawn("statement", "list", *at).out.splitlines()[1:] == []
+
+    with Up(data) as up:
+        assert up.out.startswith(f"starting the database in {data}\n")
+        assert f"exchange partner create --data {data} --handle rides" in up.out
+        token = up.machine_token(delivery)
+        award = {"member": {"reference": "mia"}, "points": "1000", "idempotencyKey": "a"}
+        up.graphql(token, "mutation ($i: AwardPointsInput!) { awardPoints(input: $i) { __typename } }", i=award)
+        ride = {"sku": "ride", "category": "RIDES", "title": "A ride", "pointsPrice": "1000"}
+        (folder / "ride.json").write_text(json.dumps([ride]))
+        assert _spawned("catalog", "import", "--partner", "rides", folder / "ride.json", *at)["created"] == 1
+        found = up.graphql(token, '{ benefit(by: {key: {partner: "rides", sku: "ride"}}) { id } }')
+        wish = {"benefit": found["benefit"]["id"], "member": {"reference": "mia"}, "idempotencyKey": "r"}
+        redeemed = up.graphql(
+            token, "mutation ($i: RedeemBenefitInput!) { redeemBenefit(input: $i) { __typename } }", i=wish
+        )
+        assert redeemed == {"redeemBenefit": {"__typename": "RedeemBenefitSuccess"}}
+
+    closed = _spawned("period", "close", *at)
+    nets = {row["partner"]: row["net"]["amount"] for row in closed["positions"]}
+    assert nets == {"delivery": "-8.00", "rides": "7.88", "exchange": "0.12"}
+    listed = _spawned("statement", "list", *at)["statements"]
+    assert [each["statement"] for each in listed] == ["1:delivery", "1:rides"]
+    rows = list(csv.DictReader(io.StringIO(spawn("statement", "export", "1:rides", *at).out)))
+    assert [(row["counterparty"], row["points"], row["gross"], row["fee"], row["net"]) for row in rows] == [
+        ("delivery", "1000", "8.00", "0.12", "7.88")
+    ]
+    assert spawn("check", *at).status == 0
+
+
+def _spawned(*arguments: str | Path) -> Any:
+    said = spawn(*arguments, "--json")
+    assert (said.status, said.err) == (0, "")
+    return json.loads(said.out)
+
+
+def _cents(amount: str) -> int:
+    return round(float(amount) * 100)
