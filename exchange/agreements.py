@@ -7,7 +7,8 @@ exchange's (contract: (issuer, provider), (issuer, any), (any, provider), (any, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -70,12 +71,23 @@ class AgreementBook:
     """All versions of all agreements, as read at one moment."""
 
     def __init__(self, agreements: Iterable[Agreement] = ()) -> None:
+        self._pins: Mapping[str, Agreement] = {}
+        self._by_id: dict[str, Agreement] = {}
         self._versions: dict[tuple[str | None, str | None], list[Agreement]] = {}
         for agreement in sorted(agreements, key=lambda a: (a.effective_from, a.version)):
             self._versions.setdefault((agreement.issuer, agreement.provider), []).append(agreement)
+            self._by_id[agreement.id] = agreement
+
+    def pinned(self, agreements: Mapping[str, str | None]) -> AgreementBook:
+        """Return a book that answers for these issuers with these versions, whatever came later."""
+        book = copy(self)
+        book._pins = {issuer: self._by_id[pin] for issuer, pin in agreements.items() if pin is not None}
+        return book
 
     def find(self, issuer: str, provider: str, now: datetime) -> Agreement | None:
-        """Return the version in force at `now` of the most specific agreement that has one."""
+        """Return the version pinned, else the one in force at `now` of the most specific agreement that has one."""
+        if issuer in self._pins:
+            return self._pins[issuer]
         for pair in ((issuer, provider), (issuer, None), (None, provider), (None, None)):
             for agreement in reversed(self._versions.get(pair, ())):
                 if agreement.effective_from <= now:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from exchange.amounts import Money
 from exchange.countries import COUNTRIES
@@ -226,6 +227,21 @@ class Stock:
     def left(self) -> int | None:
         """Units that can still be taken; None without a limit."""
         return None if self.offered is None else self.offered - self.sold - self.reserved
+
+
+class StockChange(NamedTuple):
+    """Units that become sold or reserved; negative, that come back."""
+
+    sold: int = 0
+    reserved: int = 0
+
+    def applied(self, stock: Stock) -> Stock:
+        """Return the stock after this change."""
+        return Stock(stock.offered, stock.sold + self.sold, stock.reserved + self.reserved)
+
+    def plus(self, other: StockChange) -> StockChange:
+        """Return both changes as one."""
+        return StockChange(self.sold + other.sold, self.reserved + other.reserved)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from exchange.redemption import Step
+
 Path = tuple[str, ...]
 
 
@@ -58,13 +60,36 @@ class Award(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redeem(Command):
-    """A benefit taken through a channel (`partner`). `by_member`: with the member's own token."""
+    """A benefit taken through a channel (`partner`). `by_member`: with the member's own token; `quote`: its id."""
 
     benefit: str | None
     quantity: int = 1
     expected_points: int | None = None
     region: str | None = None
     by_member: bool = False
+    quote: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserve(Redeem):
+    """A benefit held for a channel, for so many seconds."""
+
+    ttl_seconds: int = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act(Command):
+    """A step of a redemption; its wallet is the redemption's, so `whose` is None.
+
+    `quantity` None: all of it. `by_wallet`: the member that asks with its own token; `by_exchange`: the operator.
+    """
+
+    redemption: str | None
+    step: Step
+    quantity: int | None = None
+    reason: str | None = None
+    by_wallet: str | None = None
+    by_exchange: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

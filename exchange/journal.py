@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from exchange.agreements import Debit
+from exchange.wallet import Take
 
 EXCHANGE = "exchange"
 """The handle of the operator as a party."""
@@ -43,8 +44,15 @@ class EntryKind(StrEnum):
     LINK = "LINK"
     UNLINK = "UNLINK"
     AWARD = "AWARD"
-    REDEEM = "REDEEM"
     EXPIRE = "EXPIRE"
+    REDEEM = "REDEEM"
+    RESERVE = "RESERVE"
+    CONFIRM = "CONFIRM"
+    CANCEL = "CANCEL"
+    LAPSE = "LAPSE"
+    FULFIL = "FULFIL"
+    FAIL = "FAIL"
+    REVERSE = "REVERSE"
 
 
 class Account(StrEnum):
@@ -83,6 +91,7 @@ class LineKind(StrEnum):
     """What a statement line is for."""
 
     REDEMPTION = "REDEMPTION"
+    REVERSAL = "REVERSAL"
     COMMISSION = "COMMISSION"
 
 
@@ -99,7 +108,10 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One business event. `by`: the partner that brought it (issuer of an award, channel of a redemption).
+    """One business event. `by`: the partner that brought it (an award's issuer, a redemption's channel or provider).
+
+    `redemption`, `benefit`, `provider`, `channel`: of the redemption that it is about. `holds`: points of lots that
+    are held from then on, negative when they are no longer. `debits`: negative when they go back.
 
     `wallet` is internal and in no party's part; `salt` blinds the parts; `fingerprint` is of the input as sent.
     `wallet_version`: the version that its commit gave the wallet. Two lanes' clocks say nothing certain about who
@@ -116,10 +128,13 @@ class Entry:
     salt: bytes
     wallet_version: int = 0
     postings: tuple[Posting, ...] = ()
+    redemption: str | None = None
     benefit: str | None = None
     provider: str | None = None
+    channel: str | None = None
     quantity: int = 0
     debits: tuple[Debit, ...] = ()
+    holds: tuple[Take, ...] = ()
     detail: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -132,37 +147,41 @@ class Entry:
 
     def lines(self, party: str) -> list[Line]:
         """Return the statement lines of `party`: none for what costs nobody anything."""
+        if self.provider is None or self.channel is None:
+            return []
         lines = []
         for debit in self.debits:
-            if debit.owed is None or self.provider is None:
+            if debit.owed is None:
                 continue
             minor, currency = debit.owed
+            kind = LineKind.REDEMPTION if debit.points > 0 else LineKind.REVERSAL
+            commission = debit.commission_minor
             if party == self.provider:
-                lines.append(Line(LineKind.REDEMPTION, debit.issuer, debit.points, minor, debit.fee_minor, currency))
+                lines.append(Line(kind, debit.issuer, debit.points, minor, debit.fee_minor, currency))
             if party == debit.issuer:
-                lines.append(Line(LineKind.REDEMPTION, self.provider, -debit.points, -minor, 0, currency))
-            if debit.commission_minor:
-                if party == self.provider:
-                    lines.append(Line(LineKind.COMMISSION, self.by, 0, -debit.commission_minor, 0, currency))
-                if party == self.by:
-                    lines.append(Line(LineKind.COMMISSION, self.provider, 0, debit.commission_minor, 0, currency))
+                lines.append(Line(kind, self.provider, -debit.points, -minor, 0, currency))
+            if commission and party == self.provider:
+                lines.append(Line(LineKind.COMMISSION, self.channel, 0, -commission, 0, currency))
+            if commission and party == self.channel:
+                lines.append(Line(LineKind.COMMISSION, self.provider, 0, commission, 0, currency))
         return lines
 
     @property
     def settling(self) -> list[str]:
         """The partners that have statement lines in it."""
         owing = [debit for debit in self.debits if debit.owed is not None]
-        if not owing or self.provider is None:
+        if not owing or self.provider is None or self.channel is None:
             return []
         parties = {self.provider, *(debit.issuer for debit in owing)}
         if any(debit.commission_minor for debit in owing):
-            parties.add(self.by)
+            parties.add(self.channel)
         return sorted(parties)
 
     @property
     def parties(self) -> list[str]:
         """Everyone that has a part in it, the exchange included."""
-        return sorted({posting.party for posting in self.postings} | {self.by, EXCHANGE})
+        concerned = {self.by, self.provider or self.by, self.channel or self.by, EXCHANGE}
+        return sorted({posting.party for posting in self.postings} | concerned)
 
     def part(self, party: str) -> dict[str, Any]:
         """Return what `party` may know of the entry; for the exchange, all of it."""
@@ -184,17 +203,20 @@ class Entry:
             "at": milliseconds(self.at),
             "benefit": self.benefit,
             "by": self.by,
+            "channel": self.channel,
             "debits": [[d.issuer, str(d.points), d.agreement,
                         None if d.owed is None else [str(d.owed.minor), d.owed.currency],
                         str(d.fee_minor), str(d.commission_minor)] for d in self.debits],
             "detail": dict(self.detail),
             "fingerprint": self.fingerprint,
+            "holds": [[take.lot, take.issuer, str(take.points)] for take in self.holds],
             "id": self.id,
             "kind": self.kind,
             "party": EXCHANGE,
             "postings": [[p.account, p.party, p.unit, str(p.amount), p.lot] for p in self.postings],
             "provider": self.provider,
             "quantity": self.quantity,
+            "redemption": self.redemption,
             "wallet": self.wallet,
             "wallet_version": self.wallet_version,
         }  # fmt: skip
@@ -232,7 +254,7 @@ class Obligation(NamedTuple):
 
 @dataclass(slots=True)
 class Owed:
-    """Money under one obligation: `entries` is the number of redemptions, `gross_minor` what the issuer owes."""
+    """Money under one obligation: `entries` counts redemptions and reversals, `gross_minor` is what the issuer owes."""
 
     points: int = 0
     gross_minor: int = 0
@@ -274,18 +296,20 @@ class Sums:
         return sums
 
     def _add_money(self, entry: Entry) -> None:
+        if entry.provider is None or entry.channel is None:
+            return
         counted: set[Obligation | tuple[str, str, str]] = set()
         for debit in entry.debits:
-            if debit.owed is None or entry.provider is None:
+            if debit.owed is None:
                 continue
             minor, currency = debit.owed
-            obligation = Obligation(debit.issuer, entry.provider, entry.by, currency)
+            obligation = Obligation(debit.issuer, entry.provider, entry.channel, currency)
             first = obligation not in counted
             counted.add(obligation)
             self.money.setdefault(obligation, Owed()).add(
                 Owed(debit.points, minor, debit.fee_minor, debit.commission_minor, int(first))
             )
-            for creditor, charged in ((EXCHANGE, debit.fee_minor), (entry.by, debit.commission_minor)):
+            for creditor, charged in ((EXCHANGE, debit.fee_minor), (entry.channel, debit.commission_minor)):
                 charge = (entry.provider, creditor, currency)
                 if charged and charge not in counted:
                     counted.add(charge)

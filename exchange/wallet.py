@@ -8,7 +8,7 @@ Wallets are values. A change returns a new wallet; the old one is still what it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import NamedTuple
@@ -18,7 +18,7 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Lot:
-    """Points of one issuer with one expiry (None: never). awarded = remaining + redeemed + expired."""
+    """Points of one issuer with one expiry (None: never). awarded = remaining + redeemed + expired - restored."""
 
     id: str
     issuer: str
@@ -29,6 +29,7 @@ class Lot:
     held: int = 0
     redeemed: int = 0
     expired: int = 0
+    restored: int = 0
 
     def live(self, now: datetime) -> bool:
         """Whether its points still count at `now`: a lot ends at the instant it expires."""
@@ -75,7 +76,7 @@ class Link:
         return max(self.daily_limit - (self.spent if self.spent_on == now.date() else 0), 0)
 
     def spend(self, points: int, now: datetime) -> Link:
-        """Count `points` against today."""
+        """Count `points` against today; negative, give them back."""
         before = self.spent if self.spent_on == now.date() else 0
         return replace(self, spent_on=now.date(), spent=before + points)
 
@@ -128,8 +129,8 @@ class Wallet:
         link = self.link(partner)
         return link is not None and link.open
 
-    def take(self, points: int, accepts: Callable[[str], bool], now: datetime) -> tuple[Wallet, list[Take]]:
-        """Take `points`, first-expiring-first, those that never expire last, then in the order of award.
+    def choose(self, points: int, accepts: Callable[[str], bool], now: datetime) -> list[Take]:
+        """Choose `points`, first-expiring-first, those that never expire last, then in the order of award.
 
         Lots of issuers not accepted are passed over. ValueError when the spendable points do not suffice: ask
         `spendable` first.
@@ -149,14 +150,43 @@ class Wallet:
         if wanted:
             message = f"{points} points wanted, {points - wanted} spendable"
             raise ValueError(message)
-        taken = {take.lot: take.points for take in takes}
-        lots = tuple(
-            replace(lot, remaining=lot.remaining - taken[lot.id], redeemed=lot.redeemed + taken[lot.id])
-            if lot.id in taken
+        return takes
+
+    def without(self, takes: Sequence[Take]) -> Wallet:
+        """Return the wallet with these points redeemed."""
+        return self._changed(takes, lambda lot, n: replace(lot, remaining=lot.remaining - n, redeemed=lot.redeemed + n))
+
+    def hold(self, takes: Sequence[Take]) -> Wallet:
+        """Return the wallet with these points held."""
+        return self._changed(takes, lambda lot, n: replace(lot, held=lot.held + n))
+
+    def release(self, takes: Sequence[Take]) -> Wallet:
+        """Return the wallet with these points held no longer."""
+        return self._changed(takes, lambda lot, n: replace(lot, held=lot.held - n))
+
+    def restore(self, takes: Sequence[Take]) -> Wallet:
+        """Return the wallet with these redeemed points back in their lots."""
+        return self._changed(takes, lambda lot, n: replace(lot, remaining=lot.remaining + n, restored=lot.restored + n))
+
+    def revive(self, lots: Iterable[str], now: datetime, until: datetime) -> tuple[Wallet, list[Take]]:
+        """Make expired lots last `until`, so that points can come back into them; live ones stay as they are.
+
+        What nobody held of them is lost first, because its time was over; returned as takes.
+        """
+        over = {lot.id: lot for lot in self.lots if lot.id in set(lots) and not lot.live(now)}
+        lost = [Take(lot.id, lot.issuer, lot.free) for lot in over.values() if lot.free]
+        revived = tuple(
+            replace(lot, remaining=lot.remaining - lot.free, expired=lot.expired + lot.free, expires_at=until)
+            if lot.id in over
             else lot
             for lot in self.lots
         )
-        return replace(self, lots=lots), takes
+        return replace(self, lots=revived), lost
+
+    def _changed(self, takes: Sequence[Take], change: Callable[[Lot, int], Lot]) -> Wallet:
+        points = {take.lot: take.points for take in takes}
+        lots = tuple(change(lot, points[lot.id]) if lot.id in points else lot for lot in self.lots)
+        return replace(self, lots=lots)
 
     def with_link(self, link: Link) -> Wallet:
         """Return the wallet with this link in place of any to the same partner."""
@@ -164,5 +194,5 @@ class Wallet:
         return replace(self, links=(*kept, link))
 
     def with_taken(self, benefit: str, quantity: int) -> Wallet:
-        """Count units of a benefit against its limit per member."""
+        """Count units of a benefit against its limit per member; negative, give them back."""
         return replace(self, taken={**self.taken, benefit: self.taken.get(benefit, 0) + quantity})

@@ -11,6 +11,7 @@ from exchange.amounts import Money
 from exchange.benefit import Benefit, BenefitCategory, BenefitStatus, Fulfilment, Stock, Translation
 from exchange.commands import ByReference
 from exchange.journal import Account, Block, BlockKind, Entry, EntryKind, Obligation, Owed, Posting, Sums
+from exchange.quote import Quote
 from exchange.redemption import Redemption, RedemptionStatus
 from exchange.wallet import Link, Lot, Take, Wallet
 
@@ -29,7 +30,7 @@ def wallet_document(wallet: Wallet, version: int, period: int) -> Document:
         "lots": [
             {
                 "id": lot.id, "issuer": lot.issuer, "awarded": lot.awarded, "remaining": lot.remaining,
-                "held": lot.held, "redeemed": lot.redeemed, "expired": lot.expired,
+                "held": lot.held, "redeemed": lot.redeemed, "expired": lot.expired, "restored": lot.restored,
                 "expires_at": lot.expires_at, "awarded_at": lot.awarded_at,
             }
             for lot in wallet.lots
@@ -56,7 +57,7 @@ def wallet_from(document: Document) -> Wallet:
         lots=tuple(
             Lot(
                 lot["id"], lot["issuer"], lot["awarded"], lot["remaining"], lot["expires_at"], lot["awarded_at"],
-                lot["held"], lot["redeemed"], lot["expired"],
+                lot["held"], lot["redeemed"], lot["expired"], lot["restored"],
             )
             for lot in document["lots"]
         ),
@@ -100,15 +101,16 @@ def _debit_from(document: Document) -> Debit:
     )
 
 
-def redemption_document(redemption: Redemption, period: int) -> Document:
-    """Return a redemption as first written."""
+def redemption_document(redemption: Redemption, version: int, period: int) -> Document:
+    """Return a redemption as the commit of `version` in `period` writes it."""
     return {
-        "_id": redemption.id, "version": redemption.version, "period": period, "benefit": redemption.benefit,
+        "_id": redemption.id, "version": version, "period": period, "benefit": redemption.benefit,
         "provider": redemption.provider, "channel": redemption.channel, "wallet": redemption.wallet,
         "quantity": redemption.quantity, "points": redemption.points, "status": redemption.status.value,
         "debits": [_debit_document(debit) for debit in redemption.debits],
-        "takes": [[take.lot, take.issuer, take.points] for take in redemption.takes],
-        "codes": list(redemption.codes), "created_at": redemption.created_at, "updated_at": redemption.updated_at,
+        "takes": [list(take) for take in redemption.takes], "codes": list(redemption.codes),
+        "returned": redemption.returned, "reserved_until": redemption.reserved_until,
+        "created_at": redemption.created_at, "updated_at": redemption.updated_at,
     }  # fmt: skip
 
 
@@ -120,6 +122,7 @@ def redemption_from(document: Document) -> Redemption:
         quantity=document["quantity"], points=document["points"], status=RedemptionStatus(document["status"]),
         debits=tuple(_debit_from(debit) for debit in document["debits"]),
         takes=tuple(Take(*take) for take in document["takes"]), codes=tuple(document["codes"]),
+        returned=document["returned"], reserved_until=document["reserved_until"],
         created_at=document["created_at"], updated_at=document["updated_at"],
     )  # fmt: skip
 
@@ -134,8 +137,10 @@ def entry_document(entry: Entry, block: Block, index: int) -> Document:
             {"account": p.account.value, "party": p.party, "unit": p.unit, "amount": p.amount, "lot": p.lot}
             for p in entry.postings
         ],
-        "benefit": entry.benefit, "provider": entry.provider, "quantity": entry.quantity,
-        "debits": [_debit_document(debit) for debit in entry.debits], "detail": dict(entry.detail),
+        "redemption": entry.redemption, "benefit": entry.benefit, "provider": entry.provider,
+        "channel": entry.channel, "quantity": entry.quantity,
+        "debits": [_debit_document(debit) for debit in entry.debits], "holds": [list(take) for take in entry.holds],
+        "detail": dict(entry.detail),
     }  # fmt: skip
     settling = entry.settling
     if settling:
@@ -152,8 +157,10 @@ def entry_from(document: Document) -> Entry:
         postings=tuple(
             Posting(Account(p["account"]), p["party"], p["unit"], p["amount"], p["lot"]) for p in document["postings"]
         ),
-        benefit=document["benefit"], provider=document["provider"], quantity=document["quantity"],
-        debits=tuple(_debit_from(debit) for debit in document["debits"]), detail=document["detail"],
+        redemption=document["redemption"], benefit=document["benefit"], provider=document["provider"],
+        channel=document["channel"], quantity=document["quantity"],
+        debits=tuple(_debit_from(debit) for debit in document["debits"]),
+        holds=tuple(Take(*take) for take in document["holds"]), detail=document["detail"],
     )  # fmt: skip
 
 
@@ -256,4 +263,27 @@ def agreement_from(document: Document) -> Agreement:
         price_per_1000_points=Money(document["price"]["minor"], document["price"]["currency"]),
         fee_basis_points=document["fee_basis_points"],
         commission_basis_points=document["commission_basis_points"], effective_from=document["effective_from"],
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- quotes
+
+
+def quote_document(quote: Quote) -> Document:
+    """Return a quote."""
+    return {
+        "_id": quote.id, "partner": quote.partner, "wallet": quote.wallet, "benefit": quote.benefit,
+        "quantity": quote.quantity, "unit_points": quote.unit_points, "provider": quote.provider,
+        "agreements": [[issuer, agreement] for issuer, agreement in quote.agreements.items()],
+        "debits": [_debit_document(debit) for debit in quote.debits], "expires_at": quote.expires_at,
+    }  # fmt: skip
+
+
+def quote_from(document: Document) -> Quote:
+    """Return the quote that was stored."""
+    return Quote(
+        id=document["_id"], partner=document["partner"], wallet=document["wallet"], benefit=document["benefit"],
+        quantity=document["quantity"], unit_points=document["unit_points"], provider=document["provider"],
+        agreements=dict(document["agreements"]), debits=tuple(_debit_from(debit) for debit in document["debits"]),
+        expires_at=document["expires_at"],
     )  # fmt: skip

@@ -1,0 +1,69 @@
+"""Who a member is to whom: first mention, linking a second partner, and parting."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from exchange.commands import ByReference, Enrol, LinkMember, Unlink
+from exchange.decisions.decision import Decision, Terms, entry_of, no_member
+from exchange.errors import Forbidden, NotFound, ValidationFailed
+from exchange.journal import EntryKind
+from exchange.wallet import Link, Wallet
+
+
+def enrol(command: Enrol, wallet: Wallet | None, terms: Terms, now: datetime, salt: bytes) -> Decision:
+    """A partner mentions a member for the first time."""
+    if wallet is None or not isinstance(command.whose, ByReference):
+        raise no_member(("reference",))
+    link = wallet.link(command.partner)
+    if link is not None and not link.open:
+        raise Forbidden("the member has ended its link to this partner")
+    # Nothing may refuse from here.
+    entry = entry_of(command, EntryKind.ENROL, wallet, now, salt)
+    # With a link there is a reference already: an award, or another enrolment, was faster.
+    claims = command.whose if link is None else None
+    return Decision(wallet=linked(wallet, command.whose, now), entry=entry, claims=claims)
+
+
+def link(command: LinkMember, wallet: Wallet | None, terms: Terms, now: datetime, salt: bytes) -> Decision:
+    """A second partner redeems a link code."""
+    if wallet is None or now >= command.code_expires_at:
+        raise NotFound("no such link code, or it is no longer good", ("input", "code"))
+    if terms.referenced is not None and terms.referenced != wallet.id:
+        raise ValidationFailed("already means another member", ("input", "reference"))
+    known = wallet.link(command.partner)
+    if known is not None and known.reference != command.reference:
+        raise ValidationFailed("this member is known to you by another reference", ("input", "reference"))
+    # Nothing may refuse from here.
+    detail = {} if command.daily_limit is None else {"daily_limit": str(command.daily_limit)}
+    entry = entry_of(command, EntryKind.LINK, wallet, now, salt, detail=detail)
+    since = known.since if known is not None and known.open else now
+    link = Link(command.partner, command.reference, since, command.daily_limit)
+    if known is not None:
+        link = replace(link, spent_on=known.spent_on, spent=known.spent)
+    claims = ByReference(command.partner, command.reference)
+    return Decision(wallet=wallet.with_link(link), entry=entry, claims=claims if terms.referenced is None else None)
+
+
+def unlink(command: Unlink, wallet: Wallet | None, terms: Terms, now: datetime, salt: bytes) -> Decision:
+    """The member ends a link."""
+    if wallet is None or not wallet.linked_to(command.partner):
+        raise Forbidden("the member has ended its link to this partner")
+    link = None if command.ended is None else wallet.link(command.ended)
+    if link is None or not link.open:
+        raise NotFound("no such link", ("input", "partner"))
+    if sum(other.open for other in wallet.links) == 1:
+        raise Forbidden(
+            "this is the member's last link: without it the points could not be reached", ("input", "partner")
+        )
+    # Nothing may refuse from here.
+    entry = entry_of(command, EntryKind.UNLINK, wallet, now, salt, detail={"ended": link.partner})
+    return Decision(wallet=wallet.with_link(replace(link, ended_at=now)), entry=entry)
+
+
+def linked(wallet: Wallet, whose: ByReference, now: datetime) -> Wallet:
+    """Return the wallet with a link to the partner that mentions it; with the one it has, if it has one."""
+    if wallet.link(whose.partner) is not None:
+        return wallet
+    return wallet.with_link(Link(whose.partner, whose.reference, now))

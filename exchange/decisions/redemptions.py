@@ -1,0 +1,318 @@
+"""Taking a benefit: at once, or by reservation and then step by step.
+
+`redeem` and `reserve` climb the same ladder and differ in what they write. Every later step first asks the one table
+(`redemption.TRANSITIONS`), so a wrong step changes nothing, whoever asks for it.
+
+What goes back where: a reservation that ends gives everything back. A failure, or a reversal before the partner has
+delivered, gives points, stock and the member's limit back; a reversal afterwards gives points and limit back, but the
+unit is gone (a code was seen, a ride was ridden). Points go back into the very lots they came from, last-consumed
+first. If such a lot has expired meanwhile, what was still in it is lost as its issuer said, and what comes back has
+`GRACE` from now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from exchange.agreements import AgreementBook, Debit
+from exchange.amounts import MINOR_MAX
+from exchange.benefit import Benefit, BenefitStatus, Fulfilment, StockChange, Taker, UnavailableReason, availability
+from exchange.commands import Act, Redeem, Reserve
+from exchange.decisions.decision import Decision, Terms, acceptor, entry_of, no_member
+from exchange.errors import (
+    BenefitUnavailable,
+    Forbidden,
+    InsufficientPoints,
+    InvalidTransition,
+    NotFound,
+    PriceChanged,
+    Refusal,
+    ValidationFailed,
+)
+from exchange.journal import EXCHANGE, Account, Entry, EntryKind, Posting, milliseconds, points_of
+from exchange.quote import Quote
+from exchange.redemption import (
+    CONFIRMED_AS,
+    TRANSITIONS,
+    Redemption,
+    RedemptionStatus,
+    Step,
+    first_points,
+    last_points,
+    returned_debits,
+)
+from exchange.wallet import Link, Take, Wallet
+
+GRACE = timedelta(days=30)
+"""How long points last that come back into a lot which has expired."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A taking that passed its ladder: the wallet it is from, through which link, what it costs and who gives it."""
+
+    wallet: Wallet
+    link: Link
+    benefit: Benefit
+    cost: int
+    takes: list[Take]
+    debits: list[Debit]
+    book: AgreementBook
+
+
+def allow(command: Redeem, wallet: Wallet | None, terms: Terms, now: datetime) -> Allowed:
+    """Climb the ladder of a taking; a quote, which only asks what it would cost, climbs it too."""
+    link = None if wallet is None else wallet.link(command.partner)
+    if wallet is None or link is None or not link.open:
+        raise Forbidden("the member has ended its link to this partner") if command.by_member else no_member()
+    benefit = terms.benefit
+    visible = benefit is not None and (benefit.status is BenefitStatus.PUBLISHED or benefit.partner == command.partner)
+    if benefit is None or not visible:
+        raise NotFound("no such benefit", ("input", "benefit"))
+    price, book = benefit.points_price, terms.book
+    if command.quote is not None:
+        quote = _quoted(command, wallet, terms.quote, now)
+        price, book = quote.unit_points, book.pinned(quote.agreements)
+    accepts = acceptor(book, benefit.partner, now)
+    spendable = wallet.spendable(accepts, now)
+    taker = Taker(
+        region=command.region, taken=wallet.taken.get(benefit.id, 0), points=wallet.available(now),
+        spendable=spendable, day_left=link.day_left(now),
+    )  # fmt: skip
+    reasons = availability(replace(benefit, points_price=price), terms.stock, now, taker, command.quantity).reasons
+    reasons = [reason for reason in reasons if reason is not UnavailableReason.INSUFFICIENT_POINTS]
+    if reasons:
+        raise _unavailable(reasons)
+    cost = price * command.quantity
+    if command.expected_points is not None and command.expected_points != cost:
+        raise PriceChanged(f"it costs {cost} points now", ("input", "expectedPoints"), points_price=cost)
+    if spendable < cost:
+        raise InsufficientPoints(f"{cost} points needed, {spendable} to spend", required=cost, available=spendable)
+    takes = wallet.choose(cost, accepts, now)
+    debits = book.debits(_by_issuer(takes), benefit.partner, now)
+    if any(debit.owed is not None and debit.owed.minor > MINOR_MAX for debit in debits):
+        raise _unavailable([UnavailableReason.ISSUER_LIMIT])
+    return Allowed(wallet, link, benefit, cost, takes, debits, book)
+
+
+def _quoted(command: Redeem, wallet: Wallet, quote: Quote | None, now: datetime) -> Quote:
+    if quote is None or quote.partner != command.partner:
+        raise NotFound("no such quote", ("input", "quote"))
+    if (quote.wallet, quote.benefit, quote.quantity) != (wallet.id, command.benefit, command.quantity):
+        raise ValidationFailed("is for another member, benefit or quantity", ("input", "quote"))
+    if now >= quote.expires_at:
+        raise ValidationFailed("has expired: ask for a new one", ("input", "quote"))
+    return quote
+
+
+def redeem(command: Redeem, wallet: Wallet | None, terms: Terms, now: datetime, salt: bytes) -> Decision:
+    """Points move and money is owed at once."""
+    allowed = allow(command, wallet, terms, now)
+    # Nothing may refuse from here.
+    made = _made(command, allowed, CONFIRMED_AS[allowed.benefit.fulfilment], now)
+    entry = entry_of(
+        command, EntryKind.REDEEM, allowed.wallet, now, salt, redemption=made, quantity=command.quantity,
+        debits=allowed.debits, postings=_moved(allowed.takes, allowed.debits, made),
+    )  # fmt: skip
+    richer_by = allowed.wallet.without(allowed.takes)
+    return Decision(
+        wallet=_counted(richer_by, allowed.link, made, made.quantity, allowed.cost, now),
+        entry=entry, redemption=made, stock=StockChange(sold=command.quantity),
+        codes=command.quantity if allowed.benefit.fulfilment is Fulfilment.INSTANT_CODE else 0,
+    )  # fmt: skip
+
+
+def reserve(command: Reserve, wallet: Wallet | None, terms: Terms, now: datetime, salt: bytes) -> Decision:
+    """Points are held until a deadline on the database's clock; price and agreements are pinned."""
+    allowed = allow(command, wallet, terms, now)
+    # Nothing may refuse from here.
+    until = now + timedelta(seconds=command.ttl_seconds)
+    made = replace(_made(command, allowed, RedemptionStatus.RESERVED, now), reserved_until=until)
+    entry = entry_of(
+        command, EntryKind.RESERVE, allowed.wallet, now, salt, redemption=made, quantity=command.quantity,
+        holds=allowed.takes, detail={"until": milliseconds(until)},
+    )  # fmt: skip
+    return Decision(
+        wallet=_counted(allowed.wallet.hold(allowed.takes), allowed.link, made, made.quantity, allowed.cost, now),
+        entry=entry, redemption=made, stock=StockChange(reserved=command.quantity),
+    )  # fmt: skip
+
+
+def act(command: Act, wallet: Wallet | None, terms: Terms, now: datetime, salt: bytes) -> Decision:
+    """Take a redemption one step on: by its channel, its provider, the exchange or time itself."""
+    redemption = terms.redemption
+    if redemption is None or wallet is None or not _concerned(command, redemption):
+        raise NotFound("no such redemption", ("input", "redemption"))
+    standing = redemption.standing(now)
+    due = command.step is Step.LAPSE and standing is RedemptionStatus.EXPIRED
+    status = redemption.status if due else standing
+    if (status, command.step) not in TRANSITIONS or (command.step is Step.LAPSE and not due):
+        doing = command.step.lower()
+        raise InvalidTransition(f"it is {standing}: cannot {doing}", ("input", "redemption"), status=standing)
+    if command.step is Step.CONFIRM:
+        return _confirm(command, redemption, wallet, terms, now, salt)
+    if command.step in (Step.CANCEL, Step.LAPSE):
+        return _release(command, redemption, wallet, now, salt)
+    if command.step is Step.FULFIL:
+        done = replace(redemption, status=RedemptionStatus.FULFILLED, updated_at=now)
+        return Decision(wallet=wallet, redemption=done, entry=_step_entry(command, done, wallet, now, salt))
+    return _return(command, redemption, wallet, now, salt)
+
+
+def _concerned(command: Act, redemption: Redemption) -> bool:
+    if command.by_exchange:
+        return True
+    if command.step in (Step.CONFIRM, Step.CANCEL):
+        own = command.by_wallet in (None, redemption.wallet)
+        return own and command.partner == redemption.channel
+    return command.partner == redemption.provider
+
+
+def _confirm(
+    command: Act, redemption: Redemption, wallet: Wallet, terms: Terms, now: datetime, salt: bytes
+) -> Decision:
+    quantity = command.quantity or redemption.quantity
+    if quantity > redemption.quantity:
+        raise ValidationFailed(f"{redemption.quantity} are reserved", ("input", "quantity"))
+    if not wallet.linked_to(redemption.channel):
+        raise Forbidden("the member has ended its link to this partner")
+    # Nothing may refuse from here.
+    fulfilment = Fulfilment.NONE if terms.benefit is None else terms.benefit.fulfilment
+    takes = first_points(redemption.takes, redemption.unit_points * quantity)
+    book = terms.book.pinned({debit.issuer: debit.agreement for debit in redemption.debits})
+    debits = book.debits(_by_issuer(takes), redemption.provider, now)
+    done = replace(
+        redemption, quantity=quantity, points=redemption.unit_points * quantity, takes=tuple(takes),
+        debits=tuple(debits), status=CONFIRMED_AS[fulfilment], updated_at=now,
+    )  # fmt: skip
+    entry = entry_of(
+        command, EntryKind.CONFIRM, wallet, now, salt, redemption=done, quantity=quantity, debits=debits,
+        holds=_negative(redemption.takes), postings=_moved(takes, debits, done),
+    )  # fmt: skip
+    let_go = redemption.quantity - quantity
+    return Decision(
+        wallet=_uncounted(wallet.release(redemption.takes).without(takes), redemption, let_go, now),
+        entry=entry, redemption=done, stock=StockChange(sold=quantity, reserved=-redemption.quantity),
+        codes=quantity if fulfilment is Fulfilment.INSTANT_CODE else 0,
+    )  # fmt: skip
+
+
+def _release(command: Act, redemption: Redemption, wallet: Wallet, now: datetime, salt: bytes) -> Decision:
+    ended = RedemptionStatus.CANCELLED if command.step is Step.CANCEL else RedemptionStatus.EXPIRED
+    done = replace(redemption, status=ended, updated_at=now)
+    return Decision(
+        wallet=_uncounted(wallet.release(redemption.takes), redemption, redemption.quantity, now),
+        entry=_step_entry(command, done, wallet, now, salt, holds=_negative(redemption.takes)),
+        redemption=done, stock=StockChange(reserved=-redemption.quantity),
+    )  # fmt: skip
+
+
+def _return(command: Act, redemption: Redemption, wallet: Wallet, now: datetime, salt: bytes) -> Decision:
+    quantity = command.quantity or redemption.left
+    if quantity > redemption.left:
+        raise ValidationFailed(f"{redemption.left} are left to reverse", ("input", "quantity"))
+    # Nothing may refuse from here.
+    before = redemption.unit_points * redemption.returned
+    back = last_points(redemption.takes, before, redemption.unit_points * quantity)
+    already = last_points(redemption.takes, 0, before)
+    debits = returned_debits(redemption.debits, dict(_by_issuer(already)), dict(_by_issuer([*already, *back])))
+    undelivered = redemption.status is RedemptionStatus.CONFIRMED
+    status = redemption.status
+    if quantity == redemption.left:
+        status = RedemptionStatus.FAILED if command.step is Step.FAIL else RedemptionStatus.REVERSED
+    done = replace(redemption, returned=redemption.returned + quantity, status=status, updated_at=now)
+    revived, lost = wallet.revive([take.lot for take in back], now, now + GRACE)
+    entry = entry_of(
+        command, EntryKind(command.step.value), wallet, now, salt, redemption=done, quantity=quantity, debits=debits,
+        postings=(*_expired(lost), *_moved(_negative(back), debits, done)),
+        detail=_said(command) | {"until": milliseconds(now + GRACE)},
+    )  # fmt: skip
+    return Decision(
+        wallet=revived.restore(back).with_taken(redemption.benefit, -quantity), entry=entry, redemption=done,
+        stock=StockChange(sold=-quantity) if undelivered else StockChange(),
+    )  # fmt: skip
+
+
+def _made(command: Redeem, allowed: Allowed, status: RedemptionStatus, now: datetime) -> Redemption:
+    return Redemption(
+        id=command.id, benefit=allowed.benefit.id, provider=allowed.benefit.partner, channel=command.partner,
+        wallet=allowed.wallet.id, quantity=command.quantity, points=allowed.cost, status=status,
+        debits=tuple(allowed.debits), takes=tuple(allowed.takes), created_at=now, updated_at=now,
+    )  # fmt: skip
+
+
+def _step_entry(
+    command: Act, done: Redemption, wallet: Wallet, now: datetime, salt: bytes, holds: Sequence[Take] = ()
+) -> Entry:
+    kind = EntryKind(command.step.value)
+    return entry_of(
+        command, kind, wallet, now, salt, redemption=done, quantity=done.quantity, holds=holds, detail=_said(command)
+    )
+
+
+def _said(command: Act) -> dict[str, str]:
+    return {} if command.reason is None else {"reason": command.reason}
+
+
+def _counted(
+    wallet: Wallet, link: Link, redemption: Redemption, quantity: int, points: int, now: datetime
+) -> Wallet:
+    return wallet.with_taken(redemption.benefit, quantity).with_link(link.spend(points, now))
+
+
+def _uncounted(wallet: Wallet, redemption: Redemption, quantity: int, now: datetime) -> Wallet:
+    """Give back what a reservation counted for units that it did not come to: limit, and the day's spending."""
+    if quantity == 0:
+        return wallet
+    lighter = wallet.with_taken(redemption.benefit, -quantity)
+    link = wallet.link(redemption.channel)
+    if link is None or redemption.created_at.date() != now.date():
+        return lighter
+    return lighter.with_link(link.spend(-redemption.unit_points * quantity, now))
+
+
+def _unavailable(reasons: list[UnavailableReason]) -> Refusal:
+    said = ", ".join(reason.lower().replace("_", " ") for reason in reasons)
+    return BenefitUnavailable(f"cannot be redeemed now: {said}", ("input", "benefit"), reasons=reasons)
+
+
+def _by_issuer(takes: Sequence[Take]) -> list[tuple[str, int]]:
+    points: dict[str, int] = {}
+    for take in takes:
+        points[take.issuer] = points.get(take.issuer, 0) + take.points
+    return list(points.items())
+
+
+def _negative(takes: Sequence[Take]) -> list[Take]:
+    return [Take(take.lot, take.issuer, -take.points) for take in takes]
+
+
+def _expired(lost: Sequence[Take]) -> list[Posting]:
+    return [
+        posting
+        for take in lost
+        for posting in (
+            Posting(Account.WALLET, take.issuer, points_of(take.issuer), -take.points, take.lot),
+            Posting(Account.EXPIRED, take.issuer, points_of(take.issuer), take.points),
+        )
+    ]
+
+
+def _moved(takes: Sequence[Take], debits: Sequence[Debit], redemption: Redemption) -> list[Posting]:
+    """Post points out of lots and money between partners; negative takes and debits post it all back."""
+    postings = [Posting(Account.WALLET, t.issuer, points_of(t.issuer), -t.points, t.lot) for t in takes]
+    postings += [Posting(Account.REDEEMED, d.issuer, points_of(d.issuer), d.points) for d in debits]
+    for debit in debits:
+        if debit.owed is None:
+            continue
+        minor, currency = debit.owed
+        for account, payer, payee, amount in (
+            (Account.REDEMPTIONS, debit.issuer, redemption.provider, minor),
+            (Account.FEES, redemption.provider, EXCHANGE, debit.fee_minor),
+            (Account.COMMISSIONS, redemption.provider, redemption.channel, debit.commission_minor),
+        ):
+            if amount:
+                postings += [Posting(account, payer, currency, -amount), Posting(account, payee, currency, amount)]
+    return postings
