@@ -29,7 +29,7 @@ from exchange.errors import (
 )
 from exchange.journal import EXCHANGE, Account, Entry, EntryKind, Posting, milliseconds, points_of
 from exchange.redemption import STATUS_AFTER_REDEEM, Redemption
-from exchange.wallet import Link, Lot, Take, Wallet
+from exchange.wallet import LOTS_MAX, Link, Lot, Take, Wallet
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,8 @@ def _(command: Award, wallet: Wallet | None, terms: Terms, now: datetime, salt: 
     first_mention = link is None and isinstance(command.whose, ByReference) and wallet.version == 0
     if not first_mention and (link is None or not link.open):
         raise no_member()
+    if len(wallet.lots) >= LOTS_MAX:
+        raise ValidationFailed(f"the wallet has {LOTS_MAX} lots already", ("input", "member"))
     if sum(lot.remaining for lot in wallet.lots) + command.points > INT64_MAX:
         raise ValidationFailed("the wallet cannot hold that many", ("input", "points"))
     # Nothing may refuse from here.
@@ -148,7 +150,8 @@ def _(command: Redeem, wallet: Wallet | None, terms: Terms, now: datetime, salt:
     if wallet is None or link is None or not link.open:
         raise Forbidden("the member has ended its link to this partner") if command.by_member else no_member()
     benefit = terms.benefit
-    visible = benefit is not None and (benefit.status is BenefitStatus.PUBLISHED or benefit.partner == command.partner)
+    owner = benefit is not None and benefit.partner == command.partner and not command.by_member
+    visible = benefit is not None and (benefit.status is BenefitStatus.PUBLISHED or owner)
     if benefit is None or not visible:
         raise NotFound("no such benefit", ("input", "benefit"))
     accepts = acceptor(terms.book, benefit.partner, now)
@@ -200,6 +203,8 @@ def _(command: LinkMember, wallet: Wallet | None, terms: Terms, now: datetime, s
     if terms.referenced is not None and terms.referenced != wallet.id:
         raise ValidationFailed("already means another member", ("input", "reference"))
     known = wallet.link(command.partner)
+    if known is not None and known.ended_at is not None and known.ended_at >= command.code_made_at:
+        raise NotFound("no such link code, or it is no longer good", ("input", "code"))
     if known is not None and known.reference != command.reference:
         raise ValidationFailed("this member is known to you by another reference", ("input", "reference"))
     # Nothing may refuse from here.

@@ -162,7 +162,8 @@ class Entry:
     @property
     def parties(self) -> list[str]:
         """Everyone that has a part in it, the exchange included."""
-        return sorted({posting.party for posting in self.postings} | {self.by, EXCHANGE})
+        # The provider also where it is owed nothing: it has a statement line that says so.
+        return sorted({posting.party for posting in self.postings} | {self.by, self.provider or self.by, EXCHANGE})
 
     def part(self, party: str) -> dict[str, Any]:
         """Return what `party` may know of the entry; for the exchange, all of it."""
@@ -394,7 +395,7 @@ def canonical(value: Any) -> bytes:
 
 def milliseconds(at: datetime) -> str:
     """Return RFC 3339 in UTC with milliseconds and Z, the form in which times are hashed and printed."""
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+    return f"{at.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def leaf_hash(data: bytes) -> bytes:
