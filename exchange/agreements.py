@@ -53,8 +53,14 @@ def agreement_id(issuer: str | None, provider: str | None, version: int) -> str:
 
 
 def validate_terms(price: Money, fee_basis_points: int, commission_basis_points: int) -> None:
-    """Refuse (ValidationFailed) terms under which a provider would pay more than it is owed."""
-    exponent(price.currency)
+    """Refuse (ValidationFailed) terms under which a provider would pay more than it is owed, but for rounding.
+
+    Fee and commission are rounded each by itself, so together they can exceed a row by one minor unit.
+    """
+    try:
+        exponent(price.currency)
+    except ValueError as error:
+        raise ValidationFailed(str(error), ("input", "pricePer1000Points", "currency")) from None
     if not 0 <= price.minor <= PRICE_MINOR_MAX:
         raise ValidationFailed("must not be negative, nor absurdly high", ("input", "pricePer1000Points", "amount"))
     for name, points in (

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
+from unicodedata import category
 
 from exchange.amounts import Money
 from exchange.countries import COUNTRIES
@@ -26,6 +27,11 @@ LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 PRICE_MAX = 10**15
 QUANTITY_MAX = 1_000
 TITLE_MAX = 200
+_UNSEEN = ("Cc", "Cs")
+"""Unicode's control characters, and halves of characters."""
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""What makes text show in another order than it is written in (Unicode Annex 9)."""
+_LINES = "\n\r\t"
 TEXT_MAX = 10_000
 URL_MAX = 2_000
 TAGS_MAX = 20
@@ -156,11 +162,14 @@ def validate(content: BenefitContent, path: Iterable[str] = ()) -> None:
             raise ValidationFailed(reason, (*at, name))
 
     refuse_if(not SKU.fullmatch(content.sku), "sku", "must be 1 to 64 letters, digits or . _ : ~ -")
-    refuse_if(not _is_text(content.title, TITLE_MAX), "title", f"must have 1 to {TITLE_MAX} characters")
+    refuse_if(
+        not _is_text(content.title, TITLE_MAX), "title", f"must have 1 to {TITLE_MAX} characters, none for control"
+    )
     for name in ("description", "terms", "redeem_instructions"):
         text = getattr(content, name)
         camel = "redeemInstructions" if name == "redeem_instructions" else name
         refuse_if(text is not None and len(text) > TEXT_MAX, camel, f"must have at most {TEXT_MAX} characters")
+        refuse_if(text is not None and not _shows(text, _LINES), camel, "must not have control characters")
     url = content.image_url
     refuse_if(
         url is not None and not (url.startswith(("https://", "http://")) and len(url) <= URL_MAX and url.isprintable()),
@@ -205,14 +214,21 @@ def _validate_translations(translations: tuple[Translation, ...], at: tuple[str,
         if locale in seen:
             raise ValidationFailed("stands there twice", (*where, "locale"))
         if not _is_text(translation.title, TITLE_MAX):
-            raise ValidationFailed(f"must have 1 to {TITLE_MAX} characters", (*where, "title"))
+            raise ValidationFailed(f"must have 1 to {TITLE_MAX} characters, none for control", (*where, "title"))
         if translation.description is not None and len(translation.description) > TEXT_MAX:
             raise ValidationFailed(f"must have at most {TEXT_MAX} characters", (*where, "description"))
         seen.add(locale)
 
 
 def _is_text(text: str, longest: int) -> bool:
-    return 1 <= len(text) <= longest and bool(text.strip())
+    """Whether it is one line that shows as what it is: no control characters, none that turn the direction round."""
+    return 1 <= len(text) <= longest and bool(text.strip()) and _shows(text)
+
+
+def _shows(text: str, besides: str = "") -> bool:
+    return all(
+        character in besides or (category(character) not in _UNSEEN and character not in _TURNING) for character in text
+    )
 
 
 @dataclass(frozen=True, slots=True)

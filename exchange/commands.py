@@ -98,6 +98,7 @@ class LinkMember(Command):
 
     reference: str
     daily_limit: int | None
+    code_made_at: datetime
     code_expires_at: datetime
 
 

@@ -180,6 +180,7 @@ class Entry:
     @property
     def parties(self) -> list[str]:
         """Everyone that has a part in it, the exchange included."""
+        # The provider also where it is owed nothing: it has a statement line that says so.
         concerned = {self.by, self.provider or self.by, self.channel or self.by, EXCHANGE}
         return sorted({posting.party for posting in self.postings} | concerned)
 
@@ -418,7 +419,7 @@ def canonical(value: Any) -> bytes:
 
 def milliseconds(at: datetime) -> str:
     """Return RFC 3339 in UTC with milliseconds and Z, the form in which times are hashed and printed."""
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+    return f"{at.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def leaf_hash(data: bytes) -> bytes:

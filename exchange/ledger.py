@@ -23,7 +23,8 @@ import random
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import NoReturn
 
 from exchange.benefit import Benefit, Fulfilment, Stock
 from exchange.commands import Award, ByReference, ByWallet, Command, Enrol, LinkMember, Redeem
@@ -58,8 +59,12 @@ from exchange.wallet import Wallet
 BATCH_MAX = 128
 QUEUE_MAX = 4_096
 DEADLINE_SECONDS = 10.0
+CLOCK_TOLERANCE = timedelta(seconds=5)
+"""How far a lane's last block may lie ahead of the database's clock: members of a replica set differ a little."""
 SPLIT_AFTER = 2
 """Failures of a batch before it is split."""
+_LOOK_AGAIN_SECONDS = 0.01
+"""Before looking for a block that took our place: a moment later a majority has it."""
 
 _log = logging.getLogger(__name__)
 
@@ -208,6 +213,8 @@ class Ledger:
             first, second, dict(second.wallets), dict(first.references), dict(first.stocks),
             {benefit: list(codes) for benefit, codes in second.codes.items()},
         )  # fmt: skip
+        if lane.head.at > first.now + CLOCK_TOLERANCE:
+            await self._leave_to_time(lane, first.now)
         now = max(first.now, lane.head.at)
         book = await self._books.book(first.agreements_version)
         done: dict[str, Outcome] = {}
@@ -380,6 +387,7 @@ class Ledger:
             if await self._books.append(block):
                 lane.head = block
             else:
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
                 await self._find_head(lane)
 
     # ------------------------------------------------------------ lanes
@@ -401,6 +409,16 @@ class Ledger:
                 self._lane = Lane(opened[0], self._owner, opened[1], session)
         return self._lane
 
+    async def _leave_to_time(self, lane: Lane, now: datetime) -> NoReturn:
+        """Go on in another lane: the clock was wrong when this one's head was written, and time never goes back in it.
+
+        Deciding on in that future would expire members' points before their time.
+        """
+        _log.error("lane %s is at %s, and it is %s: the database's clock was wrong", lane.number, lane.head.at, now)
+        await self._books.release_lane(lane.number, self._owner, until=lane.head.at)
+        self._lane = None
+        raise LaneLost
+
     async def _void_after(self, lane: Lane, killed: SessionId) -> bool:
         """Begin a stolen lane: nothing that its owner before had in flight can land any more."""
         await self._books.kill_session(killed)
@@ -409,16 +427,15 @@ class Ledger:
             if await self._books.append(block):
                 lane.head = block
                 return True
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
             lane.head = await self._books.head(lane.number)
 
     async def _renew(self, lane: Lane) -> None:
         if not await self._books.renew_lease(lane.number, self._owner, lane.session.session_id["id"]):
-            self._lose_lane()
-
-    def _lose_lane(self) -> None:
-        _log.warning("lane %s was taken over by another process", self._lane.number if self._lane else "?")
-        self._lane = None
-        raise LaneLost
+            _log.warning("lane %s was taken over by another process", lane.number)
+            if self._lane is lane:  # by now it may be another
+                self._lane = None
+            raise LaneLost
 
     async def _keep_lease(self) -> None:
         while True:

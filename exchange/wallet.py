@@ -13,6 +13,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
+from exchange.amounts import INT64_MAX
+
+LOTS_MAX = 10_000
+"""Most lots in one wallet, spent ones included: it is one document, written whole, and far below its 16 MiB then."""
+
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -73,12 +78,16 @@ class Link:
         """Points that may still be spent through this link today; None without a limit."""
         if self.daily_limit is None:
             return None
-        return max(self.daily_limit - (self.spent if self.spent_on == now.date() else 0), 0)
+        return max(self.daily_limit - self._spent_by(now), 0)
 
     def spend(self, points: int, now: datetime) -> Link:
         """Count `points` against today; negative, give them back."""
-        before = self.spent if self.spent_on == now.date() else 0
-        return replace(self, spent_on=now.date(), spent=before + points)
+        today = max(self.spent_on or now.date(), now.date())
+        return replace(self, spent_on=today, spent=max(min(self._spent_by(now) + points, INT64_MAX), 0))
+
+    def _spent_by(self, now: datetime) -> int:
+        # A lane whose clock is behind may still be in yesterday: a day that was begun is not forgotten for that.
+        return self.spent if self.spent_on is not None and self.spent_on >= now.date() else 0
 
 
 @dataclass(frozen=True, slots=True)

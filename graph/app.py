@@ -22,7 +22,7 @@ from partners.oauth.routes import oauth_routes
 def create_app(settings: Settings | None = None) -> Starlette:
     """Return the ASGI application; without settings they are read from the environment."""
     chosen = settings or settings_from(os.environ)
-    served = Router()
+    served = Router(redirect_slashes=False)
     schema = make_schema()
 
     @asynccontextmanager
@@ -49,4 +49,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         """Tell that the process is there."""
         return JSONResponse({"alive": True})
 
-    return Starlette(routes=[Route("/healthz", alive), Mount("/", served)], lifespan=lifespan)
+    app = Starlette(routes=[Route("/healthz", alive), Mount("/", served)], lifespan=lifespan)
+    # A redirect would name the host that the request claims.
+    app.router.redirect_slashes = False
+    return app

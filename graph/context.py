@@ -22,6 +22,7 @@ from exchange.errors import Forbidden
 from exchange.redemption import Redemption
 from exchange.wallet import Wallet
 from graph.identifiers import Identifiers
+from graph.paging import Cursors
 from graph.refusals import Code, fault
 from graph.services import Services
 from partners.oauth.scopes import STAFF_SCOPES
@@ -107,6 +108,10 @@ class Context:
             return None
         return await self.services.members.wallet_of(ByReference(self.partner, self.principal.member))
 
+    def cursors(self, order: str) -> Cursors:
+        """Return the cursors of one list, as this caller sees them: two partners' are as different as their ids."""
+        return Cursors(self.services.keyring, f"{self.principal.partner or ''}/{order}")
+
     # ------------------------------------------------------------ what several fields ask
 
     async def partner_of(self, handle: str) -> Partner:
@@ -114,8 +119,8 @@ class Context:
         return await self.services.registry.get(handle)
 
     def sees(self, benefit: Benefit) -> bool:
-        """Whether the caller may know of this benefit."""
-        return benefit.status == "PUBLISHED" or benefit.partner == self.partner
+        """Whether the caller may know of this benefit: a partner's members see no more than everybody."""
+        return benefit.status == "PUBLISHED" or (not self.is_member and benefit.partner == self.partner)
 
     async def availability(self, benefit: Benefit) -> Availability:
         """Return whether the caller can redeem a benefit now, with every reason why not."""

@@ -8,13 +8,14 @@ looked at. Every error leaves with `extensions.code`; what went wrong inside is 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 from graphql import GraphQLError, GraphQLSyntaxError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from strawberry.exceptions import MissingQueryError, StrawberryGraphQLError
 from strawberry.http.ides import get_graphql_ide_html
@@ -24,7 +25,7 @@ from strawberry.types.graphql import OperationType
 
 from exchange.errors import Fault, Overloaded
 from graph.context import Context
-from graph.limits import BODY_BYTES_MAX
+from graph.limits import BODY_BYTES_MAX, BODY_SECONDS_MAX
 from graph.refusals import Code, fault
 from graph.schema import Schema
 from graph.services import Services
@@ -165,14 +166,8 @@ async def _operation(request: Request) -> dict[str, Any]:
     if kind.strip().lower() != JSON or charset not in ("", "charset=utf-8", "charset=utf8"):
         said = f"send {JSON}, in UTF-8"
         raise _Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, Code.BAD_USER_INPUT, said)
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > BODY_BYTES_MAX:
-            said = f"the body has more than {BODY_BYTES_MAX} bytes"
-            raise _Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Code.BAD_USER_INPUT, said)
     try:
-        operation = orjson.loads(body)
+        operation = orjson.loads(await _body(request))
     except orjson.JSONDecodeError as error:
         raise _Answer(HTTPStatus.BAD_REQUEST, Code.BAD_USER_INPUT, f"the body is not JSON: {error}") from None
     if not isinstance(operation, dict) or not isinstance(operation.get("query"), str):
@@ -182,6 +177,21 @@ async def _operation(request: Request) -> dict[str, Any]:
         if not isinstance(operation.get(name), wanted | None):
             raise _Answer(HTTPStatus.BAD_REQUEST, Code.BAD_USER_INPUT, f"`{name}` is of the wrong type")
     return operation
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    try:
+        async with asyncio.timeout(BODY_SECONDS_MAX):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > BODY_BYTES_MAX:
+                    said = f"the body has more than {BODY_BYTES_MAX} bytes"
+                    raise _Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Code.BAD_USER_INPUT, said)
+    except (ClientDisconnect, TimeoutError):
+        said = f"the body did not come within {BODY_SECONDS_MAX} seconds"
+        raise _Answer(HTTPStatus.REQUEST_TIMEOUT, Code.BAD_USER_INPUT, said) from None
+    return body
 
 
 def _media(request: Request) -> str | None:

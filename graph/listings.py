@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from exchange.agreements import Debit
-from exchange.benefit import Benefit
+from exchange.benefit import TAGS_MAX, Benefit
 from exchange.redemption import Redemption, RedemptionStatus
 from exchange.store.catalog import ENDING_SOON, NEWEST, POINTS_PRICE, RELEVANCE, Found, Wanted, words_of
 from graph.context import Context
 from graph.enums import BenefitSort
 from graph.identifiers import Kind
 from graph.inputs import BenefitFilter, sent
-from graph.paging import Cursors, Page, Position, Window, page
+from graph.paging import Page, Position, Window, page
 from graph.refusals import Code, fault
 
 _SORTS = {
@@ -50,7 +50,7 @@ async def benefits(
     sort_name = order or BenefitSort.NEWEST
     sort = _SORTS[sort_name]
     first, after, last, before = (sent(argument) for argument in arguments)
-    cursors = Cursors(context.services.keyring, f"benefits/{sort_name.value}")
+    cursors = context.cursors(f"benefits/{sort_name.value}")
     window = cursors.window(first, after, last, before)
     if sort is RELEVANCE and wanted is not None and wanted.search is None:
         raise fault(Code.BAD_USER_INPUT, "RELEVANCE needs `search`")
@@ -97,7 +97,7 @@ async def _redeemable(
 
 def _wanted(context: Context, chosen: BenefitFilter | None, partner: str | None) -> tuple[Wanted | None, bool]:
     """Return what the filter asks for (None: nothing can match) and whether only what can be redeemed."""
-    wanted = Wanted(viewer=context.principal.partner, partner=partner)
+    wanted = Wanted(viewer=None if context.is_member else context.principal.partner, partner=partner)
     if chosen is None:
         return wanted, False
     named = sent(chosen.partner)
@@ -106,12 +106,17 @@ def _wanted(context: Context, chosen: BenefitFilter | None, partner: str | None)
         if handle is None or handle != (partner or handle):
             return None, False
         wanted = replace(wanted, partner=handle)
+    tags = sent(chosen.tags) or ()
+    if len(tags) > TAGS_MAX:
+        raise fault(Code.BAD_USER_INPUT, f"no benefit has more than {TAGS_MAX} tags")
     search = sent(chosen.search)
     if search is not None and (len(search) > SEARCH_MAX or not words_of(search)):
         raise fault(Code.BAD_USER_INPUT, f"`search` must have words, in at most {SEARCH_MAX} characters")
+    status = sent(chosen.status)
     return replace(
-        wanted, category=sent(chosen.category), region=sent(chosen.region), status=sent(chosen.status),
-        points_price_max=sent(chosen.points_price_max), search=search, tags=sent(chosen.tags) or (),
+        wanted, category=sent(chosen.category), region=sent(chosen.region),
+        status=None if status is None else tuple(dict.fromkeys(status)), tags=tags,
+        points_price_max=sent(chosen.points_price_max), search=search,
     ), sent(chosen.redeemable_only) is True  # fmt: skip
 
 
@@ -128,7 +133,7 @@ async def redemptions(
         owners = [owner | {"wallet": wallet} for owner in owners if owner.get("wallet", wallet) == wallet]
     if only is not None:
         owners = [owner | {"_id": only} for owner in owners]
-    cursors = Cursors(context.services.keyring, "redemptions")
+    cursors = context.cursors("redemptions")
     window = cursors.window(sent(first), sent(after))
     position = None if window.after is None else (window.after[0], window.after[1])
     rows = await context.services.members.list_redemptions(owners, window.size + 1, position, status) if owners else []
@@ -140,7 +145,7 @@ async def owners_seen(context: Context) -> list[dict[str, str]]:
     if context.is_member:
         context.require("redemptions:read")
         wallet = await context.own_wallet()
-        return [] if wallet is None else [{"wallet": wallet.id}]
+        return [{"wallet": wallet.id}] if wallet is not None and wallet.linked_to(context.partner) else []
     context.require("redemptions:redeem", "redemptions:fulfil", "finance:view")
     owners: list[dict[str, str]] = []
     if context.has("finance:view"):

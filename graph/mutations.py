@@ -296,6 +296,7 @@ class Mutation:
             raise ValidationFailed("must be at least 1", ("input", "dailyLimit"))
         wallet = await _own_wallet(context)
         partner = await _partner(context, input.partner, "partner")
+        _refuse_more_than_it_has(wallet, context.partner, partner or "", limit)
         return await context.services.members.create_link_code(wallet.id, partner or "", limit)
 
     @strawberry.field(
@@ -332,6 +333,7 @@ class Mutation:
             fingerprint=fingerprint(input), partner=context.partner,
             whose=None if link is None else ByWallet(link.wallet), reference=input.reference,
             daily_limit=None if link is None else link.daily_limit,
+            code_made_at=await context.now() if link is None else link.made_at,
             code_expires_at=await context.now() if link is None else link.expires_at,
         )  # fmt: skip
         try:
@@ -347,12 +349,12 @@ class Mutation:
         price = input.price_per_1000_points.money("input", "pricePer1000Points")
         terms.validate_terms(price, input.fee_basis_points, input.commission_basis_points)
         context = info.context
-        context.require_of_mutation("admin")
         now, since = await context.now(), sent(input.effective_from)
         if since is not None and since < now - BACKDATING_MAX:
             raise ValidationFailed(
                 "must not be in the past: what was redeemed is priced already", ("input", "effectiveFrom")
             )
+        context.require_of_mutation("admin")
         return await context.services.terms.add(
             terms.Agreement(
                 id="", version=0, price_per_1000_points=price, fee_basis_points=input.fee_basis_points,
@@ -404,6 +406,22 @@ async def _redeemer(context: Context, member: MemberBy | None) -> Whose:
         if wallet is None or _whose(context, member) != ByWallet(wallet.id):
             raise ValidationFailed("a member redeems for itself: leave it out", ("input", "member"))
     return own
+
+
+def _refuse_more_than_it_has(wallet: DomainWallet, through: str, partner: str, limit: int | None) -> None:
+    """Refuse a code by which the partner that the member comes through would lift a limit the member set on it.
+
+    That partner can sign assertions for the member whenever it likes: it must not widen its own link, nor lend out
+    more than it may spend itself.
+    """
+    if partner == through:
+        raise ValidationFailed("is the one you come through: ask through another", ("input", "partner"))
+    link = wallet.link(through)
+    most = None if link is None else link.daily_limit
+    if most is not None and (limit is None or limit > most):
+        raise ValidationFailed(
+            f"must be at most {most}, the limit of the link you come through", ("input", "dailyLimit")
+        )
 
 
 async def _own_wallet(context: Context) -> DomainWallet:

@@ -19,7 +19,7 @@ from exchange.settlement.statement import Place
 from graph.context import Context, Info
 from graph.enums import LineKind, PeriodStatus, StatementStatus
 from graph.inputs import sent
-from graph.paging import After, Connection, Cursors, First, Page, page
+from graph.paging import After, Connection, First, Page, page
 from graph.refusals import made_of
 from graph.scalars import Count, Points
 from graph.types import Benefit, Money, Node, Partner
@@ -181,7 +181,7 @@ class Statement(Node):
     ) -> Page[statement.StatementLine]:
         """Read one page of them."""
         services = info.context.services
-        cursors = Cursors(services.keyring, f"lines/{root.id}")
+        cursors = info.context.cursors(f"lines/{root.id}")
         window = cursors.window(sent(first), sent(after))
         place = None if window.after is None else Place(*window.after)
         rows = await services.settlement.lines(root, place, window.size + 1)
@@ -238,7 +238,7 @@ class Period(Node):
     ) -> Page[statement.Statement]:
         """Read one page of them."""
         services = info.context.services
-        cursors = Cursors(services.keyring, f"statements/{root.number}")
+        cursors = info.context.cursors(f"statements/{root.number}")
         window = cursors.window(sent(first), sent(after))
         behind = None if window.after is None else window.after[0]
         rows = await services.settlement.statements(root.number, behind, window.size + 1, own(info.context))
@@ -248,7 +248,7 @@ class Period(Node):
 async def periods(context: Context, first: Any, after: Any) -> Page[period.Period]:
     """List periods, newest first."""
     own(context)
-    cursors = Cursors(context.services.keyring, "periods")
+    cursors = context.cursors("periods")
     window = cursors.window(sent(first), sent(after))
     behind = None if window.after is None else window.after[0]
     rows = await context.services.settlement.periods(behind, window.size + 1)

@@ -30,7 +30,7 @@ from graph.enums import (
 )
 from graph.identifiers import Identified
 from graph.inputs import Chosen, Order, sent
-from graph.paging import After, Before, Connection, Cursors, First, Last, Page, page
+from graph.paging import After, Before, Connection, First, Last, Page, page
 from graph.refusals import made_of
 from graph.scalars import CountryCode, CurrencyCode, Decimal, Points
 from partners import registry
@@ -206,7 +206,7 @@ class Wallet:
         after: After = strawberry.UNSET,
     ) -> Page[wallets.Lot]:
         """Cut a page out of the wallet."""
-        cursors = Cursors(info.context.services.keyring, f"lots/{root.id}")
+        cursors = info.context.cursors(f"lots/{root.id}")
         window = cursors.window(sent(first), sent(after))
         ids = [lot.id for lot in root.lots]
         start = 0 if window.after is None else ids.index(window.after[0]) + 1
@@ -251,6 +251,8 @@ class Member(Node):
     @strawberry.field(graphql_type=list[Link], description="The member sees all its links, a partner its own.")
     def links(root: Parent[DomainWallet], info: Info) -> list[wallets.Link]:
         """Show the open ones that are the caller's to see."""
+        if not root.linked_to(info.context.partner):
+            return []
         mine = info.context.is_member
         return [link for link in root.links if link.open and (mine or link.partner == info.context.partner)]
 
@@ -309,7 +311,7 @@ class Redemption(Node):
 
     is_type_of = made_of(DomainRedemption)
 
-    @strawberry.field(graphql_type=Benefit, description="What was taken.")
+    @strawberry.field(graphql_type=Benefit, description="What was taken, as its partner describes it now.")
     async def benefit(root: Parent[DomainRedemption], info: Info) -> offers.Benefit | None:
         """Load the benefit as it is now."""
         return await info.context.benefits.load(root.benefit)

@@ -33,6 +33,8 @@ def link(command: LinkMember, wallet: Wallet | None, terms: Terms, now: datetime
     if terms.referenced is not None and terms.referenced != wallet.id:
         raise ValidationFailed("already means another member", ("input", "reference"))
     known = wallet.link(command.partner)
+    if known is not None and known.ended_at is not None and known.ended_at >= command.code_made_at:
+        raise NotFound("no such link code, or it is no longer good", ("input", "code"))
     if known is not None and known.reference != command.reference:
         raise ValidationFailed("this member is known to you by another reference", ("input", "reference"))
     # Nothing may refuse from here.

@@ -11,7 +11,7 @@ from exchange.decisions.decision import Decision, Terms, entry_of, no_member
 from exchange.decisions.links import linked
 from exchange.errors import NotFound, ValidationFailed
 from exchange.journal import Account, EntryKind, Posting, milliseconds, points_of
-from exchange.wallet import Lot, Wallet
+from exchange.wallet import LOTS_MAX, Lot, Wallet
 
 
 def award(command: Award, wallet: Wallet | None, terms: Terms, now: datetime, salt: bytes) -> Decision:
@@ -24,6 +24,8 @@ def award(command: Award, wallet: Wallet | None, terms: Terms, now: datetime, sa
     first_mention = link is None and isinstance(command.whose, ByReference) and wallet.version == 0
     if not first_mention and (link is None or not link.open):
         raise no_member()
+    if len(wallet.lots) >= LOTS_MAX:
+        raise ValidationFailed(f"the wallet has {LOTS_MAX} lots already", ("input", "member"))
     if sum(lot.remaining for lot in wallet.lots) + command.points > INT64_MAX:
         raise ValidationFailed("the wallet cannot hold that many", ("input", "points"))
     # Nothing may refuse from here.

@@ -68,7 +68,8 @@ def allow(command: Redeem, wallet: Wallet | None, terms: Terms, now: datetime) -
     if wallet is None or link is None or not link.open:
         raise Forbidden("the member has ended its link to this partner") if command.by_member else no_member()
     benefit = terms.benefit
-    visible = benefit is not None and (benefit.status is BenefitStatus.PUBLISHED or benefit.partner == command.partner)
+    owner = benefit is not None and benefit.partner == command.partner and not command.by_member
+    visible = benefit is not None and (benefit.status is BenefitStatus.PUBLISHED or owner)
     if benefit is None or not visible:
         raise NotFound("no such benefit", ("input", "benefit"))
     price, book = benefit.points_price, terms.book

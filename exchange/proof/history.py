@@ -134,6 +134,8 @@ def _redeem(wallet: Wallet, event: Event, book: AgreementBook) -> _Step:
     if link is None or not link.open:
         wrong.append(Wrong(3, f"entry {event.id} came through {event.by}, to which there was no open link"))
     else:
+        left = link.day_left(event.at)
+        wrong += _unless(left is None or points <= left, 3, event, "spends more than the link's limit for a day")
         poorer = poorer.with_link(link.spend(points, event.at))
     wrong += _unless(event.benefit is not None and event.quantity > 0 and points > 0, 3, event, "takes nothing")
     return poorer.with_taken(event.benefit or "", event.quantity), wrong

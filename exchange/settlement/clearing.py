@@ -8,6 +8,7 @@ final, so their sums are kept.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -27,6 +28,7 @@ from exchange.store.periods import Periods
 
 PAGE = 20
 _SUMS_KEPT = 8
+_LOOK_AGAIN_SECONDS = 0.01
 _NUMBER = ("input", "number")
 
 
@@ -74,7 +76,8 @@ class Settlement:
         for lane in await self._periods.lanes():
             while (head := await self._books.head(lane)).period_after <= number:
                 now = await self._periods.now()
-                await self._books.append(_cut_after(head, max(now, head.at)))
+                if not await self._books.append(_cut_after(head, max(now, head.at))):
+                    await asyncio.sleep(_LOOK_AGAIN_SECONDS)  # then a majority has the block that took the place
 
     async def seal(self, number: int) -> None:
         """Step 3: record the ranges that the cuts end, and their root."""

@@ -166,8 +166,8 @@ class Books:
         self.benefits: Collection = db["benefits"]
         self.stock: Collection = db["stock"]
         self.codes: Collection = db["codes"]
-        self.agreements: Collection = db["agreements"]
-        self.terms: Collection = db["terms"]
+        self.agreements: Collection = db["agreements"].with_options(read_concern=MAJORITY)
+        self.terms: Collection = db["terms"].with_options(read_concern=MAJORITY)
         self.periods: Collection = db["periods"]
         self.lanes: Collection = db["lanes"]
         self._written = (
@@ -452,11 +452,11 @@ class Books:
             written = await self.lanes.update_one({"_id": lane, "owner": owner}, [{"$set": {"lsid": lsid, **_LEASE}}])
         return written.matched_count == 1
 
-    async def release_lane(self, lane: int, owner: str) -> None:
-        """Let the next process take the lane at once, with nothing to kill."""
+    async def release_lane(self, lane: int, owner: str, until: datetime = _EPOCH) -> None:
+        """Let the next process take the lane, at once or not before `until`, with nothing to kill."""
         with answering():
             await self.lanes.update_one(
-                {"_id": lane, "owner": owner}, {"$set": {"owner": None, "lsid": None, "lease_until": _EPOCH}}
+                {"_id": lane, "owner": owner}, {"$set": {"owner": None, "lsid": None, "lease_until": until}}
             )
 
 

@@ -15,7 +15,7 @@ from exchange.commands import ByReference
 from exchange.keyring import Keyring
 from exchange.redemption import Redemption, RedemptionStatus
 from exchange.store import documents as docs
-from exchange.store.connection import Collection, Database, Document, answering, server_time
+from exchange.store.connection import MAJORITY, Collection, Database, Document, answering, server_time
 from exchange.wallet import Wallet
 
 LINK_CODE_BYTES = 16
@@ -32,6 +32,11 @@ class LinkCode:
     daily_limit: int | None
     expires_at: datetime
 
+    @property
+    def made_at(self) -> datetime:
+        """When the member asked for it."""
+        return self.expires_at - LINK_CODE_LIFETIME
+
 
 class Members:
     """Wallets, redemptions and link codes, for reading."""
@@ -39,6 +44,8 @@ class Members:
     def __init__(self, db: Database, keyring: Keyring) -> None:
         self._db = db
         self._keyring = keyring
+        # By majority: what is shown, a code above all, must not be undone by the database's next failure.
+        db = db.with_options(read_concern=MAJORITY)
         self._wallets: Collection = db["wallets"]
         self._references: Collection = db["references"]
         self._redemptions: Collection = db["redemptions"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from exchange.agreements import Agreement, agreement_id
 from exchange.store import documents as docs
-from exchange.store.connection import Database, Session, answering, settled
+from exchange.store.connection import Database, Session, answering, server_time, settled
 
 
 class Terms:
@@ -25,7 +25,9 @@ class Terms:
             )
 
     async def add(self, agreement: Agreement) -> Agreement:
-        """Add the next version of the agreement's pair and return it as stored; its id and version are made here.
+        """Add the next version of the agreement's pair and return it as stored.
+
+        Its id and version are made here, and it begins now at the earliest.
 
         The common counter is written first, so two at once are put in order and each gets a version of its own.
         """
@@ -35,7 +37,10 @@ class Terms:
             pair = {"issuer": agreement.issuer, "provider": agreement.provider}
             newest = await self._agreements.find_one(pair, sort=[("version", -1)], session=session)
             version = 1 if newest is None else newest["version"] + 1
-            stored = replace(agreement, version=version, id=agreement_id(agreement.issuer, agreement.provider, version))
+            # Never from before it is there: redemptions up to now are priced by the version before.
+            since = max(agreement.effective_from, await server_time(self._db))
+            made = agreement_id(agreement.issuer, agreement.provider, version)
+            stored = replace(agreement, version=version, id=made, effective_from=since)
             await self._agreements.insert_one(docs.agreement_document(stored), session=session)
             return stored
 

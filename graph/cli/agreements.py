@@ -80,7 +80,10 @@ def set_agreement(
 @agreement.command("list")
 @on_exchange
 def list_agreements(shell: Shell) -> None:
-    """List every version of every agreement, by issuer and provider, the newest first."""
+    """List every version of every agreement.
+
+    In the order of issuer and provider, the newest version first.
+    """
 
     async def work(services: Services) -> list[dict[str, Any]]:
         ids = identifiers(services)

@@ -75,7 +75,9 @@ def _points_per_unit(_context: click.Context, _option: click.Parameter, said: st
 def import_catalog(
     shell: Shell, partner: str, layout: FeedFormat, points_per_unit: Decimal | None, dry_run: bool, file: str  # noqa: FBT001
 ) -> None:  # fmt: skip
-    """Publish a file of benefits: CSV, JSON, JSON Lines, or a reward supplier's product list. `-` reads stdin.
+    """Publish a file of benefits.
+
+    It is CSV, JSON, JSON Lines, or a reward supplier's product list; `-` reads stdin.
 
     Every row that can be published is; every other one is reported with its line, field and reason. The exit code is
     1 if any row was rejected or the file could not be read to its end, so that a script cannot miss it. Import the

@@ -75,7 +75,8 @@ class Shell:
         if not begins and self.mongo_url is None and not (self.data / "mongod").is_dir():
             raise click.ClickException(f"there is no exchange in {self.data}: begin one with `exchange up`")
         with self._database() as url:
-            issuer = os.environ.get("EXCHANGE_ISSUER") or remembered_issuer(self.data) or DEFAULT_ISSUER
+            given = os.environ.get("EXCHANGE_ISSUER", "").rstrip("/")
+            issuer = given or remembered_issuer(self.data) or DEFAULT_ISSUER
             settings = Settings(mongo_url=url, issuer=issuer, data=self.data)
 
             async def working() -> Result:

@@ -16,7 +16,7 @@ from partners.staff import Engaged
 
 @click.group()
 def staff() -> None:
-    """Engage the people who run the exchange and look after its money."""
+    """Engage the people who run the exchange."""
 
 
 @staff.command("create")

@@ -78,10 +78,10 @@ _log = logging.getLogger(__name__)
 def up(
     demo: bool, data: Path, host: str, port: int, workers: int, mongo_url: str | None, access_log: bool  # noqa: FBT001
 ) -> None:  # fmt: skip
-    """Run the exchange: database, indexes and server, until Ctrl-C or SIGTERM.
+    """Run the exchange, until Ctrl-C or SIGTERM.
 
-    Once it serves it prints `ready http://HOST:PORT`, as the last line of stdout. The database is a real MongoDB
-    inside the data directory, unless --mongo-url names another.
+    That is everything: database, indexes and server. Once it serves it prints `ready http://HOST:PORT`, as the last
+    line of stdout. The database is a real MongoDB inside the data directory, unless --mongo-url names another.
 
     With --demo there are three partners, 1,000 benefits, 200 members, and everybody's credentials in DATA/demo.json.
     Starting again with --demo changes nothing but the tokens, which are good for a day.

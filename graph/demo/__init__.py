@@ -335,7 +335,7 @@ class _Loading:
         return await self._submit(
             LinkMember(
                 **self._identity(partner, "linkMember", code.code, asked), whose=ByWallet(wallet.id),
-                reference=reference, daily_limit=None, code_expires_at=code.expires_at,
+                reference=reference, daily_limit=None, code_made_at=code.made_at, code_expires_at=code.expires_at,
             )
         )  # fmt: skip
 

@@ -9,13 +9,14 @@ The form is parsed by the standard library: eight parameters need no multipart p
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -30,6 +31,7 @@ JWKS_PATH: Final = "/.well-known/jwks.json"
 
 _FORM_TYPE = "application/x-www-form-urlencoded"
 _BODY_BYTES_MAX = 16_384
+_BODY_SECONDS_MAX = 30
 _PARAMETERS_MAX = 32
 _CACHE_SECONDS = 300
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -87,10 +89,14 @@ async def _form(request: Request) -> dict[str, str]:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
         raise _Malformed(f"the body's type is not {_FORM_TYPE}")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _BODY_BYTES_MAX:
-            raise _Malformed(f"the body has more than {_BODY_BYTES_MAX} bytes", status=413)
+    try:
+        async with asyncio.timeout(_BODY_SECONDS_MAX):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _BODY_BYTES_MAX:
+                    raise _Malformed(f"the body has more than {_BODY_BYTES_MAX} bytes", status=413)
+    except (ClientDisconnect, TimeoutError) as error:
+        raise _Malformed(f"the body did not come within {_BODY_SECONDS_MAX} seconds", status=408) from error
     try:
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_PARAMETERS_MAX)
     except ValueError as error:

@@ -101,11 +101,11 @@ def enrol(partner: str, *, whose: ByReference | None = None, key: str | None = N
 
 def link(
     partner: str, wallet: str, *, reference: str = ANN, daily_limit: int | None = None,
-    good_until: datetime | None = None, key: str | None = None,
+    good_until: datetime | None = None, made: datetime | None = None, key: str | None = None,
 ) -> LinkMember:  # fmt: skip
     return LinkMember(
         id=_fresh(key, "link"), fingerprint="", partner=partner, whose=ByWallet(wallet), reference=reference,
-        daily_limit=daily_limit, code_expires_at=good_until or day(10_000),
+        daily_limit=daily_limit, code_made_at=made or day(9_999), code_expires_at=good_until or day(10_000),
     )  # fmt: skip
 
 

@@ -117,6 +117,13 @@ def test_what_is_no_decimal_of_the_currency_is_refused(text: str, currency: str)
         minor_from_decimal(text, currency)
 
 
+@pytest.mark.parametrize("text", ["999999999999999999.99", "-99999999999999999", "9" * 10_000])
+def test_an_amount_that_is_too_large_is_told_so(text: str) -> None:
+    """It is a decimal number, and is not said to be none; however long it is."""
+    with pytest.raises(ValueError, match="is too large$"):
+        minor_from_decimal(text, "EUR")
+
+
 @given(minor=st.integers(0, 10**17), basis_points=st.integers(0, 10_000))
 def test_a_share_is_never_more_than_the_whole(minor: int, basis_points: int) -> None:
     """A fee of up to 10,000 basis points takes at most what there is; all of them, all of it."""

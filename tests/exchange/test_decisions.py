@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ from exchange.errors import (
     NotFound,
     PriceChanged,
     Refusal,
+    ValidationFailed,
 )
 from exchange.redemption import RedemptionStatus
-from exchange.wallet import Wallet
+from exchange.wallet import LOTS_MAX, Wallet
 from tests.exchange.speech import (
     NOW,
     agreement,
@@ -32,6 +34,7 @@ from tests.exchange.speech import (
     expire,
     left,
     link,
+    lot,
     moves,
     redeem,
     unlink,
@@ -270,6 +273,25 @@ def test_a_link_code_is_good_once_and_for_one(terms: dict[str, Any], command: di
     refusal = refused(link(command.pop("partner", "rides"), wallet.id, **command), wallet, **terms)
     assert refusal.path == ["input", path]
     assert isinstance(refused(link("rides", "nobody"), None), NotFound)
+
+
+def test_a_code_from_before_the_link_was_ended_does_not_open_it_again() -> None:
+    """Whoever ends a link ends the codes that are out for it; one made afterwards is good."""
+    wallet = awarded(award("video", 10), award("rides", 10))
+    parted = decided(unlink("rides", wallet.id), wallet, now=day(2)).wallet
+    with pytest.raises(NotFound) as raised:
+        decided(link("rides", wallet.id, made=day(1)), parted, now=day(3))
+    assert raised.value.path == ["input", "code"]
+    assert decided(link("rides", wallet.id, made=day(2.5)), parted, now=day(3)).wallet.linked_to("rides")
+
+
+def test_a_wallet_does_not_outgrow_its_document() -> None:
+    """An award beyond the most lots that a wallet may have is refused, and says why."""
+    lots = tuple(lot(f"lot-{n}", "video", 0) for n in range(LOTS_MAX))
+    full = replace(awarded(award("video", 1)), lots=lots)
+    with pytest.raises(ValidationFailed) as raised:
+        decided(award("video", 1), full)
+    assert raised.value.path == ["input", "member"]
 
 
 def test_the_last_link_stays() -> None:

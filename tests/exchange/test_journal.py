@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -382,3 +383,19 @@ def test_an_issuer_that_is_also_the_channel_has_both_lines() -> None:
     entry = decided(redeem(trip, through="video"), wallet, book, of=trip).entry
     assert [line.gross_minor for line in entry.lines("video")] == [-1000, 100]
     assert [line.gross_minor for line in entry.lines("rides")] == [1000, -100]
+
+
+def test_whoever_has_a_line_has_a_leaf() -> None:
+    """Also a provider that is owed nothing, because what it is owed rounds to zero: its line can be proved to it."""
+    trip = benefit("rides/trip", 1)
+    entry = decided(
+        redeem(trip, through="delivery"), awarded(award("video", 1), award("delivery", 1)),
+        agreements(agreement("video", "rides", 300)), of=trip,
+    ).entry  # fmt: skip
+    assert entry.settling == ["rides", "video"]
+    assert set(entry.settling) <= set(entry.parties)
+
+
+def test_times_have_four_digits_for_the_year() -> None:
+    """RFC 3339 has no shorter years."""
+    assert milliseconds(datetime(999, 1, 2, 3, 4, 5, 6789, tzinfo=UTC)) == "0999-01-02T03:04:05.006Z"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -450,14 +451,34 @@ async def test_an_idle_owner_notices_that_its_lane_is_gone(house: House, ledger:
 async def test_time_never_goes_back_in_a_lane(house: House, ledger: Ledger) -> None:
     """When a new primary's clock is behind, a block bears the time of the one before it rather than an earlier one."""
     await ledger.submit(award("video", 1))
-    head, ahead = await house.books.head(1), await house.soon(seconds=60)
+    ahead = await _head_is_ahead(house, seconds=4)
+    outcome = await ledger.submit(award("video", 2))
+    assert outcome.entry.at == ahead
+    assert await kinds(house) == ["GENESIS", "ENTRIES", "VOID", "ENTRIES"]
+
+
+async def test_a_lane_written_by_a_wrong_clock_is_left_until_time_reaches_it(house: House, ledger: Ledger) -> None:
+    """Nothing is decided in a future that the clock only pretended: the ledger and its successors use other lanes."""
+    await ledger.submit(award("video", 1))
+    ahead = await _head_is_ahead(house, seconds=3600)
+    outcome = await ledger.submit(award("video", 2))
+    assert outcome.entry.at < ahead
+    await ledger.stop()
+    again = await (await house.ledger()).submit(award("video", 3))
+    assert again.entry.at < ahead
+    assert await kinds(house) == ["GENESIS", "ENTRIES", "VOID"]
+    assert await house.count("lanes") == 2
+
+
+async def _head_is_ahead(house: House, seconds: float) -> datetime:
+    """Put a block of the future at the end of the first lane, where its owner will find it."""
+    head = await house.books.head(1)
+    ahead: datetime = await house.soon(seconds=seconds)
     void = Block.seal(
         lane=1, seq=head.seq + 1, kind=BlockKind.VOID, period=1, prev=head.hash, at=ahead, salt=SALT
     )  # fmt: skip
     assert await house.books.append(void)
-    outcome = await ledger.submit(award("video", 2))
-    assert outcome.entry.at == ahead
-    assert await kinds(house) == ["GENESIS", "ENTRIES", "VOID", "ENTRIES"]
+    return ahead
 
 
 async def test_a_lane_is_cut_before_its_next_batch(house: House, ledger: Ledger) -> None:

@@ -84,6 +84,7 @@ def test_a_daily_limit_begins_anew_each_day() -> None:
     assert link.spend(70, NOW).spend(20, NOW + timedelta(hours=11)).day_left(NOW + timedelta(hours=11)) == 10
     assert link.spend(70, NOW).day_left(day(0.5)) == 100
     assert link.spend(130, NOW).day_left(NOW) == 0
+    assert link.spend(2**63, NOW).spend(2**63, NOW).spent == 2**63 - 1
     assert Link("video", "ann", NOW).spend(70, NOW).day_left(NOW) is None
 
 
@@ -121,3 +122,11 @@ def test_taking_takes_exactly_that_and_the_right_lots(lots: list[Lot], share: fl
     rank = {one.id: (one.expires_at is None, one.expires_at or NOW, place) for place, one in enumerate(lots)}
     untouched = [rank[one.id] for one in after.lots if one.free and one.live(NOW) and one.issuer in taken]
     assert not takes or not untouched or rank[takes[-1].lot] <= min(untouched)
+
+
+def test_a_day_that_was_begun_is_not_forgotten_for_a_clock_behind() -> None:
+    """Two lanes' clocks may differ at midnight: what was spent on the new day still counts, and the day stays."""
+    link = Link("video", "ann", NOW, daily_limit=100).spend(60, day(1))
+    late = link.spend(30, NOW)
+    assert link.day_left(NOW) == 40
+    assert (late.spent_on, late.spent) == (day(1).date(), 90)

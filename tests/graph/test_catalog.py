@@ -413,3 +413,29 @@ async def test_a_window_opens_and_ends_by_itself(world: World) -> None:
     await asyncio.sleep(0.5)
     assert await agree_on(world, "anna@video", opening) == []
     assert await agree_on(world, "anna@video", ending) == ["ENDED"]
+
+
+async def test_a_partners_members_see_no_more_than_everybody(world: World) -> None:
+    """A draft is its partner's server's to see; a member in the partner's own app neither lists nor takes it."""
+    draft = await world.publish("video", status="DRAFT")
+    await world.award("video", "dora", 1_000)
+    assert await world.read("dora@video", "{ benefits(filter: {status: [DRAFT]}) { totalCount } }") == {"totalCount": 0}
+    found = await world.read("dora@video", "query ($id: ID!) { benefit(by: {id: $id}) { id } }", id=draft["id"])
+    assert found is None
+    assert refusal(await world.try_redeem("dora@video", draft), "NOT_FOUND", ["input", "benefit"])
+
+
+async def test_more_tags_than_a_benefit_can_have_are_refused(world: World) -> None:
+    """A filter of two hundred thousand tags costs nobody anything."""
+    answer = await world.ask(
+        "video", "query ($tags: [String!]) { benefits(filter: {tags: $tags}) { totalCount } }", tags=["a"] * 200_000
+    )
+    assert answer.codes == ["BAD_USER_INPUT"]
+
+
+@pytest.mark.parametrize("title", ["two\nlines", "nul\0", "\u202eback"])
+async def test_a_title_shows_as_what_it_is(world: World, title: str) -> None:
+    """Control characters and turned writing are refused; composed emoji and hard spaces are not."""
+    payload = await world.do("video", "publishBenefits", benefits=[benefit_input(sku=world.fresh("sku"), title=title)])
+    assert refusal(payload, "VALIDATION_ERROR", ["input", "benefits", "0", "title"])
+    await world.publish("video", title="Famille\u00a0: 👩\u200d👩\u200d👧")

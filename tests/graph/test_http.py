@@ -294,7 +294,7 @@ async def test_a_deep_operation_is_refused(world: World) -> None:
     def query(levels: int) -> str:
         inner = "__typename"
         for _ in range((levels - 2) // 3):
-            inner = f"benefits {{ nodes {{ partner {{ {inner} }} }} }}"
+            inner = f"benefits(first: 1) {{ nodes {{ partner {{ {inner} }} }} }}"
         inner += " benefits { __typename }" * ((levels - 2) % 3 > 0)
         return f'{{ partner(handle: "nobody") {{ {inner} }} }}'
 
@@ -452,3 +452,26 @@ async def test_other_paths_are_not_there(world: World) -> None:
     assert (await world.http.get("/healthz")).json() == {"alive": True}
     assert (await world.http.get("/readyz")).json() == {"ready": True}
     assert ISSUER in (await world.http.get("/.well-known/oauth-authorization-server")).text
+
+
+def nested(page: str, levels: int = 3) -> str:
+    """Return benefits of partners of benefits, each list with this page."""
+    inner = "id"
+    for _ in range(levels):
+        inner = f"partner {{ benefits({page}) {{ nodes {{ {inner} }} }} }}"
+    return f'{{ benefit(by: {{id: "x"}}) {{ {inner} }} }}'
+
+
+@pytest.mark.parametrize("page", ["first: 65", "last: 65", "first: $n"])
+async def test_nested_lists_count_as_often_as_their_pages_are_long(world: World, page: str) -> None:
+    """Three levels of sixty-five are a quarter of a million objects in ten fields: refused before anything is read."""
+    query = f"query ($n: Int) {nested(page)}" if "$" in page else nested(page)
+    assert code(await send(world, asked(query, variables={"n": 65}))) == "COST_EXCEEDED"
+    assert (await send(world, asked(nested("first: 2")))).status_code == 200
+
+
+async def test_many_nodes_many_times_are_too_many(world: World) -> None:
+    """Aliases over one list of ids multiply as well."""
+    aliases = " ".join(f"a{n}: nodes(ids: $ids) {{ id __typename }}" for n in range(130))
+    answer = await send(world, asked(f"query ($ids: [ID!]!) {{ {aliases} }}", variables={"ids": ["x"] * 200}))
+    assert code(answer) == "COST_EXCEEDED"

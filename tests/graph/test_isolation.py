@@ -427,3 +427,14 @@ async def test_drafts_are_listed_for_their_owner_alone(world: World) -> None:
         data = (await world.ask(who, query, p=world.ids["rides"])).data
         lists = [data["all"], data["status"], data["of"], data["partner"]["benefits"]]
         assert lists == [{"totalCount": count, "nodes": [{"id": draft["id"]}] * count}] * 4, who
+
+
+async def test_cursors_tell_two_partners_nothing(world: World) -> None:
+    """The same member's same lot has another cursor in each partner's app, so they cannot compare notes."""
+    await world.award("video", "cleo", 10)
+    await world.link("cleo@video", "rides")
+    wallet = "{ viewer { member { wallet { lots { edges { cursor } pageInfo { endCursor } } } } } }"
+    seen = [(await world.read(who, wallet))["member"]["wallet"]["lots"] for who in ("cleo@video", "cleo@rides")]
+    assert len(seen[0]["edges"]) == len(seen[1]["edges"]) == 1
+    assert seen[0]["edges"][0]["cursor"] != seen[1]["edges"][0]["cursor"]
+    assert seen[0]["pageInfo"] != seen[1]["pageInfo"]

@@ -212,3 +212,41 @@ async def test_ends_of_both_links_at_once_leave_one(world: World) -> None:
         world.do(f"{member}@rides", "unlinkPartner", partner=world.ids["video"]),
     )
     assert sorted(attempt["__typename"] for attempt in attempts) == ["Forbidden", "UnlinkPartnerSuccess"]
+
+
+async def test_a_partner_cannot_lift_the_limit_that_a_member_set_on_it(world: World) -> None:
+    """It can sign for the member whenever it likes, but neither widens its own link nor lends out more."""
+    member = await somebody(world)
+    await world.link(f"{member}@video", "rides", daily_limit=10)
+    rides, delivery = world.ids["rides"], world.ids["delivery"]
+    own = await world.do(f"{member}@rides", "createLinkCode", partner=rides)
+    assert refusal(own, "VALIDATION_ERROR", ["input", "partner"])
+    for wider in ({}, {"dailyLimit": "11"}):
+        lent = await world.do(f"{member}@rides", "createLinkCode", partner=delivery, **wider)
+        assert refusal(lent, "VALIDATION_ERROR", ["input", "dailyLimit"])
+    assert await world.done(f"{member}@rides", "createLinkCode", partner=delivery, dailyLimit="10")
+
+
+async def test_a_code_from_before_the_parting_does_not_undo_it(world: World) -> None:
+    """Two codes for one partner: the member parts with it after the first, and the second is good no more."""
+    member = await somebody(world)
+    rides = world.ids["rides"]
+    first, second = [
+        (await world.done(f"{member}@video", "createLinkCode", partner=rides))["linkCode"] for _ in range(2)
+    ]
+    await world.done("rides", "linkMember", code=first, reference=member)
+    await world.done(f"{member}@video", "unlinkPartner", partner=rides)
+    again = await world.do("rides", "linkMember", code=second, reference=member)
+    assert refusal(again, "NOT_FOUND", ["input", "code"])
+
+
+async def test_a_token_of_an_ended_link_shows_nothing_more(world: World) -> None:
+    """What its app was given before it was parted with no longer reads the member's redemptions or links."""
+    member = await somebody(world)
+    await world.link(f"{member}@video", "rides")
+    parcel = await world.publish("delivery", 10)
+    await world.redeem(f"{member}@rides", parcel)
+    await world.done(f"{member}@video", "unlinkPartner", partner=world.ids["rides"])
+    query = "{ viewer { member { links { since } wallet { balance } } } redemptions { nodes { id } } }"
+    seen = (await world.ask(f"{member}@rides", query)).data
+    assert seen == {"viewer": {"member": {"links": [], "wallet": None}}, "redemptions": {"nodes": []}}

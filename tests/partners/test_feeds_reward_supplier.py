@@ -220,7 +220,7 @@ WRONG_PRODUCTS = [
     ({"productId": None}, "productId", "must be a number, or letters and digits"),
     ({"productId": True}, "productId", "must be a number, or letters and digits"),
     ({"productName": " "}, "productName", "is required"),
-    ({"productName": "x" * 200}, "productName", "must have 1 to 200 characters"),
+    ({"productName": "x" * 200}, "productName", "must have 1 to 200 characters, none for control"),
     ({"productName": 5}, "productName", "must be text"),
     ({"status": None}, "status", "is required"),
     ({"global": False}, "country.isoName", "is required of a product that is not global"),

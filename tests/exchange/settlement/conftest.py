@@ -76,11 +76,11 @@ class World:
     async def link(self, member: str, partner: str, other: str) -> None:
         """Let the member of `partner` be known to `other` too, by the same reference."""
         wallet = self.ledgers[0].new_wallet_id(ByReference(partner, member))
-        until = await server_time(self.database) + timedelta(minutes=10)
+        now = await server_time(self.database)
         await self.ledgers[0].submit(
             LinkMember(
                 **self._request(other), whose=ByWallet(wallet), reference=member, daily_limit=None,
-                code_expires_at=until,
+                code_made_at=now, code_expires_at=now + timedelta(minutes=10),
             )
         )  # fmt: skip
 
