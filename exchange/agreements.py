@@ -8,7 +8,6 @@ exchange's (contract: (issuer, provider), (issuer, any), (any, provider), (any, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -76,8 +75,8 @@ def validate_terms(price: Money, fee_basis_points: int, commission_basis_points:
 class AgreementBook:
     """All versions of all agreements, as read at one moment."""
 
-    def __init__(self, agreements: Iterable[Agreement] = ()) -> None:
-        self._pins: Mapping[str, Agreement] = {}
+    def __init__(self, agreements: Iterable[Agreement] = (), pins: Mapping[str, Agreement] | None = None) -> None:
+        self._pins = pins or {}
         self._by_id: dict[str, Agreement] = {}
         self._versions: dict[tuple[str | None, str | None], list[Agreement]] = {}
         for agreement in sorted(agreements, key=lambda a: (a.effective_from, a.version)):
@@ -86,8 +85,9 @@ class AgreementBook:
 
     def pinned(self, agreements: Mapping[str, str | None]) -> AgreementBook:
         """Return a book that answers for these issuers with these versions, whatever came later."""
-        book = copy(self)
-        book._pins = {issuer: self._by_id[pin] for issuer, pin in agreements.items() if pin is not None}
+        pins = {issuer: self._by_id[pin] for issuer, pin in agreements.items() if pin is not None}
+        book = AgreementBook(pins=pins)
+        book._versions, book._by_id = self._versions, self._by_id  # noqa: SLF001 - the same book, read with pins
         return book
 
     def find(self, issuer: str, provider: str, now: datetime) -> Agreement | None:

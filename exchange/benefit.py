@@ -260,6 +260,9 @@ class StockChange(NamedTuple):
         return StockChange(self.sold + other.sold, self.reserved + other.reserved)
 
 
+NO_CHANGE = StockChange()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taker:
     """Who would take it: what availability needs to know of a member. `region` None: not known."""

@@ -26,8 +26,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NoReturn
 
-from exchange.benefit import Benefit, Fulfilment, Stock
-from exchange.commands import Award, ByReference, ByWallet, Command, Enrol, LinkMember, Redeem
+from exchange.benefit import Fulfilment, Stock, StockChange
+from exchange.commands import Act, Award, ByReference, ByWallet, Command, Enrol, LinkMember, Redeem, Reserve
 from exchange.decisions import Decision, Terms, decide
 from exchange.errors import (
     Contended,
@@ -40,7 +40,7 @@ from exchange.errors import (
 )
 from exchange.journal import SALT_BYTES, Block, BlockKind, Entry
 from exchange.keyring import Keyring
-from exchange.redemption import Redemption
+from exchange.redemption import Redemption, Step
 from exchange.store.books import (
     LEASE_SECONDS,
     Books,
@@ -99,7 +99,9 @@ class _Batch:
     references: dict[str, str]
     stocks: dict[str, Stock]
     codes: dict[str, list[tuple[str, bytes]]]
+    redemptions: dict[str, Redemption]
     changed: dict[str, Wallet] = field(default_factory=dict)
+    stepped: dict[str, Redemption] = field(default_factory=dict)
     writes: Writes = field(default_factory=Writes)
 
 
@@ -210,8 +212,8 @@ class Ledger:
         first, second = await self._read(commands)
         await self._cut_if_due(lane, first, second)
         batch = _Batch(
-            first, second, dict(second.wallets), dict(first.references), dict(first.stocks),
-            {benefit: list(codes) for benefit, codes in second.codes.items()},
+            first, second, dict(second.wallets), dict(first.references), second.stocks | first.stocks,
+            {benefit: list(codes) for benefit, codes in second.codes.items()}, dict(first.redemptions),
         )  # fmt: skip
         if lane.head.at > first.now + CLOCK_TOLERANCE:
             await self._leave_to_time(lane, first.now)
@@ -228,12 +230,13 @@ class Ledger:
             decided.append(answer)
         if batch.writes.entries:
             batch.writes.wallets = list(batch.changed.values())
+            batch.writes.redemptions = list(batch.stepped.values())
             await self._commit(lane, batch.writes, now)
         else:
             # Nothing to commit, but what the answers rest on must be durable before they leave.
             await self._renew(lane)
         period = lane.period
-        return [_as_written(answer, batch.changed, period) for answer in decided]
+        return [_as_written(answer, batch, period) for answer in decided]
 
     async def _read(self, commands: Sequence[Command]) -> tuple[FirstRound, SecondRound]:
         redeems = [command for command in commands if isinstance(command, Redeem) and command.benefit is not None]
@@ -241,19 +244,15 @@ class Ledger:
             (command.id for command in commands),
             (reference_id(whose) for command in commands for whose in _references(command)),
             (command.benefit for command in redeems if command.benefit is not None),
+            (command.redemption for command in commands if isinstance(command, Act) and command.redemption is not None),
+            (command.quote for command in redeems if command.quote is not None),
         )
         wallets = {wallet for command in commands if (wallet := self._wallet_of(command, first.references))}
         wallets |= {entry.wallet for entry in first.entries.values()}
-        codes: dict[str, int] = {}
-        for command in redeems:
-            benefit = first.benefits.get(command.benefit or "")
-            if (
-                benefit is not None
-                and benefit.fulfilment is Fulfilment.INSTANT_CODE
-                and command.id not in first.entries
-            ):
-                codes[benefit.id] = codes.get(benefit.id, 0) + command.quantity
-        return first, await self._books.second_round(wallets, first.entries, codes)
+        wallets |= {redemption.wallet for redemption in first.redemptions.values()}
+        replayed = (entry.redemption for entry in first.entries.values() if entry.redemption is not None)
+        benefits = {redemption.benefit for redemption in first.redemptions.values()}
+        return first, await self._books.second_round(wallets, replayed, benefits, _codes_wanted(commands, first))
 
     def _wallet_of(self, command: Command, references: dict[str, str]) -> str | None:
         if isinstance(command.whose, ByWallet):
@@ -268,10 +267,18 @@ class Ledger:
     @staticmethod
     def _terms(command: Command, batch: _Batch, terms: Terms) -> Terms:
         if isinstance(command, Redeem):
-            benefit: Benefit | None = batch.first.benefits.get(command.benefit or "")
+            benefit = batch.first.benefits.get(command.benefit or "")
             if benefit is None:
                 return terms
-            return Terms(terms.book, benefit, batch.stocks.get(benefit.id, Stock(0)))
+            quote = batch.first.quotes.get(command.quote or "")
+            return Terms(terms.book, benefit, batch.stocks.get(benefit.id, Stock(0)), quote=quote)
+        if isinstance(command, Act):
+            redemption = batch.redemptions.get(command.redemption or "")
+            if redemption is None:
+                return terms
+            benefit = batch.second.benefits.get(redemption.benefit)
+            stock = batch.stocks.get(redemption.benefit, Stock(0))
+            return Terms(terms.book, benefit, stock, redemption=redemption)
         if isinstance(command, LinkMember):
             known = batch.references.get(reference_id(ByReference(command.partner, command.reference)))
             return replace(terms, referenced=known)
@@ -290,10 +297,12 @@ class Ledger:
             )
         if twin is not None:
             return replace(twin, replayed=True)
-        return Outcome(entry, batch.wallets[entry.wallet], batch.second.redemptions.get(entry.id), replayed=True)
+        redemption = batch.second.redemptions.get(entry.redemption or "")
+        return Outcome(entry, batch.wallets[entry.wallet], redemption, replayed=True)
 
     def _decide(self, command: Command, batch: _Batch, terms: Terms, now: datetime) -> Answer:
-        wallet_id = self._wallet_of(command, batch.references)
+        named = terms.redemption
+        wallet_id = self._wallet_of(command, batch.references) if named is None else named.wallet
         wallet = None if wallet_id is None else batch.wallets.get(wallet_id)
         if wallet is None and wallet_id is not None and isinstance(command, Award | Enrol):
             wallet = Wallet(wallet_id)
@@ -320,11 +329,10 @@ class Ledger:
             if codes:
                 writes.codes += [(code, redemption.id) for code, _ in codes]
                 redemption = replace(redemption, codes=tuple(cipher for _, cipher in codes))
-            writes.redemptions.append(redemption)
-            stock = terms.stock
-            batch.stocks[redemption.benefit] = Stock(stock.offered, stock.sold + decision.units, stock.reserved)
-            units, _ = writes.units.get(redemption.benefit, (0, False))
-            writes.units[redemption.benefit] = (units + decision.units, stock.offered is not None)
+            batch.redemptions[redemption.id] = batch.stepped[redemption.id] = redemption
+            batch.stocks[redemption.benefit] = decision.stock.applied(terms.stock)
+            before, _ = writes.stock.get(redemption.benefit, (StockChange(), False))
+            writes.stock[redemption.benefit] = (before.plus(decision.stock), terms.stock.offered is not None)
         return Outcome(decision.entry, wallet, redemption)
 
     # ------------------------------------------------------------ committing
@@ -381,7 +389,7 @@ class Ledger:
 
     async def _cut_if_due(self, lane: Lane, first: FirstRound, second: SecondRound) -> None:
         written = [wallet.period for wallet in second.wallets.values()]
-        written += [redemption.period for redemption in second.redemptions.values()]
+        written += [redemption.period for each in (first, second) for redemption in each.redemptions.values()]
         while lane.period in first.closing or lane.period < max(written, default=0):
             block = _empty_block(lane.head, BlockKind.CUT, max(first.now, lane.head.at))
             if await self._books.append(block):
@@ -461,17 +469,33 @@ def _references(command: Command) -> list[ByReference]:
     return found
 
 
-def _as_written(answer: Answer, changed: dict[str, Wallet], period: int) -> Answer:
+def _codes_wanted(commands: Sequence[Command], first: FirstRound) -> dict[str, int]:
+    """Return how many codes of each benefit's pool the commands could take at most."""
+    wanted: dict[str, int] = {}
+    for command in commands:
+        if command.id in first.entries:
+            continue
+        if isinstance(command, Redeem) and not isinstance(command, Reserve):
+            benefit = first.benefits.get(command.benefit or "")
+            if benefit is not None and benefit.fulfilment is Fulfilment.INSTANT_CODE:
+                wanted[benefit.id] = wanted.get(benefit.id, 0) + command.quantity
+        elif isinstance(command, Act) and command.step is Step.CONFIRM:
+            # Whether it is fulfilled by codes is read beside them; other benefits have an empty pool.
+            redemption = first.redemptions.get(command.redemption or "")
+            if redemption is not None:
+                wanted[redemption.benefit] = wanted.get(redemption.benefit, 0) + redemption.quantity
+    return wanted
+
+
+def _as_written(answer: Answer, batch: _Batch, period: int) -> Answer:
     """Return the outcome with its wallet and redemption as the whole batch left them."""
     if not isinstance(answer, Outcome):
         return answer
-    wallet = changed.get(answer.wallet.id)
-    if wallet is None:
-        return answer
-    written = replace(wallet, version=wallet.version + 1, period=period)
-    redemption = answer.redemption
-    if redemption is not None and redemption.period == 0:
-        redemption = replace(redemption, period=period)
+    wallet, redemption = batch.changed.get(answer.wallet.id), answer.redemption
+    stepped = None if redemption is None else batch.stepped.get(redemption.id)
+    if stepped is not None:
+        redemption = replace(stepped, version=stepped.version + 1, period=period)
+    written = answer.wallet if wallet is None else replace(wallet, version=wallet.version + 1, period=period)
     return Outcome(answer.entry, written, redemption, answer.replayed)
 
 

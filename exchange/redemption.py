@@ -153,6 +153,8 @@ def returned_debits(debits: Sequence[Debit], before: Mapping[str, int], after: M
 
         owed = None if debit.owed is None else Money(back(debit.owed.minor), debit.owed.currency)
         rows.append(
-            Debit(debit.issuer, was - is_now, debit.agreement, owed, back(debit.fee_minor), back(debit.commission_minor))
+            Debit(
+                debit.issuer, was - is_now, debit.agreement, owed, back(debit.fee_minor), back(debit.commission_minor)
+            )
         )
     return rows

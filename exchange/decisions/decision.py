@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from exchange.agreements import AgreementBook, Debit
-from exchange.benefit import Benefit, Stock, StockChange
+from exchange.benefit import NO_CHANGE, Benefit, Stock, StockChange
 from exchange.commands import ByReference, Command
 from exchange.errors import NotFound
 from exchange.journal import Entry, EntryKind, Posting
@@ -44,7 +44,7 @@ class Decision:
     entry: Entry
     redemption: Redemption | None = None
     claims: ByReference | None = None
-    stock: StockChange = StockChange()
+    stock: StockChange = NO_CHANGE
     codes: int = 0
 
 

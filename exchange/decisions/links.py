@@ -13,7 +13,7 @@ from exchange.wallet import Link, Wallet
 
 
 def enrol(command: Enrol, wallet: Wallet | None, terms: Terms, now: datetime, salt: bytes) -> Decision:
-    """A partner mentions a member for the first time."""
+    """Let a partner know a member that it mentions for the first time."""
     if wallet is None or not isinstance(command.whose, ByReference):
         raise no_member(("reference",))
     link = wallet.link(command.partner)
@@ -27,7 +27,7 @@ def enrol(command: Enrol, wallet: Wallet | None, terms: Terms, now: datetime, sa
 
 
 def link(command: LinkMember, wallet: Wallet | None, terms: Terms, now: datetime, salt: bytes) -> Decision:
-    """A second partner redeems a link code."""
+    """Let a second partner's reference mean the member that gave it a code."""
     if wallet is None or now >= command.code_expires_at:
         raise NotFound("no such link code, or it is no longer good", ("input", "code"))
     if terms.referenced is not None and terms.referenced != wallet.id:
@@ -49,7 +49,7 @@ def link(command: LinkMember, wallet: Wallet | None, terms: Terms, now: datetime
 
 
 def unlink(command: Unlink, wallet: Wallet | None, terms: Terms, now: datetime, salt: bytes) -> Decision:
-    """The member ends a link."""
+    """End one of the member's links."""
     if wallet is None or not wallet.linked_to(command.partner):
         raise Forbidden("the member has ended its link to this partner")
     link = None if command.ended is None else wallet.link(command.ended)

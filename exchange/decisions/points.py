@@ -15,7 +15,7 @@ from exchange.wallet import LOTS_MAX, Lot, Wallet
 
 
 def award(command: Award, wallet: Wallet | None, terms: Terms, now: datetime, salt: bytes) -> Decision:
-    """An issuer gives points."""
+    """Make a lot of what an issuer gives."""
     if command.expires_at is not None and command.expires_at <= now:
         raise ValidationFailed("must be in the future", ("input", "expiresAt"))
     if wallet is None:
@@ -50,7 +50,7 @@ def award(command: Award, wallet: Wallet | None, terms: Terms, now: datetime, sa
 
 
 def expire(command: Expire, wallet: Wallet | None, terms: Terms, now: datetime, salt: bytes) -> Decision:
-    """What nobody holds of a lot is lost at its time."""
+    """Take what nobody holds of a lot whose time is over."""
     lot = None if wallet is None else wallet.lot(command.lot)
     if wallet is None or lot is None or lot.live(now) or lot.free == 0:
         raise NotFound("nothing of this lot is left to expire", ("lot",))

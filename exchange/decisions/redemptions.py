@@ -257,9 +257,7 @@ def _said(command: Act) -> dict[str, str]:
     return {} if command.reason is None else {"reason": command.reason}
 
 
-def _counted(
-    wallet: Wallet, link: Link, redemption: Redemption, quantity: int, points: int, now: datetime
-) -> Wallet:
+def _counted(wallet: Wallet, link: Link, redemption: Redemption, quantity: int, points: int, now: datetime) -> Wallet:
     return wallet.with_taken(redemption.benefit, quantity).with_link(link.spend(points, now))
 
 

@@ -20,10 +20,11 @@ from pymongo import InsertOne, ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 
 from exchange.agreements import AgreementBook
-from exchange.benefit import Benefit, Stock
+from exchange.benefit import Benefit, Stock, StockChange
 from exchange.commands import ByReference
 from exchange.errors import StoreUnavailable
 from exchange.journal import GENESIS, Block, BlockKind, Entry, block_id
+from exchange.quote import Quote
 from exchange.redemption import Redemption
 from exchange.store import documents as docs
 from exchange.store.connection import (
@@ -114,25 +115,32 @@ class FirstRound:
     references: dict[str, str]
     benefits: dict[str, Benefit]
     stocks: dict[str, Stock]
+    redemptions: dict[str, Redemption]
+    quotes: dict[str, Quote]
     agreements_version: int
 
 
 @dataclass(frozen=True, slots=True)
 class SecondRound:
-    """Wallets, redemptions to answer again, and per benefit the next free codes as (code id, cipher)."""
+    """Wallets, redemptions to answer again, their benefits, and the next free codes as (code id, cipher)."""
 
     wallets: dict[str, Wallet]
     redemptions: dict[str, Redemption]
+    benefits: dict[str, Benefit]
+    stocks: dict[str, Stock]
     codes: dict[str, list[tuple[str, bytes]]]
 
 
 @dataclass(slots=True)
 class Writes:
-    """Everything one block commits. `wallets` hold the version they were read with (0: new)."""
+    """Everything one block commits. Wallets and redemptions hold the version they were read with (0: new).
+
+    `stock`: what changes of a benefit's, and whether that is limited.
+    """
 
     wallets: list[Wallet] = field(default_factory=list)
     claims: list[tuple[ByReference, str]] = field(default_factory=list)
-    units: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    stock: dict[str, tuple[StockChange, bool]] = field(default_factory=dict)
     codes: list[tuple[str, str]] = field(default_factory=list)
     redemptions: list[Redemption] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
@@ -165,6 +173,7 @@ class Books:
         self.redemptions: Collection = db["redemptions"]
         self.benefits: Collection = db["benefits"]
         self.stock: Collection = db["stock"]
+        self.quotes: Collection = db["quotes"]
         self.codes: Collection = db["codes"]
         self.agreements: Collection = db["agreements"].with_options(read_concern=MAJORITY)
         self.terms: Collection = db["terms"].with_options(read_concern=MAJORITY)
@@ -208,6 +217,10 @@ class Books:
             for owner in ("wallet", "channel", "provider"):
                 await self.redemptions.create_index([(owner, 1), *newest_first], name=f"{owner}_newest")
             await self.redemptions.create_index(newest_first, name="newest")
+            await self.redemptions.create_index(
+                "reserved_until", name="reserved", partialFilterExpression={"status": "RESERVED"}
+            )
+            await self.quotes.create_index("expires_at", name="expiry", expireAfterSeconds=0)
             await self.codes.create_index(
                 [("benefit", 1), ("n", 1)], name="free_codes", partialFilterExpression={"free": True}
             )
@@ -225,20 +238,25 @@ class Books:
 
     # ------------------------------------------------------------ reads
 
-    async def first_round(self, ids: Iterable[str], references: Iterable[str], benefits: Iterable[str]) -> FirstRound:
+    async def first_round(
+        self, ids: Iterable[str], references: Iterable[str], benefits: Iterable[str], redemptions: Iterable[str] = (),
+        quotes: Iterable[str] = (),
+    ) -> FirstRound:  # fmt: skip
         """Read, from the primary and now, what is known before the wallets are."""
         wanted = list(benefits)
         with answering():
-            entries, found, published, stocks, periods, version = await asyncio.gather(
-                self._by_ids(self._majority_entries, ids),
-                self._by_ids(self.references, references),
-                self._by_ids(self.benefits, wanted),
-                self._by_ids(self.stock, wanted),
-                aggregate(self.periods, [
-                    {"$match": {"status": {"$in": ["OPEN", "CLOSING"]}}}, {"$project": {"status": 1, "now": "$$NOW"}},
-                ]),
-                self.terms.find_one({"_id": "agreements"}),
-            )  # fmt: skip
+            read, (periods, version) = await asyncio.gather(
+                asyncio.gather(
+                    self._by_ids(self._majority_entries, ids),
+                    self._by_ids(self.references, references),
+                    self._by_ids(self.benefits, wanted),
+                    self._by_ids(self.stock, wanted),
+                    self._by_ids(self.redemptions, redemptions),
+                    self._by_ids(self.quotes, quotes),
+                ),
+                asyncio.gather(self._unclosed(), self.terms.find_one({"_id": "agreements"})),
+            )
+        entries, found, published, stocks, named, promised = read
         return FirstRound(
             now=periods[0]["now"],
             closing=frozenset(p["_id"] for p in periods if p["status"] == "CLOSING"),
@@ -246,22 +264,32 @@ class Books:
             references={r["_id"]: r["wallet"] for r in found},
             benefits={b["_id"]: docs.benefit_from(b) for b in published},
             stocks={s["_id"]: docs.stock_from(s) for s in stocks},
+            redemptions={r["_id"]: docs.redemption_from(r) for r in named},
+            quotes={q["_id"]: docs.quote_from(q) for q in promised},
             agreements_version=0 if version is None else version["version"],
         )
 
     async def second_round(
-        self, wallets: Iterable[str], redemptions: Iterable[str], codes: dict[str, int]
+        self, wallets: Iterable[str], redemptions: Iterable[str], benefits: Iterable[str], codes: dict[str, int]
     ) -> SecondRound:
-        """Read the wallets, the redemptions that replays answer with, and as many free codes as may be needed."""
+        """Read the wallets, the redemptions that replays answer with, and as many free codes as may be needed.
+
+        `benefits`: of the redemptions that the first round found.
+        """
+        wanted = list(benefits)
         with answering():
-            found, taken, pools = await asyncio.gather(
+            found, taken, published, stocks, pools = await asyncio.gather(
                 self._by_ids(self.wallets, wallets),
                 self._by_ids(self.redemptions, redemptions),
+                self._by_ids(self.benefits, wanted),
+                self._by_ids(self.stock, wanted),
                 asyncio.gather(*(self._next_codes(benefit, count) for benefit, count in codes.items())),
             )
         return SecondRound(
             wallets={w["_id"]: docs.wallet_from(w) for w in found},
             redemptions={r["_id"]: docs.redemption_from(r) for r in taken},
+            benefits={b["_id"]: docs.benefit_from(b) for b in published},
+            stocks={s["_id"]: docs.stock_from(s) for s in stocks},
             codes=dict(zip(codes, pools, strict=True)),
         )
 
@@ -278,6 +306,11 @@ class Books:
         with answering():
             version = await self.terms.find_one({"_id": "agreements"})
         return await self.book(0 if version is None else version["version"])
+
+    async def _unclosed(self) -> list[Document]:
+        """Return the open period and any that is closing, each with the primary's clock."""
+        unclosed = {"$match": {"status": {"$in": ["OPEN", "CLOSING"]}}}
+        return await aggregate(self.periods, [unclosed, {"$project": {"status": 1, "now": "$$NOW"}}])
 
     @staticmethod
     async def _by_ids(collection: Collection, ids: Iterable[str]) -> list[Document]:
@@ -327,8 +360,8 @@ class Books:
 
     async def _write(self, session: Session, block: Block, writes: Writes) -> None:
         await self.blocks.insert_one(docs.block_document(block), session=session)
-        if writes.units:
-            await self._bulk(self.stock, [_stock_update(*item) for item in writes.units.items()], session)
+        if writes.stock:
+            await self._bulk(self.stock, [_stock_update(*item) for item in writes.stock.items()], session)
         if writes.codes:
             await self._bulk(self.codes, [
                 UpdateOne({"_id": code, "free": True}, {"$set": {"redemption": redemption}, "$unset": {"free": ""}})
@@ -342,9 +375,8 @@ class Books:
                 session=session,
             )
         if writes.redemptions:
-            await self.redemptions.insert_many(
-                [docs.redemption_document(redemption, block.period) for redemption in writes.redemptions],
-                session=session,
+            await self._bulk(
+                self.redemptions, [_redemption_write(r, block.period) for r in writes.redemptions], session
             )
         if writes.entries:
             await self.entries.insert_many(
@@ -470,11 +502,20 @@ def _wallet_write(wallet: Wallet, period: int) -> Any:
     return ReplaceOne({"_id": wallet.id, "version": wallet.version}, document)
 
 
-def _stock_update(benefit: str, change: tuple[int, bool]) -> UpdateOne:
-    units, limited = change
-    if limited:
-        return UpdateOne({"_id": benefit, "left": {"$gte": units}}, {"$inc": {"left": -units, "sold": units}})
-    return UpdateOne({"_id": benefit, "left": None}, {"$inc": {"sold": units}})
+def _redemption_write(redemption: Redemption, period: int) -> Any:
+    document = docs.redemption_document(redemption, redemption.version + 1, period)
+    if redemption.version == 0:
+        return InsertOne(document)
+    return ReplaceOne({"_id": redemption.id, "version": redemption.version}, document)
+
+
+def _stock_update(benefit: str, what: tuple[StockChange, bool]) -> UpdateOne:
+    (sold, reserved), limited = what
+    if not limited:
+        return UpdateOne({"_id": benefit, "left": None}, {"$inc": {"sold": sold, "reserved": reserved}})
+    taken = sold + reserved
+    change = {"$inc": {"left": -taken, "sold": sold, "reserved": reserved}}
+    return UpdateOne({"_id": benefit, "left": {"$gte": max(taken, 0)}}, change)
 
 
 def _lost_to_a_rival(error: PyMongoError) -> bool:
