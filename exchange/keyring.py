@@ -101,13 +101,21 @@ class Keyring:
 def load_keyring(environment: Mapping[str, str], data: Path) -> Keyring:
     """Take the master key from `EXCHANGE_SECRET_KEY` (base64url, 32 bytes) or from `data`/secret.key.
 
-    The file is made, mode 0600, where there is none: one machine needs no set-up. Machines that share a
-    database must be given the same key. ValueError, with what is wrong, for a key that is none.
+    The file is made, mode 0600, where there is none: one machine needs no set-up. But where there is a database
+    already (`data`/mongod) a new key would open nothing of it. Machines that share a database must be given the same
+    key. ValueError, with what is wrong, for a key that is none or is lost.
     """
     given = environment.get("EXCHANGE_SECRET_KEY")
     if given:
         return Keyring(_master(given, "EXCHANGE_SECRET_KEY"))
     path = data / "secret.key"
+    # In this order: whoever begins a database has its key by then.
+    if (data / "mongod").exists() and not path.exists():
+        message = (
+            f"{path} is missing, and a new key would not open the database beside it: "
+            "put the old one back, or give it as EXCHANGE_SECRET_KEY"
+        )
+        raise ValueError(message)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
