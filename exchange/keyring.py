@@ -20,6 +20,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -116,16 +117,24 @@ def load_keyring(environment: Mapping[str, str], data: Path) -> Keyring:
             "put the old one back, or give it as EXCHANGE_SECRET_KEY"
         )
         raise ValueError(message)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return Keyring(_master(path.read_text("ascii").strip(), str(path)))
-    master = secrets.token_bytes(MASTER_KEY_BYTES)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(_text(master) + "\n")
+    if not path.exists():
+        _make_master(path)
+    return Keyring(_master(path.read_text("ascii").strip(), str(path)))
+
+
+def _make_master(path: Path) -> None:
+    """Write a new key, whole or not at all; if another process was faster, its key stands."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        file.write(_text(secrets.token_bytes(MASTER_KEY_BYTES)) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    return Keyring(master)
+    with suppress(FileExistsError):
+        path.hardlink_to(draft)
+    draft.unlink()
+    directory = os.open(path.parent, os.O_RDONLY)
+    os.fsync(directory)
+    os.close(directory)
 
 
 def _master(text: str, source: str) -> bytes:

@@ -439,3 +439,17 @@ def httpx_refuses(url: str) -> bool:
     except httpx.ConnectError:
         return True
     return False
+
+
+@linux_only
+def test_a_replaced_server_process_does_not_outlive_its_parent(data: Path) -> None:
+    """Kill -9 of `up` ends also the process that took a dead one's place, and the directory can be used at once."""
+    with Up(data) as up:
+        os.kill(up.servers[0], signal.SIGKILL)
+        wait_until(lambda: "starting another" in up.err, 10)
+        wait_until(lambda: len(up.servers) == 1 and httpx.get(f"{up.url}/readyz", timeout=20).is_success, 20)
+        (reborn,) = up.servers
+        up.process.kill()
+        wait_until(lambda: not lives(reborn), 10)
+    with Up(data) as again:
+        assert httpx.get(f"{again.url}/readyz", timeout=20).status_code == 200
