@@ -23,7 +23,8 @@ MINOR_MAX = 10**17
 BASIS = 10_000
 """Basis points in one whole."""
 
-_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,9})?")
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
+_WHOLE_DIGITS_MAX = 16  # before the point; more money than there is, and no text is too long to be read
 
 
 class Money(NamedTuple):
@@ -52,7 +53,8 @@ def exponent(currency: str) -> int:
 def minor_from_decimal(text: str, currency: str) -> int:
     """Return minor units for a decimal string in major units: "12.50" EUR is 1250.
 
-    Refuses (ValueError) more digits than the currency has, exponents, and anything beyond 64 bits.
+    Refuses (ValueError) more digits than the currency has, exponents, and anything beyond 64 bits or with more than
+    16 digits before its point.
     """
     digits = exponent(currency)
     if not _DECIMAL.fullmatch(text):
@@ -62,11 +64,12 @@ def minor_from_decimal(text: str, currency: str) -> int:
     if len(fraction) > digits:
         message = f"{currency} has {digits} decimal digits, {text!r} has {len(fraction)}"
         raise ValueError(message)
-    minor = int(whole + fraction.ljust(digits, "0"))
-    if abs(minor) > INT64_MAX:
-        message = f"{text!r} does not fit 64 bits"
-        raise ValueError(message)
-    return minor
+    if len(whole.lstrip("-")) <= _WHOLE_DIGITS_MAX:
+        minor = int(whole + fraction.ljust(digits, "0"))
+        if abs(minor) <= INT64_MAX:
+            return minor
+    message = f"{text!r} is too large"
+    raise ValueError(message)
 
 
 def decimal_from_minor(minor: int, currency: str) -> str:

@@ -20,6 +20,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -101,23 +102,39 @@ class Keyring:
 def load_keyring(environment: Mapping[str, str], data: Path) -> Keyring:
     """Take the master key from `EXCHANGE_SECRET_KEY` (base64url, 32 bytes) or from `data`/secret.key.
 
-    The file is made, mode 0600, where there is none: one machine needs no set-up. Machines that share a
-    database must be given the same key. ValueError, with what is wrong, for a key that is none.
+    The file is made, mode 0600, where there is none: one machine needs no set-up. But where there is a database
+    already (`data`/mongod) a new key would open nothing of it. Machines that share a database must be given the same
+    key. ValueError, with what is wrong, for a key that is none or is lost.
     """
     given = environment.get("EXCHANGE_SECRET_KEY")
     if given:
         return Keyring(_master(given, "EXCHANGE_SECRET_KEY"))
     path = data / "secret.key"
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return Keyring(_master(path.read_text("ascii").strip(), str(path)))
-    master = secrets.token_bytes(MASTER_KEY_BYTES)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(_text(master) + "\n")
+    # In this order: whoever begins a database has its key by then.
+    if (data / "mongod").exists() and not path.exists():
+        message = (
+            f"{path} is missing, and a new key would not open the database beside it: "
+            "put the old one back, or give it as EXCHANGE_SECRET_KEY"
+        )
+        raise ValueError(message)
+    if not path.exists():
+        _make_master(path)
+    return Keyring(_master(path.read_text("ascii").strip(), str(path)))
+
+
+def _make_master(path: Path) -> None:
+    """Write a new key, whole or not at all; if another process was faster, its key stands."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        file.write(_text(secrets.token_bytes(MASTER_KEY_BYTES)) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    return Keyring(master)
+    with suppress(FileExistsError):
+        path.hardlink_to(draft)
+    draft.unlink()
+    directory = os.open(path.parent, os.O_RDONLY)
+    os.fsync(directory)
+    os.close(directory)
 
 
 def _master(text: str, source: str) -> bytes:

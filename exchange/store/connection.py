@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,8 +19,9 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
+from pymongo.uri_parser import parse_uri
 
 from exchange.errors import StoreUnavailable
 
@@ -42,6 +44,29 @@ _OPTIONS: dict[str, Any] = {
     "connectTimeoutMS": 5_000,
     "socketTimeoutMS": 10_000,
 }
+
+
+def check_url(url: str) -> None:
+    """Refuse (ValueError) what is no URL of a MongoDB. Nobody is asked: what an SRV name stands for shows later."""
+    if url.startswith("mongodb+srv://"):
+        return
+    if not url.startswith("mongodb://"):
+        raise ValueError("a MongoDB URL begins with mongodb:// or mongodb+srv://")
+    try:
+        parse_uri(url, warn=True)
+    except PyMongoError as error:
+        raise ValueError(str(error)) from None
+
+
+def why_not_opened(url: str, error: StoreUnavailable) -> str:
+    """Say which database it was, by its address without credentials, and whether it refused or is not there."""
+    # After the last @ of all, so that even of a password that should have been escaped nothing is shown.
+    address = re.split("[/?]", url.partition("://")[2].rpartition("@")[2])[0]
+    refusal = error.__cause__
+    if isinstance(refusal, OperationFailure):
+        said = (refusal.details or {}).get("errmsg") or str(refusal)
+        return f"the database at {address} refused: {said.rstrip('.')}"
+    return f"no database answers at {address}"
 
 
 def connect(url: str) -> Client:

@@ -11,7 +11,7 @@ from exchange.agreements import Agreement, validate_terms
 from exchange.amounts import Money, minor_from_decimal
 from exchange.errors import NotFound, ValidationFailed
 from exchange.journal import milliseconds
-from graph.cli.shell import Shell, identifiers, money, on_exchange, table
+from graph.cli.shell import Shell, identifiers, misused, money, on_exchange, table
 from graph.identifiers import Identifiers
 from graph.services import Services
 
@@ -49,7 +49,10 @@ def set_agreement(
     exchange agreement set --price 7.50 --currency EUR
     """  # noqa: D301 - click's mark for a paragraph that is not to be rewrapped
     cost = _money(price, currency.upper())
-    validate_terms(cost, fee_bps, commission_bps)
+    try:
+        validate_terms(cost, fee_bps, commission_bps)
+    except ValidationFailed as error:
+        raise misused(error) from None
     since = None if effective_from is None else _moment(effective_from)
 
     async def work(services: Services) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from typing import IO, Any, Final
 
 import click
 
+from exchange.errors import ValidationFailed
 from exchange.journal import milliseconds
-from graph.cli.shell import Shell, identifiers, on_exchange, table
+from graph.cli.shell import Shell, identifiers, misused, on_exchange, table
 from graph.services import Services
 from partners.registry import Onboarded, Partner, PartnerRole
 
@@ -46,7 +47,13 @@ def create(shell: Shell, handle: str, name: str, roles: Sequence[str], public_ke
     wanted = [PartnerRole(role.upper()) for role in roles] or None
 
     async def work(services: Services) -> tuple[Onboarded, str]:
-        made = await services.registry.create(handle, name, now=await services.now(), roles=wanted, public_key=key)
+        now = await services.now()
+        try:
+            made = await services.registry.create(handle, name, now=now, roles=wanted, public_key=key)
+        except ValidationFailed as error:
+            if error.path == ["input", "handle"] and await services.registry.find(handle) is not None:
+                raise  # nothing is wrong with it, but that it is taken
+            raise misused(error) from None
         return made, identifiers(services).of(made.partner)
 
     onboarded, sealed = shell.run(work, begins=True)
@@ -96,4 +103,6 @@ def _text_of(file: IO[str]) -> str:
     try:
         return file.read()
     except UnicodeDecodeError:
-        raise click.ClickException(f"{file.name} is no text: give the key as PEM or JWK") from None
+        raise click.BadParameter(
+            f"{file.name} is no text: give the key as PEM or JWK", param_hint="--public-key"
+        ) from None

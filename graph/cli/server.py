@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 from typing import Final
 
 import uvicorn
@@ -79,6 +80,8 @@ async def _serve(
 
 
 def _end_with(lifeline: socket.socket) -> None:
-    while lifeline.recv(1):
-        pass
+    # A parent that died with our word unread gives a reset instead of an end; it is as dead.
+    with suppress(OSError):
+        while lifeline.recv(1):
+            pass
     os._exit(1)

@@ -17,7 +17,7 @@ from exchange.journal import milliseconds
 from exchange.settlement.netting import Position
 from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement
-from graph.cli.shell import Shell, identifiers, money, on_exchange, table
+from graph.cli.shell import Shell, WholeNumber, identifiers, money, on_exchange, table
 from graph.identifiers import Identifiers, Kind
 from graph.services import Services
 
@@ -37,7 +37,7 @@ def statement() -> None:
 
 
 @period.command("close")
-@click.argument("number", type=click.IntRange(min=1), required=False)
+@click.argument("number", type=WholeNumber(min=1), required=False)
 @on_exchange
 def close(shell: Shell, number: int | None) -> None:
     """Close the open period, or NUMBER, and draft its statements.
@@ -85,7 +85,7 @@ def list_periods(shell: Shell) -> None:
 
 
 @statement.command("list")
-@click.option("--period", "number", type=click.IntRange(min=1), help="Only those of this period.")
+@click.option("--period", "number", type=WholeNumber(min=1), help="Only those of this period.")
 @on_exchange
 def list_statements(shell: Shell, number: int | None) -> None:
     """List the statements, those of the newest period first. The first column is what `export` wants."""

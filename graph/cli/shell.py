@@ -23,8 +23,10 @@ from typing import Any, Final, TypeVar
 import click
 
 from exchange.amounts import Money, decimal_from_minor
-from exchange.errors import ExchangeError, Refusal
+from exchange.errors import ExchangeError, Refusal, StoreUnavailable, ValidationFailed
+from exchange.keyring import load_keyring
 from exchange.mongod import EmbeddedMongod, MongodError, find_running
+from exchange.store.connection import check_url, why_not_opened
 from graph.identifiers import Identifiers
 from graph.services import Services, open_services
 from graph.settings import DEFAULT_ISSUER, Settings
@@ -61,6 +63,20 @@ mongo_url_option = click.option(
 )  # fmt: skip
 
 
+class WholeNumber(click.IntRange):
+    """A whole number within limits, refused in plain words."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            limits = f"from {self.min} on" if self.max is None else f"from {self.min} to {self.max}"
+            self.fail(f"{value!r} is no whole number {limits}", param, ctx)
+
+
 class Shell:
     """One command's exchange, and whether its user wants JSON."""
 
@@ -80,7 +96,7 @@ class Shell:
             settings = Settings(mongo_url=url, issuer=issuer, data=self.data)
 
             async def working() -> Result:
-                async with opened(settings) as services:
+                async with opened(settings, elsewhere=self.mongo_url is not None) as services:
                     return await work(services)
 
             return asyncio.run(working())
@@ -100,6 +116,7 @@ class Shell:
 
     def _embedded(self, stack: ExitStack) -> str:
         """Return the URL of the embedded database: of the one that runs, or of one that runs until `stack` closes."""
+        need_key(self.data)
         deadline = time.monotonic() + _STARTING_SECONDS_MAX
         while True:
             url = find_running(self.data)
@@ -128,17 +145,49 @@ def on_exchange(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Services]:
-    """Open the services; what is wrong with the set-up comes as one sentence for the operator."""
+async def opened(settings: Settings, *, elsewhere: bool) -> AsyncIterator[Services]:
+    """Open the services; what is wrong with the set-up comes as one sentence for the operator.
+
+    `elsewhere`: the database is one that the operator named.
+    """
     async with AsyncExitStack() as stack:
-        try:
-            services = await stack.enter_async_context(open_services(settings, ledger=False))
-        except ValueError as error:  # a key or an address that is none
-            raise click.ClickException(str(error)) from error
-        except OSError as error:
-            hint = "choose another --data; a master key can come by EXCHANGE_SECRET_KEY"
-            raise click.ClickException(f"cannot use {error.filename}: {error.strerror} ({hint})") from error
+        with _plainly():
+            try:
+                services = await stack.enter_async_context(open_services(settings, ledger=False))
+            except StoreUnavailable as error:
+                if not elsewhere:
+                    raise
+                said = why_not_opened(settings.mongo_url, error)
+                remedy = "--mongo-url (EXCHANGE_MONGO_URL) must name one that runs and lets us in"
+                raise click.ClickException(f"{said}: {remedy}") from error
         yield services
+
+
+def need_key(data: Path) -> None:
+    """See to the master key before there is a database: beside one that exists no new key is ever made."""
+    with _plainly():
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        load_keyring(os.environ, data)
+
+
+def refuse_second(data: Path) -> None:
+    """Refuse a directory in which an exchange runs, before anything else is found in its way, such as its own port."""
+    if _is_held(data):
+        owner = (data / "exchange.lock").read_text("ascii", "replace").strip() or "unknown"
+        raise click.ClickException(
+            f"{data.resolve()} is in use by another exchange (process {owner}): stop it or choose another --data"
+        )
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:  # a key or an address that is none
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        hint = "choose another --data; a master key can come by EXCHANGE_SECRET_KEY"
+        raise click.ClickException(f"cannot use {error.filename}: {error.strerror} ({hint})") from error
 
 
 def _is_held(data: Path) -> bool:
@@ -154,8 +203,11 @@ def _is_held(data: Path) -> bool:
 
 
 def _checked_url(url: str | None) -> str | None:
-    if url is not None and not url.startswith(("mongodb://", "mongodb+srv://")):
-        raise click.BadParameter("a MongoDB URL begins with mongodb:// or mongodb+srv://")
+    if url is not None:
+        try:
+            check_url(url)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
     return url
 
 
@@ -196,9 +248,18 @@ def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
 
 def sentence(error: ExchangeError) -> str:
     """Return what a refusal says, with the option that it is about."""
-    path = [word for word in (error.path or [] if isinstance(error, Refusal) else []) if word != "input"]
-    named = _OPTIONS.get(path[0], " ".join(path)) if path else None
+    named = _option(error) if isinstance(error, Refusal) else None
     return error.message if named is None else f"{named}: {error.message}"
+
+
+def misused(error: ValidationFailed) -> click.UsageError:
+    """Return a refusal as wrong usage: of what is wrong by itself, whatever is stored."""
+    return click.BadParameter(error.message, param_hint=_option(error))
+
+
+def _option(error: Refusal) -> str | None:
+    path = [word for word in error.path or [] if word != "input"]
+    return _OPTIONS.get(path[0], " ".join(path)) if path else None
 
 
 def money(amount: Money) -> dict[str, str]:

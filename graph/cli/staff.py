@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from graph.cli.shell import Shell, on_exchange
+from exchange.errors import ValidationFailed
+from graph.cli.shell import Shell, misused, on_exchange
 from graph.services import Services
 from partners.oauth.scopes import STAFF_SCOPES
 from partners.oauth.tokens import STAFF_TOKEN_SECONDS
@@ -40,7 +41,13 @@ def create(shell: Shell, email: str, roles: Sequence[str], token: bool) -> None:
     """  # noqa: D301 - click's mark for a paragraph that is not to be rewrapped
 
     async def work(services: Services) -> tuple[Engaged, str | None]:
-        made = await services.staff.create(email, roles, now=await services.now())
+        now = await services.now()
+        try:
+            made = await services.staff.create(email, roles, now=now)
+        except ValidationFailed as error:
+            if error.path == ["input", "email"] and await services.staff.get(email) is not None:
+                raise  # nothing is wrong with it, but that the person is on the staff
+            raise misused(error) from None
         return made, services.tokens.for_staff(made.staff) if token else None
 
     engaged, access_token = shell.run(work, begins=True)

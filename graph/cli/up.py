@@ -36,10 +36,13 @@ from exchange.mongod import EmbeddedMongod
 from graph.cli.greeting import greeting
 from graph.cli.server import GRACE_SECONDS, SERVING
 from graph.cli.shell import (
+    WholeNumber,
     configure_logging,
     data_option,
     mongo_url_option,
+    need_key,
     opened,
+    refuse_second,
     remember_address,
     write_atomically,
 )
@@ -66,11 +69,11 @@ _log = logging.getLogger(__name__)
 @data_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
-    "--port", default=PORT, show_default=True, type=click.IntRange(0, PORT_MAX),
+    "--port", default=PORT, show_default=True, type=WholeNumber(0, PORT_MAX),
     help="The port to listen on; 0 takes a free one.",
 )  # fmt: skip
 @click.option(
-    "--workers", default=1, show_default=True, type=click.IntRange(1, WORKERS_MAX),
+    "--workers", default=1, show_default=True, type=WholeNumber(1, WORKERS_MAX),
     help="Server processes; as many as there are cores is plenty.",
 )  # fmt: skip
 @mongo_url_option
@@ -86,6 +89,8 @@ def up(
     With --demo there are three partners, 1,000 benefits, 200 members, and everybody's credentials in DATA/demo.json.
     Starting again with --demo changes nothing but the tokens, which are good for a day.
 
+    There is no --json: stdout has that line, which is what scripts wait for.
+
     \b
     exchange up --demo
     exchange up --data /var/lib/exchange --host 0.0.0.0 --workers 2
@@ -95,6 +100,8 @@ def up(
     DATA/secret.key; EXCHANGE_GRAPHIQL=1 for GraphiQL without --demo.
     """  # noqa: D301 - click's mark for a paragraph that is not to be rewrapped
     configure_logging()
+    if mongo_url is None:
+        refuse_second(data)
     with ExitStack() as stack:
         listeners = [stack.enter_context(listener) for listener in _listening(host, port, workers)]
         url = _url(host, listeners[0].getsockname()[1])
@@ -104,6 +111,7 @@ def up(
         mongod = None if mongo_url is not None else EmbeddedMongod(data)
         try:
             if mongod is not None:
+                need_key(data)
                 click.echo(f"starting the database in {data}")
                 mongo_url = mongod.start()
             settings = Settings(
@@ -175,7 +183,7 @@ class _Exchange:
     # ------------------------------------------------------------ serving
 
     async def _serve(self) -> None:
-        async with opened(self._settings) as services:
+        async with opened(self._settings, elsewhere=self._mongod is None) as services:
             # While the children come up, this process loads the demo.
             children = [await self._bear(listener) for listener in self._listeners]
             if self._demo:

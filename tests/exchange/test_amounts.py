@@ -120,7 +120,7 @@ def test_what_is_no_decimal_of_the_currency_is_refused(text: str, currency: str)
 @pytest.mark.parametrize("text", ["999999999999999999.99", "-99999999999999999", "9" * 10_000])
 def test_an_amount_that_is_too_large_is_told_so(text: str) -> None:
     """It is a decimal number, and is not said to be none; however long it is."""
-    with pytest.raises(ValueError, match="is too large$"):
+    with pytest.raises(ValueError, match=r"is too large$"):
         minor_from_decimal(text, "EUR")
 
 

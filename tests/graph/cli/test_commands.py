@@ -73,7 +73,21 @@ def test_it_tells_its_version() -> None:
         ("agreement set --price 8 --currency EUR --effective-from tomorrow", "must be a time with offset"),
         ("catalog import --partner x /no/such/file", "does not exist"),
         ("catalog import --partner x --points-per-unit none -", "none is no number of points"),
-        ("period close zero", "not a valid integer"),
+        ("agreement set --price 999999999999999999.99 --currency EUR", "'999999999999999999.99' is too large"),
+        ("agreement set --price -1 --currency EUR", "--price: must not be negative, nor absurdly high"),
+        ("agreement set --price 1 --currency EUR --fee-bps -1", "--fee-bps: must be 0 to 10000"),
+        ("agreement set --price 1 --currency EUR --fee-bps 10001", "--fee-bps: must be 0 to 10000"),
+        (
+            "agreement set --price 1 --currency EUR --fee-bps 9000 --commission-bps 1001",
+            "--commission-bps: fee and commission together exceed what is owed",
+        ),
+        ("period close zero", "'zero' is no whole number from 1 on"),
+        ("period close 0", "'0' is no whole number from 1 on"),
+        ("statement list --period x", "'x' is no whole number from 1 on"),
+        ("up --port x", "'x' is no whole number from 0 to 65535"),
+        ("up --workers 65", "'65' is no whole number from 1 to 64"),
+        ("check --mongo-url mongodb://u:secret@h:x", "--mongo-url"),
+        ("up --json", "No such option"),
         ("statement export 1:x --format pdf", "'pdf' is not 'csv'"),
         ("statement export 1:x --json", "--json tells about the file: it needs --out FILE"),
     ],
@@ -84,6 +98,62 @@ def test_wrong_usage_is_one_line_and_2(arguments: str, complaint: str) -> None:
     assert said.status == 2
     assert complaint in said.complaint
     assert " --help)" in said.complaint
+    assert "secret" not in said.complaint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ("partner create --name N --handle Foo", "--handle: a handle has 2 to 40 characters of a-z, 0-9 and -"),
+        ("partner create --handle n2 --name=", "--name: a name has 1 to 100 printable characters"),
+        (
+            "partner create --handle n2 --name N --public-key {folder}/bad.pem",
+            "--public-key: the public key is neither",
+        ),
+        ("partner create --handle n2 --name N --public-key {folder}/none.pem", "none.pem is no text: give the key as"),
+        ("staff create --role admin --email foo", "--email: that is not an e-mail address"),
+    ],
+)
+def test_what_is_malformed_is_wrong_usage_wherever_it_is_noticed(
+    away: tuple[str, ...], folder: Path, arguments: str, complaint: str
+) -> None:
+    """An option that no exchange would take ends with 2; only what contradicts the stored state ends with 1."""
+    (folder / "bad.pem").write_text("no key")
+    (folder / "none.pem").write_bytes(b"\xff\xfe")
+    said = run(*arguments.format(folder=folder).split(), *away)
+    assert said.status == 2
+    assert complaint in said.complaint
+
+
+def test_up_says_why_it_has_no_json() -> None:
+    """Its stdout has the ready line, and its help says so."""
+    assert "There is no --json: stdout has that line, which is what scripts wait for." in " ".join(
+        run("up", "--help").out.split()
+    )
+
+
+@pytest.mark.parametrize("arguments", ["partner list", "up --port 0"])
+def test_a_database_that_is_not_there_is_named_without_its_password(arguments: str, folder: Path) -> None:
+    """The line has the address and what to do about it, and nothing of the credentials in the URL."""
+    url = "mongodb://ann:hush@127.0.0.1:9,127.0.0.1:11/db?serverSelectionTimeoutMS=100"
+    said = spawn(*arguments.split(), "--data", folder / "unreached", "--mongo-url", url)
+    assert said.status == 1
+    assert said.complaint == (
+        "no database answers at 127.0.0.1:9,127.0.0.1:11: "
+        "--mongo-url (EXCHANGE_MONGO_URL) must name one that runs and lets us in"
+    )
+
+
+def test_a_database_that_refuses_is_said_to_refuse(mongo_url: str, folder: Path) -> None:
+    """It is there, so nobody is sent to start it: what it says is passed on."""
+    address = mongo_url.partition("://")[2].partition("/")[0]
+    url = mongo_url.replace("mongodb://", "mongodb://ann:hu%2Fsh@")
+    said = run("partner", "list", "--data", folder / "refused", "--mongo-url", url)
+    assert said.status == 1
+    assert said.complaint == (
+        f"the database at {address} refused: Authentication failed: "
+        "--mongo-url (EXCHANGE_MONGO_URL) must name one that runs and lets us in"
+    )
 
 
 def test_without_a_command_the_help_is_shown() -> None:
@@ -151,8 +221,8 @@ def test_a_partner_is_created_with_the_roles_and_the_key_it_brings(demo: Up, fol
 
     again = run(*create, "--handle", "music", "--name", "Music")
     assert (again.status, again.complaint) == (1, "--handle: the handle music is taken")
-    (folder / "none.pem").write_bytes(b"\xff\xfe")
-    assert run(*create, "--handle", "n1", "--name", "N", "--public-key", folder / "none.pem").status == 1
+    said = run(*create, "--handle", "exchange", "--name", "Exchange")
+    assert (said.status, said.complaint) == (1, "--handle: the handle exchange is the operator's own")
     text = run(*create, "--handle", "plain", "--name", "Plain").out
     assert "client_secret  bxs_" in text
     assert "-----BEGIN PRIVATE KEY-----" in text
@@ -191,8 +261,6 @@ def test_an_agreement_is_set_and_listed(demo: Up) -> None:
     for options, complaint in (
         (["--issuer", "nobody", "--price", "1"], "there is no partner nobody"),
         (["--issuer", "exchange", "--price", "1"], "there is no partner exchange"),
-        (["--price", "1", "--fee-bps", "10001"], "--fee-bps: must be 0 to 10000"),
-        (["--price", "-1"], "--price: must not be negative, nor absurdly high"),
         (["--price", "1", "--effective-from", "2020-01-01T00:00:00Z"], "--effective-from: must not be in the past"),
     ):
         said = run(*agree, *options)

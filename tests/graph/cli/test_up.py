@@ -197,6 +197,51 @@ def test_a_directory_in_use_is_refused_in_one_line(demo: Up) -> None:
     assert httpx.get(f"{demo.url}/readyz").status_code == 200
 
 
+def test_a_second_start_with_the_same_options_is_told_that_it_runs_already(demo: Up) -> None:
+    """Its own port is no other program's: the directory is looked at first, and nothing is said to be starting."""
+    said = spawn("up", "--demo", "--data", demo.data, "--port", str(urlsplit(demo.url).port))
+    assert (said.status, said.out) == (1, "")
+    assert said.complaint == (
+        f"{demo.data} is in use by another exchange (process {demo.process.pid}): stop it or choose another --data"
+    )
+    assert httpx.get(f"{demo.url}/readyz").status_code == 200
+
+
+def test_a_lost_master_key_is_asked_for_and_not_replaced(data: Path) -> None:
+    """Neither `up` nor a command makes a new key beside a database; put back, or given, the old one opens it."""
+    partner = tell("partner", "create", "--data", data, "--handle", "rides", "--name", "Rides")
+    key = data / "secret.key"
+    master = key.read_text()
+    key.unlink()
+    for arguments in (
+        ("up", "--port", "0"),
+        ("partner", "list"),
+        ("staff", "create", "--email", "a@b", "--role", "admin"),
+    ):
+        said = run(*arguments, "--data", data)
+        assert (said.status, said.out) == (1, "")
+        assert said.complaint == (
+            f"{key} is missing, and a new key would not open the database beside it: "
+            "put the old one back, or give it as EXCHANGE_SECRET_KEY"
+        )
+        assert not key.exists()
+    (listed,) = tell("partner", "list", "--data", data, environment={"EXCHANGE_SECRET_KEY": master.strip()})["partners"]
+    assert listed["id"] == partner["id"]
+    key.write_text(master)
+    assert tell("partner", "list", "--data", data)["partners"] == [listed]
+
+
+@linux_only
+def test_a_first_start_that_is_killed_early_is_not_mistaken_for_a_lost_key(data: Path) -> None:
+    """The key is there before the database is: the next start goes on where this one ended."""
+    with Up(data, wait=False) as up:
+        wait_until((data / "mongod").exists, 30)
+        up.process.kill()
+        up.ended()
+    with Up(data) as up:
+        assert httpx.get(f"{up.url}/readyz").status_code == 200
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_port_in_use_is_refused_in_one_line_before_anything_is_started(demo: Up, data: Path, workers: str) -> None:
     """Neither database nor directory is made for a server that could not serve."""
@@ -217,9 +262,9 @@ def test_a_port_in_use_is_refused_in_one_line_before_anything_is_started(demo: U
         (["--mongo-url", "http://localhost"], {}, 2, "a MongoDB URL begins with mongodb://"),
         (["--workers", "0"], {}, 2, "Invalid value for '--workers'"),
         (["--port", "70000"], {}, 2, "Invalid value for '--port'"),
-        (["--data", "/proc/nowhere"], {}, 1, "not a writable directory"),
+        (["--data", "/proc/nowhere"], {}, 1, "cannot use /proc/nowhere"),
         (["--data", "/proc/nowhere"], {"EXCHANGE_MONGO_URL": "mongodb://127.0.0.1:9"}, 1, "cannot use /proc/nowhere"),
-        (["--mongo-url", "mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=100"], {}, 1, "the database did not answer"),
+        (["--mongo-url", "mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=100"], {}, 1, "no database answers at"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
@@ -394,3 +439,17 @@ def httpx_refuses(url: str) -> bool:
     except httpx.ConnectError:
         return True
     return False
+
+
+@linux_only
+def test_a_replaced_server_process_does_not_outlive_its_parent(data: Path) -> None:
+    """Kill -9 of `up` ends also the process that took a dead one's place, and the directory can be used at once."""
+    with Up(data) as up:
+        os.kill(up.servers[0], signal.SIGKILL)
+        wait_until(lambda: "starting another" in up.err, 10)
+        wait_until(lambda: len(up.servers) == 1 and httpx.get(f"{up.url}/readyz", timeout=20).is_success, 20)
+        (reborn,) = up.servers
+        up.process.kill()
+        wait_until(lambda: not lives(reborn), 10)
+    with Up(data) as again:
+        assert httpx.get(f"{again.url}/readyz", timeout=20).status_code == 200
