@@ -87,7 +87,7 @@ class AgreementBook:
         """Return a book that answers for these issuers with these versions, whatever came later."""
         pins = {issuer: self._by_id[pin] for issuer, pin in agreements.items() if pin is not None}
         book = AgreementBook(pins=pins)
-        book._versions, book._by_id = self._versions, self._by_id  # noqa: SLF001 - the same book, read with pins
+        book._versions, book._by_id = self._versions, self._by_id
         return book
 
     def find(self, issuer: str, provider: str, now: datetime) -> Agreement | None:

@@ -28,7 +28,7 @@ from typing import NoReturn
 
 from exchange.benefit import Fulfilment, Stock, StockChange
 from exchange.commands import Act, Award, ByReference, ByWallet, Command, Enrol, LinkMember, Redeem, Reserve
-from exchange.decisions import Decision, Terms, decide
+from exchange.decisions import Decision, Terms, decide, promise
 from exchange.errors import (
     Contended,
     ExchangeError,
@@ -40,6 +40,7 @@ from exchange.errors import (
 )
 from exchange.journal import SALT_BYTES, Block, BlockKind, Entry
 from exchange.keyring import Keyring
+from exchange.quote import Quote
 from exchange.redemption import Redemption, Step
 from exchange.store.books import (
     LEASE_SECONDS,
@@ -157,6 +158,16 @@ class Ledger:
         except TimeoutError:
             raise StoreUnavailable("the outcome is not known yet; ask again with the same idempotency key") from None
 
+    async def quote(self, command: Redeem) -> Quote:
+        """Promise what a taking would cost, for a while; nothing is taken and nothing is held. Raises a Refusal."""
+        first, second = await self._read([command])
+        terms = Terms(await self._books.book(first.agreements_version))
+        batch = _batch_of(first, second)
+        wallet = batch.wallets.get(self._wallet_of(command, batch.references) or "")
+        quote = promise(command, wallet, self._terms(command, batch, terms), first.now)
+        await self._books.add_quote(quote)
+        return quote
+
     def entry_id(self, partner: str, subject: str, operation: str, key: str) -> str:
         """Return the id of the one entry that this idempotency key can ever make.
 
@@ -211,10 +222,7 @@ class Ledger:
         lane = await self._own_lane()
         first, second = await self._read(commands)
         await self._cut_if_due(lane, first, second)
-        batch = _Batch(
-            first, second, dict(second.wallets), dict(first.references), second.stocks | first.stocks,
-            {benefit: list(codes) for benefit, codes in second.codes.items()}, dict(first.redemptions),
-        )  # fmt: skip
+        batch = _batch_of(first, second)
         if lane.head.at > first.now + CLOCK_TOLERANCE:
             await self._leave_to_time(lane, first.now)
         now = max(first.now, lane.head.at)
@@ -467,6 +475,13 @@ def _references(command: Command) -> list[ByReference]:
     if isinstance(command, LinkMember):
         found.append(ByReference(command.partner, command.reference))
     return found
+
+
+def _batch_of(first: FirstRound, second: SecondRound) -> _Batch:
+    return _Batch(
+        first, second, dict(second.wallets), dict(first.references), second.stocks | first.stocks,
+        {benefit: list(codes) for benefit, codes in second.codes.items()}, dict(first.redemptions),
+    )  # fmt: skip
 
 
 def _codes_wanted(commands: Sequence[Command], first: FirstRound) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
 from exchange.errors import Fault
+from exchange.sweeper import Sweeper
 from graph.http import GraphQLEndpoint
 from graph.schema import make_schema
 from graph.services import open_services
@@ -37,13 +39,17 @@ def create_app(settings: Settings | None = None) -> Starlette:
                     return JSONResponse({"ready": False, "reason": error.message}, 503)
                 return JSONResponse({"ready": True})
 
+            sweeping = asyncio.create_task(Sweeper(services.books, services.ledger).run())
             endpoint = GraphQLEndpoint(schema, services).answer
             served.routes[:] = [
                 Route("/graphql", endpoint, methods=["GET", "POST"]),
                 Route("/readyz", ready),
                 *oauth_routes(services.oauth, services.keys),
             ]
-            yield
+            try:
+                yield
+            finally:
+                sweeping.cancel()
 
     async def alive(_: Request) -> Response:
         """Tell that the process is there."""

@@ -13,6 +13,7 @@ from typing import Protocol
 from exchange.agreements import Agreement
 from exchange.benefit import Benefit
 from exchange.keyring import BadToken, Keyring
+from exchange.quote import Quote
 from exchange.redemption import Redemption
 from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement
@@ -32,6 +33,7 @@ class Kind(StrEnum):
     MEMBER = "Member"
     LOT = "Lot"
     REDEMPTION = "Redemption"
+    QUOTE = "Quote"
     PERIOD = "Period"
     STATEMENT = "Statement"
 
@@ -52,6 +54,7 @@ KINDS: dict[type, Kind] = {
     Wallet: Kind.MEMBER,
     Lot: Kind.LOT,
     Redemption: Kind.REDEMPTION,
+    Quote: Kind.QUOTE,
     Period: Kind.PERIOD,
     Statement: Kind.STATEMENT,
 }

@@ -19,12 +19,14 @@ from exchange.amounts import POINTS_MAX, Money, minor_from_decimal
 from exchange.benefit import QUANTITY_MAX, BenefitContent, Translation
 from exchange.errors import ValidationFailed
 from exchange.journal import canonical, milliseconds
+from exchange.redemption import Step
 from graph.enums import BenefitCategory, BenefitSort, BenefitStatus, Fulfilment
 from graph.scalars import CountryCode, CurrencyCode, Decimal, Points
 from partners.oauth.assertions import is_reference
 
 KEY_MAX = 200
 REASON_MAX = 500
+TTL_SECONDS_MAX = 24 * 60 * 60
 
 
 @strawberry.input(description="Which benefits to list; all conditions must hold.")
@@ -171,21 +173,33 @@ class AwardPointsInput:
         check_reference(self.member, "input", "member", "reference")
         if not 1 <= self.points <= POINTS_MAX:
             raise ValidationFailed(f"must be 1 to {POINTS_MAX}", ("input", "points"))
-        if self.reason and (len(self.reason) > REASON_MAX or not self.reason.isprintable()):
-            raise ValidationFailed(f"must have at most {REASON_MAX} printable characters", ("input", "reason"))
+        check_reason(self.reason or None)
 
 
 @strawberry.input(description="member is for a partner's own server, of its own members; a member's token needs none.")
-class RedeemBenefitInput:
-    """Take a benefit for points, at once."""
+class QuoteInput:
+    """What would be taken, and by whom."""
 
     benefit: strawberry.ID = strawberry.field(description="What to take.")
     member: MemberBy | None = strawberry.field(default=UNSET, description="Who takes it.")
     quantity: int = strawberry.field(default=1, description="Units.")
-    expected_points: Points | None = strawberry.field(default=UNSET, description="Refuse unless this is the total.")
     region: CountryCode | None = strawberry.field(
         default=UNSET, description="Where the member is; counts from a partner's server only."
     )
+
+    def check(self) -> None:
+        """Refuse what could not be taken."""
+        check_reference(self.member or None, "input", "member", "reference")
+        if not 1 <= self.quantity <= QUANTITY_MAX:
+            raise ValidationFailed(f"must be 1 to {QUANTITY_MAX}", ("input", "quantity"))
+
+
+@strawberry.input(description="member is for a partner's own server, of its own members; a member's token needs none.")
+class RedeemBenefitInput(QuoteInput):
+    """Take a benefit for points, at once."""
+
+    expected_points: Points | None = strawberry.field(default=UNSET, description="Refuse unless this is the total.")
+    quote: strawberry.ID | None = strawberry.field(default=UNSET, description="Take it at the price of this quote.")
     idempotency_key: str = strawberry.field(
         description="The same key with the same input is the same redemption for ever."
     )
@@ -193,12 +207,43 @@ class RedeemBenefitInput:
     def check(self) -> None:
         """Refuse what could be no redemption."""
         check_key(self.idempotency_key)
-        check_reference(self.member or None, "input", "member", "reference")
-        if not 1 <= self.quantity <= QUANTITY_MAX:
-            raise ValidationFailed(f"must be 1 to {QUANTITY_MAX}", ("input", "quantity"))
+        super().check()
         expected = sent(self.expected_points)
         if expected is not None and expected < 0:
             raise ValidationFailed("must not be negative", ("input", "expectedPoints"))
+
+
+@strawberry.input(description="member is for a partner's own server, of its own members; a member's token needs none.")
+class ReserveBenefitInput(RedeemBenefitInput):
+    """Hold a benefit and its points until a deadline."""
+
+    ttl_seconds: int = strawberry.field(default=300, description="How long, by the exchange's clock: 1 s to a day.")
+
+    def check(self) -> None:
+        """Refuse what could be no reservation."""
+        super().check()
+        if not 1 <= self.ttl_seconds <= TTL_SECONDS_MAX:
+            raise ValidationFailed(f"must be 1 to {TTL_SECONDS_MAX}", ("input", "ttlSeconds"))
+
+
+@strawberry.input(description="quantity: a part of it, where the action allows a part; without it, all.")
+class RedemptionActionInput:
+    """A step of a redemption's life."""
+
+    redemption: strawberry.ID = strawberry.field(description="Which redemption.")
+    quantity: int | None = strawberry.field(default=UNSET, description="Units, where a part is allowed.")
+    reason: str | None = strawberry.field(default=UNSET, description="For the history; no personal data.")
+    idempotency_key: str = strawberry.field(description="The same key with the same input is the same step for ever.")
+
+    def check(self, step: Step) -> None:
+        """Refuse what could be no such step."""
+        check_key(self.idempotency_key)
+        check_reason(self.reason or None)
+        quantity = sent(self.quantity)
+        if quantity is not None and not 1 <= quantity <= QUANTITY_MAX:
+            raise ValidationFailed(f"must be 1 to {QUANTITY_MAX}", ("input", "quantity"))
+        if quantity is not None and step not in (Step.CONFIRM, Step.REVERSE):
+            raise ValidationFailed("only confirming and reversing can be done in part", ("input", "quantity"))
 
 
 @strawberry.input(description="Permission for a second partner, to be handed to it by the member.")
@@ -256,6 +301,12 @@ def check_key(key: str) -> None:
     """Refuse an idempotency key that is empty, long or unprintable."""
     if not 1 <= len(key) <= KEY_MAX or not key.isprintable():
         raise ValidationFailed(f"must be 1 to {KEY_MAX} printable characters", ("input", "idempotencyKey"))
+
+
+def check_reason(reason: str | None) -> None:
+    """Refuse a reason that is long or unprintable."""
+    if reason is not None and (len(reason) > REASON_MAX or not reason.isprintable()):
+        raise ValidationFailed(f"must have at most {REASON_MAX} printable characters", ("input", "reason"))
 
 
 def check_reference(member: MemberBy | None, *path: str) -> None:

@@ -122,7 +122,7 @@ def _wanted(context: Context, chosen: BenefitFilter | None, partner: str | None)
 
 async def redemptions(
     context: Context, first: Any, after: Any, status: Sequence[RedemptionStatus] | None,
-    wallet: str | None = None, only: str | None = None,
+    wallet: str | None = None, only: Sequence[str] | None = None,
 ) -> Page[Redemption]:  # fmt: skip
     """List redemptions, newest first: a member's own, those a partner brought or provides, all for finance.
 
@@ -132,7 +132,7 @@ async def redemptions(
     if wallet is not None:
         owners = [owner | {"wallet": wallet} for owner in owners if owner.get("wallet", wallet) == wallet]
     if only is not None:
-        owners = [owner | {"_id": only} for owner in owners]
+        owners = [owner | {"_id": one} for owner in owners for one in only]
     cursors = context.cursors("redemptions")
     window = cursors.window(sent(first), sent(after))
     position = None if window.after is None else (window.after[0], window.after[1])

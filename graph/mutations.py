@@ -16,10 +16,13 @@ from strawberry import Parent
 
 from exchange import agreements as terms
 from exchange import errors
-from exchange.commands import Award, ByReference, ByWallet, LinkMember, Redeem, Unlink, Whose
+from exchange.commands import Act, Award, ByReference, ByWallet, LinkMember, Redeem, Reserve, Unlink, Whose
 from exchange.errors import IdempotencyConflict, NotFound, ValidationFailed
+from exchange.journal import EXCHANGE
 from exchange.ledger import Outcome
+from exchange.quote import Quote as DomainQuote
 from exchange.redemption import Redemption as DomainRedemption
+from exchange.redemption import Step
 from exchange.settlement import period as settlement_period
 from exchange.store.catalog import CodesAdded, Offer, Published, check_codes, check_offers
 from exchange.store.members import LinkCode as DomainLinkCode
@@ -36,7 +39,10 @@ from graph.inputs import (
     LinkMemberInput,
     MemberBy,
     PublishBenefitsInput,
+    QuoteInput,
     RedeemBenefitInput,
+    RedemptionActionInput,
+    ReserveBenefitInput,
     SetAgreementInput,
     UnlinkPartnerInput,
     check_reference_text,
@@ -45,7 +51,7 @@ from graph.inputs import (
 )
 from graph.refusals import AsData, Forbidden, ValidationError, VersionConflict, made_of
 from graph.settlement import Agreement, Period
-from graph.types import Benefit, Lot, Member, Redemption, Wallet
+from graph.types import Benefit, Lot, Member, Quote, Redemption, Wallet
 
 BACKDATING_MAX = timedelta(minutes=5)
 """How far `effectiveFrom` may lie in the past, because clocks differ: then it means now."""
@@ -118,6 +124,20 @@ class RedeemBenefitSuccess:
     def wallet(root: Parent[Outcome], info: Info) -> DomainWallet | None:
         """Show it through an open link."""
         return _linked_wallet(root, info)
+
+    replayed: bool = strawberry.field(description="Whether this key had done it before.")
+
+
+@strawberry.type(description="The step is done.")
+class RedemptionActionSuccess:
+    """exchange.ledger.Outcome of a step."""
+
+    is_type_of = made_of(Outcome)
+
+    @strawberry.field(graphql_type=Redemption, description="The redemption, as it now stands.")
+    def redemption(root: Parent[Outcome]) -> DomainRedemption | None:
+        """Known by its id."""
+        return root.redemption
 
     replayed: bool = strawberry.field(description="Whether this key had done it before.")
 
@@ -195,6 +215,19 @@ RedeemBenefitPayload = Annotated[
     | Forbidden,
     strawberry.union("RedeemBenefitPayload", description="What came of redeeming."),
 ]
+QuotePayload = Annotated[
+    Quote | refusals.InsufficientPoints | refusals.BenefitUnavailable | refusals.NotFound | Forbidden | ValidationError,
+    strawberry.union("QuotePayload", description="What came of asking for a quote."),
+]
+RedemptionActionPayload = Annotated[
+    RedemptionActionSuccess
+    | refusals.InvalidTransition
+    | refusals.NotFound
+    | Forbidden
+    | refusals.IdempotencyConflict
+    | ValidationError,
+    strawberry.union("RedemptionActionPayload", description="What came of a step."),
+]
 CreateLinkCodePayload = Annotated[
     LinkCode | ValidationError | refusals.NotFound | Forbidden,
     strawberry.union("CreateLinkCodePayload", description="What came of asking for a link code."),
@@ -270,19 +303,70 @@ class Mutation:
     )
     async def redeem_benefit(self, info: Info, input: RedeemBenefitInput) -> Outcome:  # noqa: A002
         """Redeem through the partner that asks, or through which the member asks."""
-        input.check()
+        return await info.context.services.ledger.submit(Redeem(**await _taking(info.context, "redeemBenefit", input)))
+
+    @strawberry.field(
+        graphql_type=RedeemBenefitPayload, extensions=[AsData()],
+        description="Holds a benefit and its points until a deadline, for confirmRedemption.",
+    )  # fmt: skip
+    async def reserve_benefit(self, info: Info, input: ReserveBenefitInput) -> Outcome:  # noqa: A002
+        """Reserve through the partner that asks, or through which the member asks."""
+        taking = await _taking(info.context, "reserveBenefit", input)
+        return await info.context.services.ledger.submit(Reserve(**taking, ttl_seconds=input.ttl_seconds))
+
+    @strawberry.field(
+        graphql_type=QuotePayload, extensions=[AsData()],
+        description="Promises price and agreements for five minutes; takes and holds nothing.",
+    )  # fmt: skip
+    async def quote_redemption(self, info: Info, input: QuoteInput) -> DomainQuote:  # noqa: A002
+        """Quote through the partner that asks, or through which the member asks."""
         context = info.context
-        whose = await _redeemer(context, input.member or None)
-        context.require_of_mutation("points:redeem" if context.is_member else "redemptions:redeem")
-        return await context.services.ledger.submit(
+        whose = await _allowed_redeemer(context, input)
+        return await context.services.ledger.quote(
             Redeem(
-                **_request(context, "redeemBenefit", input), whose=whose,
+                id=secrets.token_hex(12), fingerprint="", partner=context.partner, whose=whose,
                 benefit=context.ids.open(Kind.BENEFIT, input.benefit), quantity=input.quantity,
-                expected_points=sent(input.expected_points),
-                region=context.principal.region if context.is_member else sent(input.region),
-                by_member=context.is_member,
+                region=_region(context, input), by_member=context.is_member,
             )
         )  # fmt: skip
+
+    @strawberry.field(
+        graphql_type=RedemptionActionPayload, extensions=[AsData()],
+        description="Takes what a reservation holds, all of it or `quantity` units; the rest is let go.",
+    )  # fmt: skip
+    async def confirm_redemption(self, info: Info, input: RedemptionActionInput) -> Outcome:  # noqa: A002
+        """Confirm as its channel, or as its member."""
+        return await _act(info.context, Step.CONFIRM, "confirmRedemption", input)
+
+    @strawberry.field(
+        graphql_type=RedemptionActionPayload, extensions=[AsData()], description="Lets go what a reservation holds."
+    )
+    async def cancel_redemption(self, info: Info, input: RedemptionActionInput) -> Outcome:  # noqa: A002
+        """Cancel as its channel, or as its member."""
+        return await _act(info.context, Step.CANCEL, "cancelRedemption", input)
+
+    @strawberry.field(
+        graphql_type=RedemptionActionPayload, extensions=[AsData()], description="Says that the partner has delivered."
+    )
+    async def fulfil_redemption(self, info: Info, input: RedemptionActionInput) -> Outcome:  # noqa: A002
+        """Fulfil as its provider, or as the exchange."""
+        return await _act(info.context, Step.FULFIL, "fulfilRedemption", input)
+
+    @strawberry.field(
+        graphql_type=RedemptionActionPayload, extensions=[AsData()],
+        description="Says that the partner cannot deliver: points and money go back by themselves.",
+    )  # fmt: skip
+    async def fail_redemption(self, info: Info, input: RedemptionActionInput) -> Outcome:  # noqa: A002
+        """Fail as its provider, or as the exchange."""
+        return await _act(info.context, Step.FAIL, "failRedemption", input)
+
+    @strawberry.field(
+        graphql_type=RedemptionActionPayload, extensions=[AsData()],
+        description="Gives points and money back, all of it or `quantity` units, into the very lots they came from.",
+    )  # fmt: skip
+    async def reverse_redemption(self, info: Info, input: RedemptionActionInput) -> Outcome:  # noqa: A002
+        """Reverse as its provider, or as the exchange."""
+        return await _act(info.context, Step.REVERSE, "reverseRedemption", input)
 
     @strawberry.field(
         graphql_type=CreateLinkCodePayload, extensions=[AsData()],
@@ -384,6 +468,54 @@ def _request(context: Context, operation: str, asked: Any) -> dict[str, Any]:
     subject = context.principal.subject
     entry = context.services.ledger.entry_id(context.partner, subject, operation, asked.idempotency_key)
     return {"id": entry, "fingerprint": fingerprint(asked), "partner": context.partner}
+
+
+async def _taking(context: Context, operation: str, asked: RedeemBenefitInput) -> dict[str, Any]:
+    """Return what a redemption and a reservation have in common, once shape and scope are checked."""
+    whose = await _allowed_redeemer(context, asked)
+    return {
+        **_request(context, operation, asked),
+        "whose": whose,
+        "benefit": context.ids.open(Kind.BENEFIT, asked.benefit),
+        "quantity": asked.quantity,
+        "expected_points": sent(asked.expected_points),
+        # An id that is none of a quote is as unknown as one that is gone.
+        "quote": None if sent(asked.quote) is None else context.ids.open(Kind.QUOTE, asked.quote) or "",
+        "region": _region(context, asked),
+        "by_member": context.is_member,
+    }
+
+
+async def _allowed_redeemer(context: Context, asked: QuoteInput) -> Whose:
+    asked.check()
+    whose = await _redeemer(context, asked.member or None)
+    context.require_of_mutation("points:redeem" if context.is_member else "redemptions:redeem")
+    return whose
+
+
+def _region(context: Context, asked: QuoteInput) -> str | None:
+    region: str | None = context.principal.region if context.is_member else sent(asked.region)
+    return region
+
+
+async def _act(context: Context, step: Step, operation: str, asked: RedemptionActionInput) -> Outcome:
+    """Take a step: the channel or its member until it is confirmed, the provider or the exchange afterwards."""
+    asked.check(step)
+    by_channel = step in (Step.CONFIRM, Step.CANCEL)
+    if by_channel:
+        context.require_of_mutation("points:redeem" if context.is_member else "redemptions:redeem")
+    else:
+        context.require_of_mutation("redemptions:fulfil", "admin")
+    wallet = await context.own_wallet() if context.is_member else None
+    by_exchange = context.is_staff and not by_channel
+    return await context.services.ledger.submit(
+        Act(
+            **_request(context, operation, asked) | ({"partner": EXCHANGE} if by_exchange else {}), whose=None,
+            redemption=context.ids.open(Kind.REDEMPTION, asked.redemption), step=step, quantity=sent(asked.quantity),
+            reason=asked.reason or None, by_exchange=by_exchange,
+            by_wallet=(wallet.id if wallet else "") if context.is_member else None,
+        )
+    )  # fmt: skip
 
 
 def _whose(context: Context, member: MemberBy) -> Whose:

@@ -146,8 +146,11 @@ class Query:
         key = sent(idempotency_key)
         made = None
         if key is not None:
-            caller = info.context.principal
-            made = info.context.services.ledger.entry_id(info.context.partner, caller.subject, "redeemBenefit", key)
+            context = info.context
+            made = [
+                context.services.ledger.entry_id(context.partner, context.principal.subject, operation, key)
+                for operation in ("redeemBenefit", "reserveBenefit")
+            ]
         return await listings.redemptions(info.context, first, after, sent(status), only=made)
 
     @strawberry.field(graphql_type=Period | None, description="A period; without a number the open one.")

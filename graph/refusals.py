@@ -16,7 +16,7 @@ from graphql import GraphQLError
 from strawberry.extensions import FieldExtension
 
 from exchange import errors
-from graph.enums import UnavailableReason
+from graph.enums import RedemptionStatus, UnavailableReason
 from graph.scalars import Points
 
 MESSAGE = strawberry.field(description="One sentence for the developer who reads it.")
@@ -144,6 +144,15 @@ class IdempotencyConflict(UserError):
     """exchange.errors.IdempotencyConflict."""
 
     is_type_of = said(errors.IdempotencyConflict)
+
+
+@strawberry.type(description="The redemption is past that step.")
+class InvalidTransition(UserError):
+    """exchange.errors.InvalidTransition."""
+
+    status: RedemptionStatus = strawberry.field(description="Where it stands.")
+
+    is_type_of = said(errors.InvalidTransition)
 
 
 @strawberry.type(description="Somebody changed the object first.")

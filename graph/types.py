@@ -16,6 +16,7 @@ from exchange import benefit as offers
 from exchange import wallet as wallets
 from exchange.amounts import Money as Amount
 from exchange.amounts import decimal_from_minor
+from exchange.quote import Quote as DomainQuote
 from exchange.redemption import Redemption as DomainRedemption
 from exchange.wallet import Wallet as DomainWallet
 from graph import listings
@@ -328,7 +329,11 @@ class Redemption(Node):
 
     quantity: int = strawberry.field(description="Units of the benefit.")
     points: Points = strawberry.field(description="What it cost in all.")
-    status: RedemptionStatus = strawberry.field(description="Where it stands.")
+
+    @strawberry.field(description="Where it stands: a reservation is EXPIRED from its deadline on.")
+    async def status(root: Parent[DomainRedemption], info: Info) -> RedemptionStatus:
+        """Read it as of now."""
+        return root.standing(await info.context.now())
 
     @strawberry.field(graphql_type=list[LotDebit], description="Who gave the points, in the order they were consumed.")
     def debits(root: Parent[DomainRedemption]) -> list[listings.SeenDebit]:
@@ -342,5 +347,32 @@ class Redemption(Node):
             return []
         return [info.context.services.catalog.open_code(root.benefit, cipher) for cipher in root.codes]
 
+    reserved_until: datetime | None = strawberry.field(description="Until when a reservation holds its points.")
     created_at: datetime = strawberry.field(description="When it was made.")
     updated_at: datetime = strawberry.field(description="When it last changed.")
+
+
+@strawberry.type(description="What a benefit costs a member, promised for a while: pass its id when redeeming.")
+class Quote:
+    """exchange.quote.Quote."""
+
+    is_type_of = made_of(DomainQuote)
+
+    @strawberry.field(description="Opaque id.")
+    def id(root: Parent[DomainQuote], info: Info) -> strawberry.ID:
+        """Seal the identity."""
+        return strawberry.ID(info.context.ids.of(root))
+
+    @strawberry.field(graphql_type=Benefit, description="What it is for.")
+    async def benefit(root: Parent[DomainQuote], info: Info) -> offers.Benefit | None:
+        """Load the benefit."""
+        return await info.context.benefits.load(root.benefit)
+
+    points: Points = strawberry.field(description="What it costs in all.")
+
+    @strawberry.field(graphql_type=list[LotDebit], description="Whose points would pay for it, and the price pinned.")
+    def debits(root: Parent[DomainQuote]) -> list[listings.SeenDebit]:
+        """Pair each debit with the provider, who may see what it is owed."""
+        return [listings.SeenDebit(debit, root.provider) for debit in root.debits]
+
+    expires_at: datetime = strawberry.field(description="Until when it is good.")

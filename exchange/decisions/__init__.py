@@ -16,9 +16,10 @@ from typing import Any
 from exchange.commands import Act, Award, Command, Enrol, Expire, LinkMember, Redeem, Reserve, Unlink
 from exchange.decisions import links, points, redemptions
 from exchange.decisions.decision import Decision, Terms, acceptor
+from exchange.decisions.redemptions import promise
 from exchange.wallet import Wallet
 
-__all__ = ["Decision", "Terms", "acceptor", "decide"]
+__all__ = ["Decision", "Terms", "acceptor", "decide", "promise"]
 
 _LADDERS: Mapping[type[Command], Callable[[Any, Wallet | None, Terms, datetime, bytes], Decision]] = {
     Enrol: links.enrol,

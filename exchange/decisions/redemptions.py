@@ -49,6 +49,9 @@ GRACE = timedelta(days=30)
 """How long points last that come back into a lot which has expired."""
 
 
+QUOTE_LIFETIME = timedelta(minutes=5)
+
+
 @dataclass(frozen=True, slots=True)
 class Allowed:
     """A taking that passed its ladder: the wallet it is from, through which link, what it costs and who gives it."""
@@ -106,6 +109,17 @@ def _quoted(command: Redeem, wallet: Wallet, quote: Quote | None, now: datetime)
     if now >= quote.expires_at:
         raise ValidationFailed("has expired: ask for a new one", ("input", "quote"))
     return quote
+
+
+def promise(command: Redeem, wallet: Wallet | None, terms: Terms, now: datetime) -> Quote:
+    """Return the quote for a taking that would be allowed now; its id is the command's."""
+    allowed = allow(command, wallet, terms, now)
+    return Quote(
+        id=command.id, partner=command.partner, wallet=allowed.wallet.id, benefit=allowed.benefit.id,
+        quantity=command.quantity, unit_points=allowed.benefit.points_price, provider=allowed.benefit.partner,
+        agreements={debit.issuer: debit.agreement for debit in allowed.debits}, debits=tuple(allowed.debits),
+        expires_at=now + QUOTE_LIFETIME,
+    )  # fmt: skip
 
 
 def redeem(command: Redeem, wallet: Wallet | None, terms: Terms, now: datetime, salt: bytes) -> Decision:

@@ -35,6 +35,7 @@ from exchange.store.connection import (
     Session,
     aggregate,
     answering,
+    server_time,
     settled,
 )
 from exchange.wallet import Wallet
@@ -221,6 +222,9 @@ class Books:
                 "reserved_until", name="reserved", partialFilterExpression={"status": "RESERVED"}
             )
             await self.quotes.create_index("expires_at", name="expiry", expireAfterSeconds=0)
+            await self.wallets.create_index(
+                "next_expiry", name="next_expiry", partialFilterExpression={"next_expiry": {"$type": "date"}}
+            )
             await self.codes.create_index(
                 [("benefit", 1), ("n", 1)], name="free_codes", partialFilterExpression={"free": True}
             )
@@ -292,6 +296,30 @@ class Books:
             stocks={s["_id"]: docs.stock_from(s) for s in stocks},
             codes=dict(zip(codes, pools, strict=True)),
         )
+
+    async def overdue_reservations(self, limit: int) -> list[str]:
+        """Return reservations whose deadline has passed on the primary's clock."""
+        now = await server_time(self._db)
+        with answering():
+            found = self.redemptions.find({"status": "RESERVED", "reserved_until": {"$lte": now}}, {"_id": 1})
+            return [row["_id"] for row in await found.limit(limit).to_list(None)]
+
+    async def expired_lots(self, limit: int) -> list[tuple[str, str, datetime]]:
+        """Return (wallet, lot, end) of lots whose time is over, by the primary's clock, with points that nothing holds."""
+        now = await server_time(self._db)
+        with answering():
+            found = await self.wallets.find({"next_expiry": {"$lte": now}}).limit(limit).to_list(None)
+        lots = [(wallet["_id"], lot) for wallet in found for lot in docs.wallet_from(wallet).lots]
+        return [
+            (wallet, lot.id, lot.expires_at)
+            for wallet, lot in lots
+            if lot.expires_at is not None and not lot.live(now) and lot.free
+        ][:limit]
+
+    async def add_quote(self, quote: Quote) -> None:
+        """Keep a quote until it expires."""
+        with answering():
+            await self.quotes.insert_one(docs.quote_document(quote))
 
     async def book(self, version: int) -> AgreementBook:
         """Return the agreements as of `version`, which was read after the command arrived; kept while it stands."""

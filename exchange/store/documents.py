@@ -43,6 +43,8 @@ def wallet_document(wallet: Wallet, version: int, period: int) -> Document:
             }
             for link in wallet.links
         ],
+        # When the sweeper has to look at it next; points that are held wait for their hold's end.
+        "next_expiry": min((lot.expires_at for lot in wallet.lots if lot.expires_at and lot.free), default=None),
         # Pairs, not keys: a SKU may hold dots.
         "taken": [[benefit, units] for benefit, units in wallet.taken.items()],
     }  # fmt: skip

@@ -1,0 +1,74 @@
+"""What time does by itself: reservations whose deadline has passed, and lots whose points have expired.
+
+Nothing depends on how soon the sweeper comes: from its deadline on a reservation cannot be confirmed, and from its
+expiry on a lot cannot be spent, by the database's clock. The sweeper only writes down what is true already, so that
+the points held are free again and the issuer's liability is gone. Every server process sweeps; what two of them find
+at once has the same entry id, so it happens once, and what a process that died had found, the next one finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from exchange.commands import Act, ByWallet, Command, Expire
+from exchange.errors import ExchangeError
+from exchange.journal import EXCHANGE, milliseconds
+from exchange.ledger import Ledger
+from exchange.redemption import Step
+from exchange.store.books import Books
+
+SWEEP_SECONDS = 1.0
+AT_ONCE = 100
+"""Most things of each kind in one sweep: members' own requests come between."""
+
+_log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """Sweeps again and again while the server runs."""
+
+    def __init__(self, books: Books, ledger: Ledger) -> None:
+        self._books = books
+        self._ledger = ledger
+
+    async def run(self) -> None:
+        """Sweep until cancelled; a database that is away is tried again."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                await self.sweep()
+            except ExchangeError as error:
+                _log.warning("could not sweep: %s", error.message)
+
+    async def sweep(self) -> int:
+        """Write down what is over by now, up to a bound; returns how many things that were."""
+        commands = [*await self._lapses(), *await self._expiries()]
+        answers = await asyncio.gather(*(self._ledger.submit(command) for command in commands), return_exceptions=True)
+        for answer in answers:
+            # A refusal: somebody was faster, and there is nothing left to sweep.
+            if isinstance(answer, BaseException) and not isinstance(answer, ExchangeError):
+                raise answer
+        return len(commands)
+
+    async def _lapses(self) -> list[Command]:
+        return [
+            Act(
+                id=self._id("lapse", redemption), fingerprint="", partner=EXCHANGE, whose=None,
+                redemption=redemption, step=Step.LAPSE, by_exchange=True,
+            )
+            for redemption in await self._books.overdue_reservations(AT_ONCE)
+        ]  # fmt: skip
+
+    async def _expiries(self) -> list[Command]:
+        return [
+            Expire(
+                # A lot can be given new time and end again: its end is part of what makes it this event.
+                id=self._id("expire", f"{lot}/{milliseconds(ended)}"), fingerprint="", partner=EXCHANGE,
+                whose=ByWallet(wallet), lot=lot,
+            )
+            for wallet, lot, ended in await self._books.expired_lots(AT_ONCE)
+        ]  # fmt: skip
+
+    def _id(self, operation: str, what: str) -> str:
+        return self._ledger.entry_id(EXCHANGE, "server", operation, what)
