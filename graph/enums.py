@@ -90,8 +90,13 @@ made_known(
 made_known(
     RedemptionStatus,
     description="Where a redemption stands.",
+    RESERVED="Points and unit are held until a deadline.",
     CONFIRMED="The points have moved and the money is owed; the partner still has to deliver.",
     FULFILLED="The member has it.",
+    FAILED="The partner could not deliver; everything went back.",
+    CANCELLED="The reservation was let go.",
+    EXPIRED="The reservation's deadline passed.",
+    REVERSED="All of it went back.",
 )
 made_known(
     PeriodStatus,
@@ -106,7 +111,8 @@ made_known(
     "StatementLineKind",
     description="What a statement line is for.",
     REDEMPTION="Points of an issuer spent at a provider.",
-    COMMISSION="What a provider gives the channel.",
+    REVERSAL="A redemption, or a part of it, that went back.",
+    COMMISSION="What a provider gives the channel; negative when it goes back.",
 )
 
 

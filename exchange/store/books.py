@@ -305,7 +305,7 @@ class Books:
             return [row["_id"] for row in await found.limit(limit).to_list(None)]
 
     async def expired_lots(self, limit: int) -> list[tuple[str, str, datetime]]:
-        """Return (wallet, lot, end) of lots whose time is over, by the primary's clock, with points that nothing holds."""
+        """Return (wallet, lot, end) of lots that are over by the primary's clock, with points that nothing holds."""
         now = await server_time(self._db)
         with answering():
             found = await self.wallets.find({"next_expiry": {"$lte": now}}).limit(limit).to_list(None)
