@@ -130,10 +130,11 @@ def redeem(command: Redeem, wallet: Wallet | None, terms: Terms, now: datetime, 
     entry = entry_of(
         command, EntryKind.REDEEM, allowed.wallet, now, salt, redemption=made, quantity=command.quantity,
         debits=allowed.debits, postings=_moved(allowed.takes, allowed.debits, made),
+        detail=_stands(made) | _quote(command),
     )  # fmt: skip
-    richer_by = allowed.wallet.without(allowed.takes)
+    poorer = allowed.wallet.without(allowed.takes)
     return Decision(
-        wallet=_counted(richer_by, allowed.link, made, made.quantity, allowed.cost, now),
+        wallet=_counted(poorer, allowed.link, made, made.quantity, allowed.cost, now),
         entry=entry, redemption=made, stock=StockChange(sold=command.quantity),
         codes=command.quantity if allowed.benefit.fulfilment is Fulfilment.INSTANT_CODE else 0,
     )  # fmt: skip
@@ -147,7 +148,7 @@ def reserve(command: Reserve, wallet: Wallet | None, terms: Terms, now: datetime
     made = replace(_made(command, allowed, RedemptionStatus.RESERVED, now), reserved_until=until)
     entry = entry_of(
         command, EntryKind.RESERVE, allowed.wallet, now, salt, redemption=made, quantity=command.quantity,
-        holds=allowed.takes, detail={"until": milliseconds(until)},
+        holds=allowed.takes, detail={"until": milliseconds(until)} | _pins(made) | _quote(command),
     )  # fmt: skip
     return Decision(
         wallet=_counted(allowed.wallet.hold(allowed.takes), allowed.link, made, made.quantity, allowed.cost, now),
@@ -204,7 +205,7 @@ def _confirm(
     )  # fmt: skip
     entry = entry_of(
         command, EntryKind.CONFIRM, wallet, now, salt, redemption=done, quantity=quantity, debits=debits,
-        holds=_negative(redemption.takes), postings=_moved(takes, debits, done),
+        holds=_negative(redemption.takes), postings=_moved(takes, debits, done), detail=_stands(done),
     )  # fmt: skip
     let_go = redemption.quantity - quantity
     return Decision(
@@ -225,7 +226,8 @@ def _release(command: Act, redemption: Redemption, wallet: Wallet, now: datetime
 
 
 def _return(command: Act, redemption: Redemption, wallet: Wallet, now: datetime, salt: bytes) -> Decision:
-    quantity = command.quantity or redemption.left
+    # What failed has failed as a whole.
+    quantity = redemption.left if command.step is Step.FAIL else command.quantity or redemption.left
     if quantity > redemption.left:
         raise ValidationFailed(f"{redemption.left} are left to reverse", ("input", "quantity"))
     # Nothing may refuse from here.
@@ -265,6 +267,20 @@ def _step_entry(
     return entry_of(
         command, kind, wallet, now, salt, redemption=done, quantity=done.quantity, holds=holds, detail=_said(command)
     )
+
+
+def _stands(redemption: Redemption) -> dict[str, str]:
+    """Say where it stands once its points have moved: how its benefit was fulfilled then, nothing else tells."""
+    return {"status": redemption.status}
+
+
+def _pins(redemption: Redemption) -> dict[str, str]:
+    """Say which agreement versions were promised, issuer by issuer in the order of the holds: "-" where none is."""
+    return {"agreements": " ".join(debit.agreement or "-" for debit in redemption.debits)}
+
+
+def _quote(command: Redeem) -> dict[str, str]:
+    return {} if command.quote is None else {"quote": command.quote}
 
 
 def _said(command: Act) -> dict[str, str]:

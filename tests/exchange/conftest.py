@@ -64,7 +64,7 @@ class House:
         """Return the stored wallet that a reference means."""
         name = await self.db["references"].find_one({"_id": f"{partner}:{reference}"})
         assert name is not None
-        return (await self.books.second_round([name["wallet"]], [], {})).wallets[name["wallet"]]
+        return (await self.books.second_round([name["wallet"]], [], [], {})).wallets[name["wallet"]]
 
     async def count(self, collection: str, **query: Any) -> int:
         """Count documents."""

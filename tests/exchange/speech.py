@@ -17,9 +17,24 @@ from typing import Any
 from exchange.agreements import Agreement, AgreementBook, agreement_id
 from exchange.amounts import Money
 from exchange.benefit import Benefit, BenefitCategory, Stock, benefit_id
-from exchange.commands import Award, ByReference, ByWallet, Command, Enrol, Expire, LinkMember, Redeem, Unlink, Whose
+from exchange.commands import (
+    Act,
+    Award,
+    ByReference,
+    ByWallet,
+    Command,
+    Enrol,
+    Expire,
+    LinkMember,
+    Redeem,
+    Reserve,
+    Unlink,
+    Whose,
+)
 from exchange.decisions import Decision, Terms, decide
-from exchange.journal import Account, Entry
+from exchange.journal import EXCHANGE, Account, Entry
+from exchange.quote import Quote
+from exchange.redemption import Redemption, Step
 from exchange.wallet import Lot, Wallet
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -94,6 +109,36 @@ def redeem(
     )  # fmt: skip
 
 
+def reserve(
+    what: Benefit | str | None, quantity: int = 1, *, through: str = "video", whose: Whose = None,
+    key: str | None = None, fingerprint: str = "", ttl: int = 300, **asked: Any,
+) -> Reserve:  # fmt: skip
+    name = what.id if isinstance(what, Benefit) else what
+    return Reserve(
+        id=_fresh(key, "reserve"), fingerprint=fingerprint, partner=through, whose=whose or by_reference(through),
+        benefit=name, quantity=quantity, ttl_seconds=ttl, **asked,
+    )  # fmt: skip
+
+
+CHANNELS_STEPS = (Step.CONFIRM, Step.CANCEL)
+"""The steps that are the channel's; the others are the provider's, and time's."""
+
+
+def act(
+    step: Step, redemption: Redemption | str | None, quantity: int | None = None, *, by: str | None = None,
+    key: str | None = None, fingerprint: str = "", **asked: Any,
+) -> Act:  # fmt: skip
+    """Take a redemption a step on; unless said otherwise, by whose step it is."""
+    if isinstance(redemption, Redemption):
+        by = by or (redemption.channel if step in CHANNELS_STEPS else redemption.provider)
+    if step is Step.LAPSE:
+        by, asked = EXCHANGE, {"by_exchange": True, **asked}
+    return Act(
+        id=_fresh(key, step.lower()), fingerprint=fingerprint, partner=by or "video", whose=None, step=step,
+        redemption=redemption.id if isinstance(redemption, Redemption) else redemption, quantity=quantity, **asked,
+    )  # fmt: skip
+
+
 def enrol(partner: str, *, whose: ByReference | None = None, key: str | None = None, fingerprint: str = "") -> Enrol:
     whose = whose or by_reference(partner)
     return Enrol(id=_fresh(key, "enrol"), fingerprint=fingerprint, partner=partner, whose=whose)
@@ -122,10 +167,11 @@ def expire(lot: str, wallet: str, *, issuer: str = "video", key: str | None = No
 
 def decided(
     command: Command, wallet: Wallet | None, book: AgreementBook | None = None, *, of: Benefit | None = None,
-    stock: Stock | None = None, referenced: str | None = None, now: datetime = NOW,
+    stock: Stock | None = None, referenced: str | None = None, redemption: Redemption | None = None,
+    quote: Quote | None = None, now: datetime = NOW,
 ) -> Decision:  # fmt: skip
-    """Decide a command alone: `of` the benefit it names, with `stock` of it."""
-    terms = Terms(book or AgreementBook(), of, stock or Stock(None), referenced)
+    """Decide a command alone: `of` the benefit it names, with `stock` of it, and the `redemption` that it names."""
+    terms = Terms(book or AgreementBook(), of, stock or Stock(None), referenced, quote, redemption)
     return decide(command, wallet, terms, now, SALT)
 
 
@@ -156,6 +202,8 @@ def moves(entry: Entry) -> list[str]:
     money = [posting for posting in postings if not posting.unit.startswith("points:")]
     for payer, payee in zip(money[::2], money[1::2], strict=True):
         assert payer.amount == -payee.amount
+        if payee.amount < 0:  # it goes back
+            payer, payee = payee, payer  # noqa: PLW2901
         said.append(f"{payer.party} -> {payee.party} {payee.account} {payee.amount} {payee.unit}")
     return said
 

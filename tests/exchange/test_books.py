@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pymongo.errors import OperationFailure
 
+from exchange.benefit import StockChange
 from exchange.commands import ByReference
 from exchange.journal import Block, BlockKind
 from exchange.ledger import Ledger
@@ -59,19 +60,27 @@ async def test_a_wallet_is_written_over_the_version_that_was_read(house: House, 
     await commit(house, lane, wallets=[Wallet("w", version=1)])
     for version in (0, 1, 3):
         await conflicts(house, lane, wallets=[Wallet("w", version=version)])
-    assert (await house.books.second_round(["w"], [], {})).wallets["w"].version == 2
+    assert (await house.books.second_round(["w"], [], [], {})).wallets["w"].version == 2
 
 
 async def test_stock_is_taken_where_there_is_some(house: House, lane: Lane) -> None:
     """More than is left cannot be taken, nor from a benefit that lost or gained its limit since."""
     await house.publish(benefit("rides/trip", stock=3), benefit("rides/pass"))
-    await commit(house, lane, units={"rides/trip": (2, True), "rides/pass": (2, False)})
-    for units in ({"rides/trip": (2, True)}, {"rides/trip": (1, False)}, {"rides/pass": (1, True)}, {"x": (1, False)}):
-        await conflicts(house, lane, units=units)
-    stock = await house.catalog.stock(["rides/trip", "rides/pass"])
-    assert [(s.offered, s.sold, s.left) for s in (stock["rides/trip"], stock["rides/pass"])] == [
-        (3, 2, 1),
-        (None, 2, None),
+    sold, held = StockChange(sold=1), StockChange(reserved=1)
+    await commit(house, lane, stock={"rides/trip": (sold.plus(held), True), "rides/pass": (sold.plus(sold), False)})
+    for stock in (
+        {"rides/trip": (sold.plus(sold), True)}, {"rides/trip": (held.plus(held), True)}, {"rides/trip": (sold, False)},
+        {"rides/pass": (sold, True)}, {"x": (sold, False)},
+    ):  # fmt: skip
+        await conflicts(house, lane, stock=stock)
+    # What was held is sold although none is left, and what was sold comes back.
+    await commit(house, lane, stock={"rides/trip": (sold, True)})
+    await commit(house, lane, stock={"rides/trip": (StockChange(sold=1, reserved=-1), True)})
+    await commit(house, lane, stock={"rides/trip": (StockChange(sold=-1), True)})
+    left = await house.catalog.stock(["rides/trip", "rides/pass"])
+    assert [(s.offered, s.sold, s.reserved, s.left) for s in (left["rides/trip"], left["rides/pass"])] == [
+        (3, 2, 0, 1),
+        (None, 2, 0, None),
     ]
 
 
@@ -213,7 +222,7 @@ async def test_what_is_stored_comes_back(house: House, ledger: Ledger) -> None:
     awarded = await ledger.submit(award("video", 30, expires=await house.soon(days=3), reason="ride"))
     redeemed = await ledger.submit(redeem("video/film", 2))
     first = await house.books.first_round([awarded.entry.id, redeemed.entry.id], ["video:ann"], ["video/film"])
-    second = await house.books.second_round([redeemed.wallet.id], [redeemed.entry.id], {})
+    second = await house.books.second_round([redeemed.wallet.id], [redeemed.entry.id], [], {})
     assert first.entries == {awarded.entry.id: awarded.entry, redeemed.entry.id: redeemed.entry}
     assert first.references == {"video:ann": redeemed.wallet.id}
     assert second.wallets == {redeemed.wallet.id: redeemed.wallet}

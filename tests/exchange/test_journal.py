@@ -32,6 +32,7 @@ from exchange.journal import (
     root_from_path,
 )
 from exchange.store.documents import block_document, block_from, entry_document, entry_from
+from exchange.wallet import Take
 from tests.exchange.speech import (
     NOW,
     SALT,
@@ -277,7 +278,8 @@ def test_the_exchanges_leaf_commits_to_the_whole_entry() -> None:
     changed: dict[str, Any] = {
         "id": "x", "kind": EntryKind.AWARD, "at": day(1), "wallet": "x", "by": "video", "fingerprint": "x",
         "salt": b"x" * 16, "wallet_version": 99, "postings": entry.postings[:-2], "benefit": "x", "provider": "x",
-        "quantity": 99, "debits": entry.debits[:-1], "detail": {"x": "x"},
+        "quantity": 99, "debits": entry.debits[:-1], "detail": {"x": "x"}, "redemption": "x", "channel": "x",
+        "holds": (Take("x", "x", 1),),
     }  # fmt: skip
     assert changed.keys() == {field.name for field in fields(Entry)}
     for name, value in changed.items():

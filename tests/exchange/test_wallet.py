@@ -19,9 +19,9 @@ def test_the_first_to_expire_is_spent_first() -> None:
     wallet = Wallet("w", lots=(
         lot("never", "video", 10), lot("late", "video", 10, expires=day(9)), lot("soon", "rides", 10, expires=day(1)),
     ))  # fmt: skip
-    after, takes = wallet.take(25, everyone, NOW)
+    takes = wallet.choose(25, everyone, NOW)
     assert takes == [Take("soon", "rides", 10), Take("late", "video", 10), Take("never", "video", 5)]
-    assert left(after) == ["never: 5 of 10", "late: 0 of 10", "soon: 0 of 10"]
+    assert left(wallet.without(takes)) == ["never: 5 of 10", "late: 0 of 10", "soon: 0 of 10"]
 
 
 def test_equal_expiries_are_spent_in_the_order_of_award() -> None:
@@ -30,7 +30,7 @@ def test_equal_expiries_are_spent_in_the_order_of_award() -> None:
         lot("b", "video", 5), lot("a", "video", 5), lot("d", "video", 5, expires=day(1)),
         lot("c", "video", 5, expires=day(1)),
     ))  # fmt: skip
-    _, takes = wallet.take(20, everyone, NOW)
+    takes = wallet.choose(20, everyone, NOW)
     assert [take.lot for take in takes] == ["d", "c", "b", "a"]
 
 
@@ -40,15 +40,15 @@ def test_a_lot_ends_at_the_instant_it_expires() -> None:
     assert wallet.balance(day(1) - timedelta(milliseconds=1)) == 5
     assert wallet.balance(day(1)) == 0
     with pytest.raises(ValueError, match="5 points wanted, 0 spendable"):
-        wallet.take(5, everyone, day(1))
+        wallet.choose(5, everyone, day(1))
 
 
 def test_lots_that_a_provider_does_not_take_are_passed_over() -> None:
     """A lot of an issuer that is not accepted stays whole, however soon it expires."""
     wallet = Wallet("w", lots=(lot("a", "rides", 5, expires=day(1)), lot("b", "video", 5)))
-    after, takes = wallet.take(3, lambda issuer: issuer == "video", NOW)
+    takes = wallet.choose(3, lambda issuer: issuer == "video", NOW)
     assert takes == [Take("b", "video", 3)]
-    assert left(after) == ["a: 5 of 5", "b: 2 of 5"]
+    assert left(wallet.without(takes)) == ["a: 5 of 5", "b: 2 of 5"]
     assert wallet.spendable(lambda issuer: issuer == "video", NOW) == 5
 
 
@@ -57,7 +57,7 @@ def test_held_points_count_and_cannot_be_spent() -> None:
     wallet = Wallet("w", lots=(lot("a", "video", 10, held=4),))
     assert (wallet.balance(NOW), wallet.held(NOW), wallet.available(NOW)) == (10, 4, 6)
     with pytest.raises(ValueError, match="7 points wanted, 6 spendable"):
-        wallet.take(7, everyone, NOW)
+        wallet.choose(7, everyone, NOW)
 
 
 def test_expiring_counts_what_is_left_until_then() -> None:
@@ -72,7 +72,10 @@ def test_expiring_counts_what_is_left_until_then() -> None:
 def test_a_change_leaves_the_old_wallet_as_it_was() -> None:
     """Wallets are values."""
     wallet = Wallet("w", lots=(lot("a", "video", 10),))
-    wallet.take(10, everyone, NOW)
+    takes = wallet.choose(10, everyone, NOW)
+    for change in (wallet.without, wallet.hold, wallet.release, wallet.restore):
+        assert change(takes) != wallet
+    assert wallet.revive(["a"], NOW, day(1)) == (wallet, []), "it never ends"
     wallet.with_taken("rides/trip", 1)
     wallet.with_link(Link("video", "ann", NOW))
     assert wallet == Wallet("w", lots=(lot("a", "video", 10),))
@@ -113,7 +116,8 @@ def test_taking_takes_exactly_that_and_the_right_lots(lots: list[Lot], share: fl
     """Whatever is taken leaves the lots in exactly that amount, first-expiring-first among what may be spent."""
     wallet = Wallet("w", lots=tuple(lots))
     points = int(wallet.spendable(taken.__contains__, NOW) * share)
-    after, takes = wallet.take(points, taken.__contains__, NOW)
+    takes = wallet.choose(points, taken.__contains__, NOW)
+    after = wallet.without(takes)
     assert sum(take.points for take in takes) == points
     assert sum(one.remaining for one in lots) - sum(one.remaining for one in after.lots) == points
     assert all(0 <= one.held <= one.remaining for one in after.lots)
@@ -130,3 +134,27 @@ def test_a_day_that_was_begun_is_not_forgotten_for_a_clock_behind() -> None:
     late = link.spend(30, NOW)
     assert link.day_left(NOW) == 40
     assert (late.spent_on, late.spent) == (day(1).date(), 90)
+
+
+def test_what_is_held_and_let_go_is_as_before() -> None:
+    """A hold takes nothing away, a release leaves nothing behind, and what is redeemed and restored is counted."""
+    wallet = Wallet("w", lots=(lot("a", "video", 10, expires=day(1)), lot("b", "video", 10)))
+    takes = wallet.choose(15, everyone, NOW)
+    held = wallet.hold(takes)
+    assert (held.balance(NOW), held.held(NOW), held.available(NOW)) == (20, 15, 5)
+    assert held.release(takes) == wallet
+    back = held.release(takes).without(takes).restore([Take("b", "video", 4)])
+    assert [(one.remaining, one.redeemed, one.restored) for one in back.lots] == [(0, 10, 0), (9, 5, 4)]
+
+
+def test_only_lots_that_are_over_are_given_new_time() -> None:
+    """What was still in them is lost first, except what is held; those that live keep their end."""
+    wallet = Wallet("w", lots=(
+        lot("over", "video", 10, expires=day(-1), remaining=7, redeemed=3, held=2),
+        lot("spent", "video", 5, expires=day(-1), remaining=0, redeemed=5), lot("lives", "rides", 4, expires=day(1)),
+        lot("other", "video", 9, expires=day(-1)),
+    ))  # fmt: skip
+    revived, lost = wallet.revive(["over", "spent", "lives"], NOW, day(30))
+    assert lost == [Take("over", "video", 5)]
+    assert [one.expires_at for one in revived.lots] == [day(30), day(30), day(1), day(-1)]
+    assert [(one.remaining, one.expired) for one in revived.lots] == [(2, 5), (0, 0), (4, 0), (9, 0)]
