@@ -43,7 +43,8 @@ fragment benefit on Benefit {
 }"""
 REDEMPTION = """
 fragment redemption on Redemption {
-  id quantity points status codes createdAt updatedAt benefit { id sku } member { id reference } channel { handle }
+  id quantity points status codes reservedUntil createdAt updatedAt
+  benefit { id sku } member { id reference } channel { handle }
   debits { issuer { handle } points owed { amount currency } }
 }"""
 WALLET = (
@@ -60,6 +61,16 @@ SUCCESS = {
     "redeemBenefit": "... on RedeemBenefitSuccess { replayed redemption { ...redemption } wallet { ...wallet } }"
     "... on InsufficientPoints { required available } ... on BenefitUnavailable { reasons }"
     "... on PriceChanged { pointsPrice }",
+    "reserveBenefit": "... on RedeemBenefitSuccess { replayed redemption { ...redemption } wallet { ...wallet } }"
+    "... on InsufficientPoints { required available } ... on BenefitUnavailable { reasons }"
+    "... on PriceChanged { pointsPrice }",
+    "quoteRedemption": "... on Quote { id points expiresAt benefit { id sku }"
+    " debits { issuer { handle } points owed { amount currency } } }"
+    "... on InsufficientPoints { required available } ... on BenefitUnavailable { reasons }",
+    **dict.fromkeys(
+        (f"{step}Redemption" for step in ("confirm", "cancel", "fulfil", "fail", "reverse")),
+        "... on RedemptionActionSuccess { replayed redemption { ...redemption } }... on InvalidTransition { status }",
+    ),
     "createLinkCode": "... on LinkCode { linkCode: code expiresAt }",
     "unlinkPartner": "... on UnlinkPartnerSuccess { member { ...links } }",
     "linkMember": "... on LinkMemberSuccess { member { ...links } }",
@@ -105,9 +116,16 @@ class Answer:
         return self.status, json.dumps(self.body, sort_keys=True)
 
 
+def input_type(mutation: str) -> str:
+    """Return the type of a mutation's input: the steps of a redemption share one."""
+    if mutation == "quoteRedemption":
+        return "QuoteInput"
+    return "RedemptionActionInput" if mutation.endswith("Redemption") else f"{mutation[0].upper()}{mutation[1:]}Input"
+
+
 def document(mutation: str, selection: str) -> str:
     """Return the document of a mutation that shows everything that can come of it."""
-    kind = f"{mutation[0].upper()}{mutation[1:]}Input"
+    kind = input_type(mutation)
     used = "".join(text for name, text in FRAGMENTS.items() if f"...{name} " in f"{selection} ")
     refused = "... on UserError { code message retryable path } ... on Forbidden { requiredScope }"
     shown = f"__typename {refused} {selection}"
@@ -244,6 +262,29 @@ class World:
         assert payload["__typename"] == "RedeemBenefitSuccess", payload
         redemption: Payload = payload["redemption"]
         return redemption
+
+    async def try_reserve(self, who: str, benefit: Mapping[str, Any] | str, /, **more: Any) -> Payload:
+        """Reserve, as `try_redeem` redeems."""
+        named, caller = self._redeeming(who, benefit, more)
+        return await self.do(caller, "reserveBenefit", **named)
+
+    async def reserve(self, who: str, benefit: Mapping[str, Any] | str, /, **more: Any) -> Payload:
+        """Reserve, which must succeed, and return the redemption."""
+        payload = await self.try_reserve(who, benefit, **more)
+        assert payload["__typename"] == "RedeemBenefitSuccess", payload
+        redemption: Payload = payload["redemption"]
+        return redemption
+
+    async def quote(self, who: str, benefit: Mapping[str, Any], /, **more: Any) -> Payload:
+        """Ask for a quote."""
+        named, caller = self._redeeming(who, benefit, more)
+        named.pop("idempotencyKey")
+        return await self.do(caller, "quoteRedemption", **named)
+
+    async def step(self, who: str, step: str, redemption: Mapping[str, Any], /, **more: Any) -> Payload:
+        """Take a step of a redemption's life: confirm, cancel, fulfil, fail, reverse."""
+        given = {"idempotencyKey": self.fresh(step), **more}
+        return await self.do(who, f"{step}Redemption", redemption=redemption["id"], **given)
 
     def _redeeming(
         self, who: str, benefit: Mapping[str, Any] | str, more: Mapping[str, Any]

@@ -26,6 +26,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 from exchange import agreements, benefit, errors, redemption, wallet
 from exchange.amounts import Money
 from exchange.ledger import Outcome
+from exchange.quote import Quote
 from exchange.settlement import netting, period, statement
 from exchange.store.catalog import CodesAdded, Published
 from exchange.store.members import LinkCode
@@ -51,7 +52,8 @@ BEHIND: dict[str, type] = {
     "ValidationError": errors.ValidationFailed, "NotFound": errors.NotFound, "Forbidden": errors.Forbidden,
     "InsufficientPoints": errors.InsufficientPoints, "BenefitUnavailable": errors.BenefitUnavailable,
     "PriceChanged": errors.PriceChanged, "IdempotencyConflict": errors.IdempotencyConflict,
-    "VersionConflict": errors.VersionConflict,
+    "VersionConflict": errors.VersionConflict, "InvalidTransition": errors.InvalidTransition,
+    "Quote": Quote, "RedemptionActionSuccess": Outcome,
 }  # fmt: skip
 """What the resolvers of each type return. Connections are Pages and edges are Rows, whatever they hold."""
 
@@ -64,6 +66,7 @@ REFUSALS = [
     errors.PriceChanged("m", points_price=1),
     errors.IdempotencyConflict("m"),
     errors.VersionConflict("m", current_version=1),
+    errors.InvalidTransition("m", status="FULFILLED"),
 ]
 
 
