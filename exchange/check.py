@@ -10,13 +10,13 @@ or the version that it was written by. So the order of reading does it:
 2. one snapshot: each lane's head, stock, codes. What was read before it is the work of blocks up to those heads;
 3. the journal up to those heads, range by range, at leisure.
 
-A wallet is then held against the fold of its entries *up to its own version*, stock against the redemptions *up to
-the heads of its snapshot*, a closed period against the blocks that its cuts end. Entries behind a head are not
+A wallet or redemption is then held against the fold of its entries *up to its own version*, stock against the
+redemptions *up to the heads of its snapshot*, a closed period against the blocks that its cuts end. Entries behind a head are not
 judged, except that a block must hold them.
 
 How much memory it takes: one range of blocks (`BLOCKS_AT_ONCE`, with their entries), one wallet with its history, the
-sums per period, a number per benefit. What has to be joined (events by wallet, codes by redemption) goes through a
-temporary SQLite file that grows with the journal.
+sums per period, a number per benefit. What has to be joined (events by wallet, acts and codes by redemption) goes through
+a temporary SQLite file that grows with the journal.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from exchange.agreements import Agreement, AgreementBook
 from exchange.journal import Account, Entry, EntryKind, Sums
 from exchange.keyring import Keyring
 from exchange.proof import Proof, Proofs, Wrong
-from exchange.proof.history import Event, differences, fold
+from exchange.proof.history import Event, Holds, differences, fold, unheld
 from exchange.proof.lanes import LaneJudge, Placed
 from exchange.proof.money import owed
-from exchange.redemption import Redemption
+from exchange.proof.redemptions import BEGINNINGS, STEPS, Act, Life, unlike
+from exchange.redemption import Redemption, RedemptionStatus
 from exchange.settlement import netting
 from exchange.settlement.clearing import Settlement
 from exchange.settlement.period import Period, PeriodStatus, Range, period_root
@@ -72,6 +73,8 @@ class _Examination:
         self._periods: list[Period] = []
         self._stock: list[StockRow] = []
         self._sold: Counter[str] = Counter()
+        self._reserved: Counter[str] = Counter()
+        self._open_holds = 0
         self._units: Counter[str] = Counter()
         self._accounts: Counter[tuple[str, Account]] = Counter()
         self._remaining: Counter[str] = Counter()
@@ -93,6 +96,7 @@ class _Examination:
             await self._judge_journal(heads)
             await self._judge_strays(heads)
             await self._judge_wallets()
+            await self._judge_redemptions()
             await self._judge_references()
             self._judge_totals()
             self._judge_stock()
@@ -115,8 +119,10 @@ class _Examination:
             self._progress("wallets", done, max(done, total))
         async for reference, wallet in self._audit.references():
             self._scratch.add_reference(reference, wallet)
-        async for redemption in self._audit.redemption_ids():
-            self._scratch.add_redemption(redemption)
+        async for redemption in self._audit.redemptions():
+            if redemption.value is None:
+                self._proofs.add([Wrong(5, f"redemption {redemption.id} cannot be read: {redemption.error}")])
+            self._scratch.add_redemption(redemption.id, redemption.value)
 
     async def _read_snapshot(self) -> dict[int, int]:
         async with self._audit.snapshot() as snapshot:
@@ -157,7 +163,7 @@ class _Examination:
                              for one in entries)  # fmt: skip
         for one in placed:
             self._judge_entry(one)
-        await self._judge_redemptions([(one.entry, one.period) for one in placed if one.entry is not None])
+        await self._read_codes(one.entry for one in placed if one.entry is not None)
 
     def _judge_entry(self, placed: Placed) -> None:
         proofs, entry = self._proofs, placed.entry
@@ -168,10 +174,11 @@ class _Examination:
             return
         place = (placed.lane, placed.seq, placed.offset)
         self._scratch.add_events([(entry.wallet, Event.of(entry, place, placed.period))])
-        if entry.kind is EntryKind.REDEEM:
-            proofs.judged(7)
-            self._sold[entry.benefit or ""] += entry.quantity
-        proofs.add(owed(entry, self._agreements, self._book))
+        if entry.kind in BEGINNINGS or entry.kind in STEPS:
+            self._scratch.add_act(entry.redemption or entry.id, Act(entry, place, placed.period))
+        else:
+            proofs.add(owed(entry, self._agreements, self._book))
+            proofs.require(entry.redemption is None, 5, f"entry {entry.id} is about a redemption, and is no step of it")
         proofs.require(
             placed.settles == entry.settling, 10,
             f"entry {entry.id} is filed under the statements of {placed.settles}, it is for {entry.settling}",
@@ -189,19 +196,13 @@ class _Examination:
                 lines[partner, line.currency] += line.gross_minor - line.fee_minor
                 self._lines[placed.period, partner] += 1
 
-    async def _judge_redemptions(self, entries: Sequence[tuple[Entry, int]]) -> None:
-        redeems = [(entry, period) for entry, period in entries if entry.kind is EntryKind.REDEEM]
-        stored = await self._audit.redemptions(entry.id for entry, _ in redeems) if redeems else {}
-        for entry, period in redeems:
-            found = stored.get(entry.id)
-            redemption = None if found is None else found.value
-            if redemption is None:
-                self._scratch.add_redeemed(entry.id, ())
-                error = "is not there" if found is None else f"cannot be read: {found.error}"
-                self._proofs.add([Wrong(5, f"redemption {entry.id} {error}")])
-                continue
-            self._scratch.add_redeemed(entry.id, redemption.codes)
-            self._proofs.add(Wrong(3, f"redemption {entry.id}: {what}") for what in _unlike(redemption, entry, period))
+    async def _read_codes(self, entries: Iterable[Entry]) -> None:
+        """Read the codes of what was redeemed by then: they come with it and never change afterwards."""
+        redeemed = [entry.redemption or "" for entry in entries if entry.kind in (EntryKind.REDEEM, EntryKind.CONFIRM)]
+        stored = await self._audit.redemptions_of(redeemed) if redeemed else {}
+        for found in stored.values():
+            if found.value is not None:
+                self._scratch.add_codes(found.id, found.value.codes)
 
     async def _judge_strays(self, heads: dict[int, int]) -> None:
         """Entries behind a head, or of a lane that has none, must lie in a block that came since."""
@@ -221,21 +222,64 @@ class _Examination:
             for number in (2, 3, 6):
                 self._proofs.judged(number)
             version = 0 if stored is None else stored.version
-            folded, wrong = fold(Wallet(wallet), (event for event in events if event.version <= version), self._book)
+            holds: Holds = {}
+            until = (event for event in events if event.version <= version)
+            folded, wrong = fold(Wallet(wallet), until, self._book, holds)
             if stored is None:
                 missing.append(wallet)
             else:
                 wrong += differences(stored, folded)
-                held = sum(lot.held for lot in stored.lots)
+                wrong += unheld(stored, holds)
                 self._proofs.judged(8)
-                self._proofs.require(held == 0, 8, f"wallet {wallet}: {held} points held, by no hold")
-            whole, more = fold(folded, (event for event in events if event.version > version), self._book)
+            since = (event for event in events if event.version > version)
+            whole, more = fold(folded, since, self._book, holds)
             self._proofs.add([*wrong, *more])
+            self._open_holds += len(holds)
             for lot in whole.lots:
                 self._remaining[lot.issuer] += lot.remaining
         there = await self._audit.wallets_of(missing) if missing else {}
         self._proofs.add(Wrong(3, f"wallet {wallet} is not there, entries name it")
                          for wallet in missing if wallet not in there)  # fmt: skip
+
+    # ------------------------------------------------------------ redemptions
+
+    async def _judge_redemptions(self) -> None:
+        missing: list[str] = []
+        reserved = 0
+        for name, there, stored, acts in self._scratch.lives():
+            life = Life(name, self._agreements, self._book)
+            self._proofs.add(self._judge_life(life, acts, stored))
+            if not there:
+                missing.append(name)
+            redemption = life.redemption
+            if redemption is not None:
+                self._sold[redemption.benefit] += life.stock.sold
+                self._reserved[redemption.benefit] += life.stock.reserved
+                reserved += redemption.status is RedemptionStatus.RESERVED
+        found = await self._audit.redemptions_of(missing) if missing else {}
+        self._proofs.add(Wrong(5, f"redemption {redemption} is not there")
+                         for redemption in missing if redemption not in found)  # fmt: skip
+        open_holds = self._open_holds
+        self._proofs.require(open_holds == reserved, 8, f"{open_holds} open holds, {reserved} reserved redemptions")
+
+    def _judge_life(self, life: Life, acts: Sequence[Act], stored: Redemption | None) -> list[Wrong]:
+        """Fold a redemption; hold it against what is stored once the fold has come to that version."""
+        wrong: list[Wrong] = []
+        compared = stored is None
+        for act in acts:
+            if stored is not None and not compared and life.version == stored.version and not life.continues(act):
+                wrong += unlike(stored, life.redemption)
+                compared = True
+            wrong += life.go_on(act)
+            if act.entry.debits:
+                self._proofs.judged(7)
+        if stored is not None and not compared:
+            wrong += unlike(stored, life.redemption)
+        self._proofs.judged(3)
+        self._proofs.judged(8)
+        return wrong
+
+    # ------------------------------------------------------------ references
 
     async def _judge_references(self) -> None:
         """Hold references against the links in wallets: entries have none."""
@@ -267,11 +311,12 @@ class _Examination:
         proofs = self._proofs
         for row in self._stock:
             proofs.judged(11)
-            proofs.add(
-                Wrong(11, f"{row.benefit}: {what}") for what in _wrong_stock(row, self._sold.pop(row.benefit, 0))
-            )
-            proofs.require(row.reserved == 0, 8, f"{row.benefit}: {row.reserved} reserved, by no hold")
-        proofs.add(Wrong(11, f"{benefit}: {units} sold, and it has no stock") for benefit, units in self._sold.items())
+            sold, reserved = self._sold.pop(row.benefit, 0), self._reserved.pop(row.benefit, 0)
+            proofs.add(Wrong(11, f"{row.benefit}: {what}") for what in _wrong_stock(row, sold))
+            held = row.reserved == reserved
+            proofs.require(held, 8, f"{row.benefit}: {row.reserved} reserved, {reserved} by open holds")
+        proofs.add(Wrong(11, f"{benefit}: {units} taken, and it has no stock")
+                   for benefit, units in (self._sold + self._reserved).items())  # fmt: skip
         scratch = self._scratch
         proofs.add(
             Wrong(11, f"redemption {one} has a code that another has too") for one in scratch.codes_given_twice()
@@ -356,31 +401,16 @@ async def _hash_of(settlement: Settlement, statement: Statement) -> str:
     return digest.hexdigest()
 
 
-def _unlike(redemption: Redemption, entry: Entry, period: int) -> list[str]:
-    """Return in what a stored redemption is not what its entry says."""
-    takes = [(p.lot, p.party, -p.amount) for p in entry.postings if p.account is Account.WALLET]
-    stands = {
-        "benefit": (redemption.benefit, entry.benefit), "provider": (redemption.provider, entry.provider),
-        "channel": (redemption.channel, entry.by), "wallet": (redemption.wallet, entry.wallet),
-        "quantity": (redemption.quantity, entry.quantity), "debits": (redemption.debits, entry.debits),
-        "takes": ([tuple(take) for take in redemption.takes], takes),
-        "points": (redemption.points, sum(points for _, _, points in takes)),
-        "time": (redemption.created_at, entry.at), "period": (redemption.period, period),
-    }  # fmt: skip
-    return [
-        f"its {name} is {ours}, its entry says {theirs}" for name, (ours, theirs) in stands.items() if ours != theirs
-    ]
-
-
 def _wrong_stock(row: StockRow, redeemed: int) -> Iterable[str]:
     if row.sold != redeemed:
-        yield f"{row.sold} sold, {redeemed} redeemed"
+        yield f"{row.sold} sold, {redeemed} redeemed and not given back"
     if row.offered is None or row.left is None:
         if row.offered != row.left:
             yield f"{row.offered} offered, {row.left} left"
     elif min(row.left, row.sold, row.reserved) < 0 or row.offered != row.sold + row.left + row.reserved:
         yield f"{row.offered} offered, but {row.sold} sold, {row.left} left, {row.reserved} reserved"
-    if row.pool and (row.offered, row.left) != (row.codes, row.free):
+    # A code is given out when the points move: until then the one for a reserved unit is free.
+    if row.pool and (row.offered, (row.left or 0) + row.reserved) != (row.codes, row.free):
         yield f"{row.offered} offered and {row.left} left, but {row.codes} codes, {row.free} free"
     if row.codes and not row.pool:
         yield f"{row.codes} codes, and no pool"

@@ -271,7 +271,7 @@ def _step_entry(
 
 def _stands(redemption: Redemption) -> dict[str, str]:
     """Say where it stands once its points have moved: how its benefit was fulfilled then, nothing else tells."""
-    return {"status": redemption.status}
+    return {"status": redemption.status.value}
 
 
 def _pins(redemption: Redemption) -> dict[str, str]:

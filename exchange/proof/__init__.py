@@ -1,6 +1,6 @@
 """The invariants of the exchange, what became of proving them, and the second opinions that prove them.
 
-`history` judges wallets, `money` what a redemption costs, `lanes` the chain. They share the domain's values with the
+`history` judges wallets, `redemptions` what becomes of a redemption, `money` what it costs, `lanes` the chain. They share the domain's values with the
 code under judgement, not its reasoning. Pure: no driver, no clock; `exchange.check` walks the database for them.
 """
 
@@ -16,12 +16,12 @@ SHOWN = 20
 TITLES = {
     1: "Every entry sums to zero in each unit, and so does the whole journal",
     2: "No lot is overdrawn, and every point of it is accounted for",
-    3: "Every wallet is what its entries make of it: lots, links, limit counts and version",
-    4: "What issuers awarded less redeemed less expired is what remains in their lots",
+    3: "Every wallet and redemption is what its entries make of it: lots, links, limit counts, status and version",
+    4: "What issuers awarded less redeemed less expired, with what came back, is what remains in their lots",
     5: "Every entry is there once, and every redemption has its entry",
     6: "Among the lots that could be spent, the first to expire were consumed first",
     7: "What issuers owe is what providers keep plus fees plus commissions, by the agreements",
-    8: "What is held is what open holds hold",
+    8: "Each hold ends once, what is held is what open holds hold, and no more comes back than went",
     9: "Lanes have no gap, every hash verifies, and every entry is in one block and every block in one period",
     10: "Positions sum to zero, and blocks, entries, periods and statements say the same",
     11: "What was offered is sold, reserved or left, and no code was given twice",

@@ -123,14 +123,14 @@ class Audit:
             row = await self._references.find_one({"_id": reference})
         return None if row is None else row["wallet"]
 
-    async def redemption_ids(self) -> AsyncIterator[str]:
-        """Yield every redemption's id."""
+    async def redemptions(self) -> AsyncIterator[Found[Redemption]]:
+        """Yield every redemption."""
         with answering():
-            async for row in self._redemptions.find({}, {"_id": 1}):
-                yield row["_id"]
+            async for row in self._redemptions.find({}):
+                yield _found(docs.redemption_from, row)
 
-    async def redemptions(self, ids: Iterable[str]) -> dict[str, Found[Redemption]]:
-        """Return these redemptions."""
+    async def redemptions_of(self, ids: Iterable[str]) -> dict[str, Found[Redemption]]:
+        """Return those of these redemptions that are there now."""
         with answering():
             rows = await self._redemptions.find({"_id": {"$in": list(ids)}}).to_list(None)
         return {row["_id"]: _found(docs.redemption_from, row) for row in rows}

@@ -10,6 +10,8 @@ from operator import itemgetter
 from typing import Any
 
 from exchange.proof.history import Event
+from exchange.proof.redemptions import Act
+from exchange.redemption import Redemption
 from exchange.wallet import Wallet
 
 _TABLES = """
@@ -19,8 +21,8 @@ _TABLES = """
     CREATE TABLE events (wallet TEXT, version INT, lane INT, seq INT, n INT, event BLOB);
     CREATE TABLE links (reference TEXT, wallet TEXT);
     CREATE TABLE "references" (reference TEXT, wallet TEXT);
-    CREATE TABLE redemptions (id TEXT);
-    CREATE TABLE redeemed (id TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE redemptions (id TEXT PRIMARY KEY, redemption BLOB) WITHOUT ROWID;
+    CREATE TABLE acts (redemption TEXT, version INT, lane INT, seq INT, n INT, act BLOB);
     CREATE TABLE claims (code TEXT, redemption TEXT, cipher BLOB);
     CREATE TABLE given (redemption TEXT, cipher BLOB);
 """
@@ -58,13 +60,18 @@ class Scratch:
         """Keep which wallet a partner's reference means."""
         self._db.execute('INSERT INTO "references" VALUES (?, ?)', (reference, wallet))
 
-    def add_redemption(self, redemption: str) -> None:
-        """Keep that a redemption is stored."""
-        self._db.execute("INSERT INTO redemptions VALUES (?)", (redemption,))
+    def add_redemption(self, name: str, redemption: Redemption | None) -> None:
+        """Keep a redemption as stored; None: it cannot be read as one."""
+        blob = None if redemption is None else pickle.dumps(redemption)
+        self._db.execute("INSERT INTO redemptions VALUES (?, ?)", (name, blob))
 
-    def add_redeemed(self, redemption: str, codes: Iterable[bytes]) -> None:
-        """Keep what the journal says was redeemed, and the codes that the redemption has."""
-        self._db.execute("INSERT OR IGNORE INTO redeemed VALUES (?)", (redemption,))
+    def add_act(self, redemption: str, act: Act) -> None:
+        """Keep what an entry means to a redemption. Each writes the wallet: its version puts them in order."""
+        row = (redemption, act.entry.wallet_version, *act.place, pickle.dumps(act))
+        self._db.execute("INSERT INTO acts VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def add_codes(self, redemption: str, codes: Iterable[bytes]) -> None:
+        """Keep the codes that a redemption has."""
         self._db.executemany("INSERT INTO given VALUES (?, ?)", [(redemption, code) for code in codes])
 
     def add_claim(self, code: str, redemption: str, cipher: bytes) -> None:
@@ -92,6 +99,15 @@ class Scratch:
         stored: Wallet | None = None if row is None else _value(row[0])
         return stored
 
+    def lives(self) -> Iterator[tuple[str, bool, Redemption | None, list[Act]]]:
+        """Yield every redemption that entries are about: whether it is stored, as what, and its acts in order."""
+        self._db.execute("CREATE INDEX by_redemption ON acts (redemption, version, lane, seq, n)")
+        rows = self._db.execute("SELECT redemption, act FROM acts ORDER BY redemption, version, lane, seq, n")
+        for redemption, group in groupby(rows, key=itemgetter(0)):
+            found = self._db.execute("SELECT redemption FROM redemptions WHERE id = ?", (redemption,)).fetchone()
+            stored = None if found is None or found[0] is None else _value(found[0])
+            yield redemption, found is not None, stored, [_value(act) for _, act in group]
+
     def links_without_reference(self) -> list[tuple[str, str]]:
         """Return (reference, wallet) of links whose reference is not stored, or means another wallet."""
         return self._pairs('SELECT reference, wallet FROM links EXCEPT SELECT reference, wallet FROM "references"')
@@ -102,7 +118,7 @@ class Scratch:
 
     def redemptions_without_entry(self) -> list[str]:
         """Return the redemptions that no entry made."""
-        return [one for (one,) in self._db.execute("SELECT id FROM redemptions EXCEPT SELECT id FROM redeemed")]
+        return [one for (one,) in self._db.execute("SELECT id FROM redemptions EXCEPT SELECT redemption FROM acts")]
 
     def codes_given_twice(self) -> list[str]:
         """Return a redemption of each code that several have."""
