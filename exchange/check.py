@@ -11,12 +11,12 @@ or the version that it was written by. So the order of reading does it:
 3. the journal up to those heads, range by range, at leisure.
 
 A wallet or redemption is then held against the fold of its entries *up to its own version*, stock against the
-redemptions *up to the heads of its snapshot*, a closed period against the blocks that its cuts end. Entries behind a head are not
-judged, except that a block must hold them.
+redemptions *up to the heads of its snapshot*, a closed period against the blocks that its cuts end. Entries behind a
+head are not judged, except that a block must hold them.
 
 How much memory it takes: one range of blocks (`BLOCKS_AT_ONCE`, with their entries), one wallet with its history, the
-sums per period, a number per benefit. What has to be joined (events by wallet, acts and codes by redemption) goes through
-a temporary SQLite file that grows with the journal.
+sums per period, a number per benefit. What has to be joined (events by wallet, acts and codes by redemption) goes
+through a temporary SQLite file that grows with the journal.
 """
 
 from __future__ import annotations

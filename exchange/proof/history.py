@@ -186,9 +186,7 @@ def _reserve(wallet: Wallet, event: Event, known: _Known) -> _Step:
     return _counted(replace(wallet, lots=tuple(lots.values())), event, event.holds, known, wrong)
 
 
-def _counted(
-    poorer: Wallet, event: Event, takes: Sequence[Change], known: _Known, wrong: list[Wrong]
-) -> _Step:
+def _counted(poorer: Wallet, event: Event, takes: Sequence[Change], known: _Known, wrong: list[Wrong]) -> _Step:
     """Judge a taking, at once or held: was it the turn of these lots, might it be through this link, is it counted."""
     touched = {take.lot for take in takes}
     last = max((_rank(place, lot) for place, lot in enumerate(poorer.lots) if lot.id in touched), default=None)
@@ -379,7 +377,9 @@ def differences(stored: Wallet, folded: Wallet) -> list[Wrong]:
     wrong = [
         Wrong(2, f"wallet {stored.id}, lot {lot.id}: {lot.held} held of {lot.remaining} of {lot.awarded}")
         for lot in stored.lots
-        if not (0 <= lot.held <= lot.remaining and lot.awarded == lot.remaining + lot.redeemed + lot.expired - lot.restored)
+        if not (
+            0 <= lot.held <= lot.remaining and lot.awarded == lot.remaining + lot.redeemed + lot.expired - lot.restored
+        )
     ]
     anonymous = replace(stored, links=tuple(replace(link, reference="") for link in stored.links))
     for name in ("version", "period"):

@@ -116,9 +116,7 @@ def _returning(entry: Entry, before: Redemption | None) -> list[str]:
     return [f"it gives back {[figures(debit) for debit in entry.debits]}, due were {[figures(d) for d in expected]}"]
 
 
-def promised(
-    entry: Entry, agreements: Mapping[str, Agreement], book: AgreementBook
-) -> tuple[list[Debit], list[Wrong]]:
+def promised(entry: Entry, agreements: Mapping[str, Agreement], book: AgreementBook) -> tuple[list[Debit], list[Wrong]]:
     """Return what a reservation promises to cost, by the agreement versions that its entry names, and what is wrong."""
     given = by_issuer(entry.holds)
     names = entry.detail.get("agreements", "").split()
@@ -164,9 +162,7 @@ def _last(takes: Sequence[Take], points: Fraction) -> list[Take]:
     return last
 
 
-def _agreed(
-    entry: Entry, debit: Debit, agreements: Mapping[str, Agreement], book: AgreementBook
-) -> list[str]:
+def _agreed(entry: Entry, debit: Debit, agreements: Mapping[str, Agreement], book: AgreementBook) -> list[str]:
     provider = entry.provider or ""
     if debit.issuer == provider:
         free = debit == Debit(debit.issuer, debit.points)

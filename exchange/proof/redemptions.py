@@ -97,12 +97,13 @@ class Life:
         points = sum(take.points for take in takes)
         whole = entry.quantity > 0 and points % entry.quantity == 0
         wrong += [*more, *_unless(whole, 3, entry, f"takes {points} points for {entry.quantity} units")]
+        wrong += _unless(entry.channel == entry.by, 3, entry, f"is by {entry.by}, and came through {entry.channel}")
         return Redemption(
             id=self.id, benefit=entry.benefit or "", provider=entry.provider or "", channel=entry.channel or "",
             wallet=entry.wallet, quantity=entry.quantity or 1, points=points, status=status, debits=tuple(debits),
             takes=tuple(takes), created_at=entry.at, updated_at=entry.at,
             reserved_until=None if until is None else datetime.fromisoformat(until),
-        ), wrong + _unless(entry.channel == entry.by, 3, entry, f"came through {entry.channel}, {entry.by} brought it")  # fmt: skip
+        ), wrong  # fmt: skip
 
     def _stepped(self, before: Redemption, entry: Entry) -> tuple[Redemption, list[Wrong]]:
         same = ("benefit", "provider", "channel", "wallet")
