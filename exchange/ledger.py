@@ -284,7 +284,8 @@ class Ledger:
             redemption = batch.redemptions.get(command.redemption or "")
             if redemption is None:
                 return terms
-            benefit = batch.second.benefits.get(redemption.benefit)
+            # Of a redemption that this very batch made, the benefit was read with what made it.
+            benefit = batch.second.benefits.get(redemption.benefit) or batch.first.benefits.get(redemption.benefit)
             stock = batch.stocks.get(redemption.benefit, Stock(0))
             return Terms(terms.book, benefit, stock, redemption=redemption)
         if isinstance(command, LinkMember):

@@ -189,13 +189,16 @@ def _concerned(command: Act, redemption: Redemption) -> bool:
 def _confirm(
     command: Act, redemption: Redemption, wallet: Wallet, terms: Terms, now: datetime, salt: bytes
 ) -> Decision:
+    if terms.benefit is None:
+        # Never taken for one without codes: the member would pay and get nothing.
+        raise NotFound("no such benefit", ("input", "redemption"))
     quantity = command.quantity or redemption.quantity
     if quantity > redemption.quantity:
         raise ValidationFailed(f"{redemption.quantity} are reserved", ("input", "quantity"))
     if not wallet.linked_to(redemption.channel):
         raise Forbidden("the member has ended its link to this partner")
     # Nothing may refuse from here.
-    fulfilment = Fulfilment.NONE if terms.benefit is None else terms.benefit.fulfilment
+    fulfilment = terms.benefit.fulfilment
     takes = first_points(redemption.takes, redemption.unit_points * quantity)
     book = terms.book.pinned({debit.issuer: debit.agreement for debit in redemption.debits})
     debits = book.debits(_by_issuer(takes), redemption.provider, now)

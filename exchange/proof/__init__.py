@@ -1,7 +1,8 @@
 """The invariants of the exchange, what became of proving them, and the second opinions that prove them.
 
 `history` judges wallets, `redemptions` what becomes of a redemption, `money` what it costs, `lanes` the chain. They
-share the domain's values with the code under judgement, not its reasoning. Pure: no driver, no clock; `exchange.check` walks the database for them.
+share the domain's values with the code under judgement, not its reasoning. Pure: no driver, no clock; `exchange.check`
+walks the database for them.
 """
 
 from __future__ import annotations

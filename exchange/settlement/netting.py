@@ -108,6 +108,8 @@ def positions(sums: Sums) -> list[Position]:
             post(channel, currency, receivable=owed.commission_minor)
         if owed.fee_minor:
             post(EXCHANGE, currency, receivable=owed.fee_minor)
+    for _, creditor, currency in sums.charges:
+        post(creditor, currency)  # also when what it charged all went back: it has lines that say so
     return [
         Position(
             partner=party, payable=Money(payable, currency), receivable=Money(receivable, currency),

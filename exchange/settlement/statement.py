@@ -172,7 +172,9 @@ class Tally:
         """Yield the lines unchanged."""
         async for line in lines:
             self.count += 1
-            key = LineKey(line.kind, line.counterparty, line.currency)
+            # What goes back counts against what was redeemed: a block adds up both under one obligation.
+            kind = LineKind.REDEMPTION if line.kind is LineKind.REVERSAL else line.kind
+            key = LineKey(kind, line.counterparty, line.currency)
             add_line(self.sums, key, line.points, line.gross.minor, line.fee.minor)
             yield line
 

@@ -164,7 +164,7 @@ class World:
                     await session.abort_transaction()
                     return False
                 await self.books.redemptions.insert_one(
-                    docs.redemption_document(decision.redemption, 1), session=session
+                    docs.redemption_document(decision.redemption, 1, 1), session=session
                 )
                 # Each at a place of its own, as the ledger's are: the index over places is unique.
                 entry = docs.entry_document(decision.entry, self._nowhere, 0) | {"index": next(self._numbers)}

@@ -73,8 +73,8 @@ BENEFITS = (
 CODES = {"video/code": 6}
 """How many are in the pool."""
 ALLOWED = {
-    "RESERVED": {Step.CONFIRM, Step.CANCEL}, "EXPIRED": {Step.LAPSE}, "CONFIRMED": {Step.FULFIL, Step.FAIL, Step.REVERSE},
-    "FULFILLED": {Step.REVERSE},
+    "RESERVED": {Step.CONFIRM, Step.CANCEL}, "EXPIRED": {Step.LAPSE},
+    "CONFIRMED": {Step.FULFIL, Step.FAIL, Step.REVERSE}, "FULFILLED": {Step.REVERSE},
 }  # fmt: skip
 """What can be done to a redemption as it stands. EXPIRED can lapse while nobody has written that down."""
 BOOK = AgreementBook(TERMS)
@@ -306,7 +306,8 @@ class Exchange(RuleBasedStateMachine):
         spendable = sum(lot.remaining - lot.held for lot in live if lot.issuer in good)
         spent = link.spent if link.spent_on == self.now.date() else 0
         member = Member(
-            region=command.region, taken=wallet.taken.get(of.id, 0), points=sum(lot.remaining - lot.held for lot in live),
+            region=command.region, taken=wallet.taken.get(of.id, 0),
+            points=sum(lot.remaining - lot.held for lot in live),
             spendable=spendable, day_left=None if link.daily_limit is None else max(link.daily_limit - spent, 0),
         )  # fmt: skip
         reasons = availability(of, stock, self.now, member, command.quantity).reasons
@@ -328,8 +329,8 @@ class Exchange(RuleBasedStateMachine):
 
     @invariant()
     def wallets_are_their_entries(self) -> None:
-        """2, 3, 6, 8. Lots are possible, wallets their entries, the first to expire went first, holds are held."""
-        open_holds = set()
+        """2, 3, 6, 8. Lots are possible, wallets their entries, the first to expire went first, holds hold."""
+        open_holds: set[str] = set()
         for wallet in self.wallets.values():
             holds: Holds = {}
             folded, wrong = fold(Wallet(wallet.id), self.events[wallet.id], BOOK, holds)

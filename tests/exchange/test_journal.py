@@ -9,6 +9,8 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange.benefit import Fulfilment
+from exchange.decisions import Decision
 from exchange.journal import (
     EXCHANGE,
     GENESIS,
@@ -31,11 +33,13 @@ from exchange.journal import (
     points_of,
     root_from_path,
 )
+from exchange.redemption import Step
 from exchange.store.documents import block_document, block_from, entry_document, entry_from
 from exchange.wallet import Take
 from tests.exchange.speech import (
     NOW,
     SALT,
+    act,
     agreement,
     agreements,
     award,
@@ -49,6 +53,7 @@ from tests.exchange.speech import (
     link,
     moves,
     redeem,
+    reserve,
     unlink,
 )
 
@@ -88,7 +93,28 @@ def every_kind() -> list[Entry]:
     """Return one entry of each kind, as decisions make them."""
     wallet = awarded(award("video", 100, expires=day(1)))
     linked = decided(link("rides", wallet.id, daily_limit=50), wallet).wallet
+    of = benefit("rides/seat", 10, fulfilment=Fulfilment.PARTNER_CALL)
+    book = agreements(agreement("video", "rides", 8765, fee=310, commission=170))
+    steps: list[Entry] = []
+
+    def life(begun: Decision, *acts: tuple[Step, int]) -> None:
+        decision = begun
+        for step, quantity in acts:
+            steps.append(decision.entry)
+            now = NOW if step is not Step.LAPSE else day(1)
+            made = decision.redemption
+            decision = decided(act(step, made, quantity, reason="ü"), decision.wallet, book, redemption=made, of=of,
+                               now=now)  # fmt: skip
+        steps.append(decision.entry)
+
+    held = decided(reserve(of, 3), wallet, book, of=of)
+    life(held, (Step.CONFIRM, 2), (Step.FULFIL, 2), (Step.REVERSE, 1))
+    life(held, (Step.CANCEL, 3))
+    life(held, (Step.LAPSE, 3))
+    life(decided(redeem(of, 3), wallet, book, of=of), (Step.FAIL, 3))
+    assert {entry.kind for entry in steps} >= {EntryKind(step.value) for step in Step}
     return [
+        *steps,
         decided(enrol("video"), wallet).entry,
         decided(award("video", 100, expires=day(1), reason='"ü\n'), wallet).entry,
         decided(link("rides", wallet.id, daily_limit=50), wallet).entry,
@@ -401,3 +427,29 @@ def test_whoever_has_a_line_has_a_leaf() -> None:
 def test_times_have_four_digits_for_the_year() -> None:
     """RFC 3339 has no shorter years."""
     assert milliseconds(datetime(999, 1, 2, 3, 4, 5, 6789, tzinfo=UTC)) == "0999-01-02T03:04:05.006Z"
+
+
+# What goes back
+
+
+def test_a_reversal_turns_every_line_and_sum_round() -> None:
+    """Lines of what goes back are REVERSALs with the signs turned; with the redemption's they net to nothing."""
+    taken, back = (entry for entry in every_kind() if entry.kind in ("REDEEM", "FAIL") and entry.quantity == 3)
+    assert (taken.kind, back.kind, back.settling) == ("REDEEM", "FAIL", taken.settling)
+    for party in taken.settling:
+        there, again = taken.lines(party), back.lines(party)
+        assert [line.kind for line in there] == [
+            LineKind.REDEMPTION if line.kind is LineKind.REVERSAL else line.kind for line in again
+        ]
+        for one, other in zip(there, again, strict=True):
+            assert (one.points, one.gross_minor, one.fee_minor) == (
+                -other.points,
+                -other.gross_minor,
+                -other.fee_minor,
+            )
+    sums = Sums.of([taken, back])
+    assert not any(sums.points.values())
+    assert all(
+        (owed.points, owed.gross_minor, owed.fee_minor, owed.commission_minor, owed.entries) == (0, 0, 0, 0, 2)
+        for owed in sums.money.values()
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -188,6 +189,13 @@ def test_a_redemption_that_is_not_there_has_no_steps() -> None:
     assert isinstance(command, Act)
 
 
+def test_what_cannot_be_known_is_not_taken_for_nothing() -> None:
+    """A confirmation that does not know how its benefit is fulfilled is refused: no member pays and gets no code."""
+    told = taken(held=True)
+    with pytest.raises(NotFound):
+        decided(act(Step.CONFIRM, told.redemption), told.wallet, BOOK, redemption=told.redemption)
+
+
 # Holds
 
 
@@ -312,10 +320,10 @@ def test_parts_that_are_reversed_are_together_the_whole() -> None:
     """Three units for 889 cents, 13 of fee and 22 of commission go back in thirds that lose nothing to rounding."""
     told = taken()  # 111 x 80.05 per 1,000 = 8.88555
     assert told.redemption.debits == (Debit("video", 111, "video>rides#000001", Money(889, "EUR"), 13, 22),)
-    parts = []
+    parts: list[Debit] = []
     for _ in range(3):
         told = told.then(Step.REVERSE, 1)
-        parts += [debit for debit in told.last.entry.debits]
+        parts += told.last.entry.debits
         assert told.last.stock == StockChange(sold=-1)
     # So far: 296.33, 592.67, 889; 4.33, 8.67, 13; 7.33, 14.67, 22.
     assert [(d.points, d.owed and d.owed.minor, d.fee_minor, d.commission_minor) for d in parts] == [
@@ -397,7 +405,7 @@ def test_any_parts_are_the_whole(points: list[int], figures: tuple[int, int, int
     lots: dict[str, int] = {}
     sums: dict[str, list[int]] = {debit.issuer: [0, 0, 0, 0] for debit in debits}
     before = dict.fromkeys(total, 0)
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         after = dict(before)
         for take in last_points(takes, start, end - start):
             lots[take.lot] = lots.get(take.lot, 0) + take.points
