@@ -37,6 +37,8 @@ Result = TypeVar("Result")
 DATA: Final = "exchange-data"
 _STARTING_SECONDS_MAX: Final = 15
 _POLL_SECONDS: Final = 0.2
+_LOOKS: Final = 20
+_LOOK_AGAIN_SECONDS: Final = 0.05
 
 _OPTIONS: Final = {
     "pricePer1000Points": "--price",
@@ -171,8 +173,15 @@ def need_key(data: Path) -> None:
 
 
 def refuse_second(data: Path) -> None:
-    """Refuse a directory in which an exchange runs, before anything else is found in its way, such as its own port."""
-    if _is_held(data):
+    """Refuse a directory in which an exchange runs, before anything else is found in its way, such as its own port.
+
+    A command that looks whether an exchange runs holds the lock for an instant, and is no exchange.
+    """
+    looks = 0
+    while looks < _LOOKS and _is_held(data):
+        looks += 1
+        time.sleep(_LOOK_AGAIN_SECONDS)
+    if looks == _LOOKS:
         owner = (data / "exchange.lock").read_text("ascii", "replace").strip() or "unknown"
         raise click.ClickException(
             f"{data.resolve()} is in use by another exchange (process {owner}): stop it or choose another --data"

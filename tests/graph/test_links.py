@@ -207,6 +207,8 @@ async def test_ends_of_both_links_at_once_leave_one(world: World) -> None:
     """Two unlinkings that race cannot both pass: a member keeps a link."""
     member = await somebody(world)
     await world.link(f"{member}@video", "rides")
+    for who in ("video", "rides"):
+        await world.token(f"{member}@{who}")  # before the race: an ended link gives none
     attempts = await asyncio.gather(
         world.do(f"{member}@video", "unlinkPartner", partner=world.ids["rides"]),
         world.do(f"{member}@rides", "unlinkPartner", partner=world.ids["video"]),

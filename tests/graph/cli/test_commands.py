@@ -431,7 +431,8 @@ def test_an_exchange_is_run_from_the_shell_alone(data: Path, folder: Path) -> No
     assert (told["created"] > 100, told["rejected"]) == (True, [])
 
     with Up(data, wait=False) as up:
-        # It has the directory, but not yet the database: commands wait for that.
+        # Once it has the directory, but not yet the database, commands wait for that.
+        wait_until(lambda: (data / "exchange.lock").read_text().strip() == str(up.process.pid), READY_SECONDS)
         assert _spawned("statement", "list", *at) == {"statements": []}
         wait_until(lambda: up.ready, READY_SECONDS)
         assert up.out.startswith(f"starting the database in {data}\n")
