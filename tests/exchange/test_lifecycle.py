@@ -16,6 +16,7 @@ from exchange.errors import (
     IdempotencyConflict,
     InsufficientPoints,
     InvalidTransition,
+    Refusal,
     ValidationFailed,
 )
 from exchange.ledger import Ledger, Outcome
