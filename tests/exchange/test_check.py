@@ -11,12 +11,13 @@ import pytest
 
 from exchange.benefit import Fulfilment
 from exchange.check import check
-from exchange.ledger import Ledger
+from exchange.ledger import Ledger, Outcome
 from exchange.proof import TITLES
+from exchange.redemption import Step
 from exchange.settlement.clearing import Settlement
 from exchange.store.connection import Database, Document, connect, database, settled
 from tests.exchange.conftest import KEYRING, House, answers, house_on, known
-from tests.exchange.speech import agreement, award, benefit, by_reference, expire, redeem, unlink
+from tests.exchange.speech import act, agreement, award, benefit, by_reference, expire, redeem, reserve, unlink
 
 TERMS = (
     agreement("video", "rides", 805, fee=130, commission=250),
@@ -31,7 +32,8 @@ async def traffic(house: House) -> Ledger:
     await house.agree(*TERMS)
     trip, film = benefit("rides/trip", 70, stock=100), benefit("video/film", 30, member_limit=9)
     voucher = benefit("video/voucher", 10, fulfilment=Fulfilment.INSTANT_CODE)
-    await house.publish(trip, film, voucher)
+    seat = benefit("rides/seat", 7, stock=100, fulfilment=Fulfilment.PARTNER_CALL)
+    await house.publish(trip, film, voucher, seat)
     await house.catalog.add_codes("video", "voucher", [f"code-{n}" for n in range(30)])
     soon = await house.soon(hours=1)
     names = [f"member-{n}" for n in range(12)]
@@ -56,10 +58,31 @@ async def traffic(house: House) -> Ledger:
     await asyncio.gather(*(spend((first, second)[n % 2], n) for n in range(40)))
     await Settlement(house.db, KEYRING).close(1)
     await asyncio.gather(*(spend((first, second)[n % 2], n) for n in range(30)))
+    await lives(first, second)
     await first.submit(unlink("delivery", wallets[3], through="rides"))
     await asyncio.sleep(0.3)
     await first.submit(expire(dying.entry.id, dying.wallet.id))
     return first
+
+
+async def lives(first: Ledger, second: Ledger) -> None:
+    """Take redemptions every way that there is, and leave some of them open, half returned or held."""
+    eve = by_reference("video", "eve")
+    for points in (400, 400, 200):
+        await first.submit(award("video", points, whose=eve))
+    ways: dict[str, list[tuple[Step, int | None]]] = {
+        "open": [], "cancelled": [(Step.CANCEL, None)], "confirmed": [(Step.CONFIRM, 2)],
+        "done": [(Step.CONFIRM, 3), (Step.FULFIL, None)], "failed": [(Step.CONFIRM, None), (Step.FAIL, None)],
+        "half": [(Step.CONFIRM, None), (Step.REVERSE, 1), (Step.FULFIL, None), (Step.REVERSE, 1)],
+        "back": [(Step.CONFIRM, 2), (Step.REVERSE, 1), (Step.REVERSE, 1)],
+    }  # fmt: skip
+    for name, steps in ways.items():
+        made = (await first.submit(reserve("rides/seat", 3, whose=eve, key=name, ttl=3_600))).redemption
+        for number, (step, quantity) in enumerate(steps):
+            await (second, first)[number % 2].submit(act(step, made, quantity, key=f"{name}-{number}"))
+    codes = (await first.submit(reserve("video/voucher", 3, whose=eve, ttl=3_600, key="codes"))).redemption
+    await second.submit(act(Step.CONFIRM, codes, 2))
+    await first.submit(reserve("video/voucher", 1, whose=eve, ttl=3_600, key="code-held"))
 
 
 async def test_real_traffic_holds_every_invariant(house: House) -> None:
@@ -90,8 +113,14 @@ async def test_a_check_is_right_while_members_redeem(house: House) -> None:
                 ledger, award("video", 40, whose=by_reference("video", name)),
                 redeem("video/film", through="rides", whose=by_reference("rides", name)),
                 redeem("rides/trip", through="video", whose=by_reference("video", name)),
+                redeem("video/voucher", whose=by_reference("video", name)),
                 award("video", 7, whose=by_reference("video", f"{name}-{asyncio.get_running_loop().time()}")),
             )  # fmt: skip
+            for what in ("rides/seat", "video/voucher"):
+                held = (await answers(ledger, reserve(what, 2, whose=by_reference("video", name))))[0]
+                if isinstance(held, Outcome):
+                    for step in (Step.CONFIRM, Step.REVERSE, Step.FAIL, Step.FULFIL):
+                        await answers(ledger, act(step, held.redemption, 1))
 
     members = [asyncio.create_task(busy((first, second)[n % 2], f"member-{n}")) for n in range(8)]
     try:
@@ -172,6 +201,35 @@ CORRUPTIONS: dict[str, tuple[int, Corrupt]] = {
     "a redemption's points": (3, set_in("redemptions", {}, {"$inc": {"points": 1}})),
     "a redemption's period": (3, set_in("redemptions", {}, {"$inc": {"period": 1}})),
     "a redemption's row": (3, set_in("redemptions", {"debits.owed": {"$gt": 0}}, {"$inc": {"debits.0.fee": 1}})),
+    "a redemption's version": (3, set_in("redemptions", {"_id": "done"}, {"$inc": {"version": -1}})),
+    "a redemption's future": (3, set_in("redemptions", {"_id": "open"}, {"$inc": {"version": 1}})),
+    "a redemption delivered": (3, set_in("redemptions", {"_id": "confirmed"}, {"$set": {"status": "FULFILLED"}})),
+    "a redemption's status": (3, set_in("redemptions", {"_id": "open"}, {"$set": {"status": "CANCELLED"}})),
+    "a cancelled redemption": (3, set_in("redemptions", {"_id": "cancelled"}, {"$set": {"status": "RESERVED"}})),
+    "units returned": (3, set_in("redemptions", {"_id": "half"}, {"$inc": {"returned": -1}})),
+    "a reservation's deadline": (3, set_in("redemptions", {"_id": "open"}, {"$currentDate": {"reserved_until": True}})),
+    "a reservation's price": (3, set_in("redemptions", {"_id": "open"}, {"$inc": {"debits.0.owed": 1}})),
+    "a redemption's takes": (3, set_in("redemptions", {"_id": "confirmed"}, {"$inc": {"takes.0.2": 1}})),
+    "a redemption that cannot be read": (5, set_in("redemptions", {"_id": "open"}, {"$unset": {"takes": ""}})),
+    "points held no longer": (8, set_in("wallets", {"lots.0.held": {"$gt": 0}}, {"$inc": {"lots.0.held": -1}})),
+    "points held elsewhere": (
+        8, set_in("wallets", {"lots.0.held": {"$gt": 0}}, {"$inc": {"lots.0.held": -1, "lots.2.held": 1}})
+    ),
+    "points restored": (2, set_in("wallets", {"lots.0.restored": {"$gt": 0}}, {"$inc": {"lots.0.restored": 1}})),
+    "what an entry holds": (8, set_in("entries", {"_id": "open"}, {"$inc": {"holds.0.2": 1}})),
+    "what an entry lets go": (8, set_in("entries", {"_id": "cancelled-0"}, {"$inc": {"holds.0.2": 1}})),
+    "a reservation's entry deleted": (5, remove("entries", {"_id": "open"})),
+    "a hold whose end is deleted": (8, remove("entries", {"_id": "cancelled-0"})),
+    "a step of another kind": (8, set_in("entries", {"_id": "done-1"}, {"$set": {"kind": "CANCEL"}})),
+    "a step of another redemption": (8, set_in("entries", {"_id": "done-1"}, {"$set": {"redemption": "open"}})),
+    "more returned than was taken": (8, set_in("entries", {"_id": "back-1"}, {"$set": {"quantity": 3}})),
+    "money that goes back": (7, set_in("entries", {"_id": "back-1"}, {"$inc": {"debits.0.owed": -1}})),
+    "a version that was promised": (7, set_in("entries", {"_id": "open"}, {"$set": {"detail.agreements": "none"}})),
+    "a version that was not promised": (7, set_in("entries", {"_id": "done"}, {"$set": {"detail.agreements": "-"}})),
+    "where it led": (3, set_in("entries", {"_id": "confirmed-0"}, {"$set": {"detail.status": "FULFILLED"}})),
+    "units on the shelf": (11, set_in("stock", {"_id": "rides/seat"}, {"$inc": {"sold": -1, "left": 1}})),
+    "a reserved unit freed": (8, set_in("stock", {"_id": "rides/seat"}, {"$inc": {"reserved": -1, "left": 1}})),
+    "a code freed for a hold": (11, set_in("stock", {"_id": "video/voucher"}, {"$inc": {"left": 1}})),
     "a block deleted": (9, remove("blocks", {"kind": "ENTRIES"})),
     "a cut deleted": (9, remove("blocks", {"kind": "CUT"})),
     "a genesis deleted": (9, remove("blocks", {"seq": 0})),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from exchange.agreements import Debit
 from exchange.amounts import Money
+from exchange.decisions.redemptions import GRACE as LAW_GRACE
+from exchange.decisions.redemptions import QUOTE_LIFETIME
 from exchange.journal import GENESIS, Block, BlockKind, Entry, EntryKind
 from exchange.proof import TITLES, Proofs, Wrong
-from exchange.proof.history import Change, Event, differences, fold
+from exchange.proof.history import GRACE, Change, Event, Holds, differences, fold, unheld
 from exchange.proof.lanes import LaneJudge, Placed
-from exchange.proof.money import owed
+from exchange.proof.money import QUOTED_WITHIN, owed
 from exchange.wallet import Wallet
 from tests.exchange.speech import NOW, SALT, agreement, agreements, award, awarded, benefit, day, decided, redeem
 
@@ -40,6 +43,25 @@ def taken(version: int, *changes: tuple[str, int], **said: Any) -> Event:
     )
 
 
+def held(version: int, *changes: tuple[str, int], **said: Any) -> Event:
+    """Return a reservation at rides for a day."""
+    return event(EntryKind.RESERVE, version, **{
+        "benefit": "rides/trip", "provider": "rides", "channel": "video", "quantity": 2, "redemption": "r",
+        "holds": tuple(Change(lot, "video", n) for lot, n in changes), "until": day(1), **said,
+    })  # fmt: skip
+
+
+def step(kind: EntryKind, version: int, *changes: tuple[str, int], holds: int = 0, **said: Any) -> Event:
+    """Return a step of the redemption that `held` began, letting so many points go."""
+    return event(kind, version, *changes, **{
+        "benefit": "rides/trip", "provider": "rides", "channel": "video", "quantity": 2, "redemption": "r",
+        "holds": (Change("award-1", "video", -holds),) if holds else (), **said,
+    })  # fmt: skip
+
+
+K = EntryKind
+HOLD = [given(), held(2, ("award-1", 40))]
+DONE = [*HOLD, step(K.CONFIRM, 3, ("award-1", -40), holds=40)]
 SOUND = [given(), taken(2, ("award-1", -40)), taken(3, ("award-1", -60))]
 
 
@@ -70,6 +92,26 @@ def test_a_sound_history_is_the_wallet_it_makes() -> None:
         (3, "takes nothing", [given(), taken(2, ("award-1", -40), benefit=None)]),
         (3, "ends a link that was not open", [given(), event(EntryKind.UNLINK, 2, ended="delivery")]),
         (3, "moves points", [given(), event(EntryKind.ENROL, 2, ("award-1", 5))]),
+        (2, "holds 101 of lot award-1", [given(), held(2, ("award-1", 101))]),
+        (2, "holds 40 of lot award-1", [given(expires_at=NOW), held(2, ("award-1", 40))]),
+        (2, "holds 61 of lot award-1", [*HOLD, held(3, ("award-1", 61), redemption="s")]),
+        (2, "takes 61 from lot award-1, 60 free", [*HOLD, taken(3, ("award-1", -61))]),
+        (3, "came through delivery", [given(), held(2, ("award-1", 40), by="delivery")]),
+        (8, "moves points that it only holds", [given(), held(2, ("award-1", 40), changes=(Change("x", "video", 1),))]),
+        (8, "until before it began", [given(), held(2, ("award-1", 40), until=NOW)]),
+        (8, "holds points, or lets them go", [*HOLD, step(K.FULFIL, 3, holds=40)]),
+        (8, "hold that was not open", [*DONE, step(K.CONFIRM, 4, ("award-1", -40), holds=40)]),
+        (8, "hold that was not open", [*DONE, step(K.CANCEL, 4, holds=40)]),
+        (8, "does not let go what was held", [*HOLD, step(K.CANCEL, 3, holds=39)]),
+        (8, "ends a hold that ended", [*HOLD, step(K.CANCEL, 3, holds=40, at=day(1))]),
+        (8, "ends a hold that ended", [*HOLD, step(K.LAPSE, 3, holds=40)]),
+        (8, "confirms a hold that ended", [*HOLD, step(K.CONFIRM, 3, ("award-1", -40), holds=40, at=day(1))]),
+        (8, "confirms 3 of 2", [*HOLD, step(K.CONFIRM, 3, ("award-1", -40), holds=40, quantity=3)]),
+        (8, "other points than the first", [*HOLD, step(K.CONFIRM, 3, ("award-1", -39), holds=40)]),
+        (8, "more than was taken of it", [*DONE, step(K.REVERSE, 4, ("award-1", 41))]),
+        (3, "gives nothing back", [*DONE, step(K.REVERSE, 4)]),
+        (2, "before its time", [*DONE, step(K.REVERSE, 4, ("award-1", -60), ("award-1", 40))]),
+        (2, "is not video's here", [*DONE, step(K.REVERSE, 4, ("other", 40))]),
     ],
 )  # fmt: skip
 def test_what_cannot_have_happened_is_named(invariant: int, says: str, events: list[Event]) -> None:
@@ -77,6 +119,41 @@ def test_what_cannot_have_happened_is_named(invariant: int, says: str, events: l
     _, wrong = fold(Wallet("w"), events, BOOK)
     assert [number for number, _ in wrong if number == invariant], wrong
     assert any(says in what for _, what in wrong), wrong
+
+
+@pytest.mark.parametrize(
+    ("says", "changes", "until"),
+    [
+        (None, (("award-1", -60), ("award-1", 40)), day(32)),
+        ("or not all of it", (("award-1", -59), ("award-1", 40)), day(32)),
+        ("gives new time to 60 points", (("award-1", 40),), day(32)),
+        ("time until", (("award-1", -60), ("award-1", 40)), day(33)),
+    ],
+)
+def test_new_time_is_given_after_what_was_left_is_lost(
+    says: str | None, changes: tuple[tuple[str, int], ...], until: datetime
+) -> None:
+    """What comes back into a lot that is over has thirty days; what was still in it has none."""
+    over = [given(expires_at=day(1)), *DONE[1:], step(K.REVERSE, 4, *changes, at=day(2), until=until)]
+    wallet, wrong = fold(Wallet("w"), over, BOOK)
+    assert wrong == [] if says is None else any(says in what for _, what in wrong), wrong
+    assert wallet.lots[0].expires_at == until
+
+
+def test_what_is_held_is_what_open_holds_hold() -> None:
+    """The fold tells which holds are open, and a wallet that holds something else is named by its lot."""
+    holds: Holds = {}
+    wallet, wrong = fold(Wallet("w"), HOLD, BOOK, holds)
+    assert (wrong, list(holds), unheld(wallet, holds)) == ([], ["r"], [])
+    assert [number for number, _ in unheld(replace(wallet, lots=(replace(wallet.lots[0], held=39),)), holds)] == [8]
+    assert [number for number, _ in unheld(wallet, {})] == [8]
+    wallet, wrong = fold(wallet, [step(K.LAPSE, 3, holds=40, at=day(1))], BOOK, holds)
+    assert (wrong, holds, wallet.taken) == ([], {}, {"rides/trip": 0})
+
+
+def test_the_law_and_its_second_opinion_mean_the_same_times() -> None:
+    """How long what comes back lasts, and how long a quote is good, is said twice."""
+    assert (GRACE, QUOTED_WITHIN) == (LAW_GRACE, QUOTE_LIFETIME)
 
 
 def lots(first: str, *, kept: Any, spent: Any, since: Any = None) -> list[Wrong]:
