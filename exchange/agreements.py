@@ -20,6 +20,10 @@ PRICE_UNIT_POINTS = 1_000
 PRICE_MINOR_MAX = 10**12
 
 
+class StaleBook(Exception):  # noqa: N818 - what the book is
+    """A version is pinned that was added after the book was read: read it again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
     """One version of a price. `issuer` or `provider` None: any. Fee and commission are basis points of what is owed."""
@@ -84,7 +88,12 @@ class AgreementBook:
             self._by_id[agreement.id] = agreement
 
     def pinned(self, agreements: Mapping[str, str | None]) -> AgreementBook:
-        """Return a book that answers for these issuers with these versions, whatever came later."""
+        """Return a book that answers for these issuers with these versions, whatever came later.
+
+        StaleBook when it does not know one of them yet.
+        """
+        if any(pin is not None and pin not in self._by_id for pin in agreements.values()):
+            raise StaleBook
         pins = {issuer: self._by_id[pin] for issuer, pin in agreements.items() if pin is not None}
         book = AgreementBook(pins=pins)
         book._versions, book._by_id = self._versions, self._by_id

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NoReturn
 
+from exchange.agreements import StaleBook
 from exchange.benefit import Fulfilment, Stock, StockChange
 from exchange.commands import Act, Award, ByReference, ByWallet, Command, Enrol, LinkMember, Redeem, Reserve
 from exchange.decisions import Decision, Terms, decide, promise
@@ -319,6 +320,8 @@ class Ledger:
             decision = decide(command, wallet, terms, now, secrets.token_bytes(SALT_BYTES))
         except Refusal as refusal:
             return refusal
+        except StaleBook as error:
+            raise Conflict("an agreement was added between two reads") from error
         return self._record(decision, batch, terms)
 
     @staticmethod

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchange.agreements import Debit, agreement_id, validate_terms
+from exchange.agreements import AgreementBook, Debit, StaleBook, agreement_id, validate_terms
 from exchange.amounts import Money, half_even
 from exchange.errors import ValidationFailed
 from tests.exchange.speech import NOW, agreement, agreements, day
@@ -150,3 +150,9 @@ def test_terms_at_their_limits_are_accepted() -> None:
     """A price of nothing, and fee and commission of everything, are terms."""
     validate_terms(Money(0, "EUR"), 0, 0)
     validate_terms(Money(10**12, "JPY"), 4_000, 6_000)
+
+
+def test_a_pin_that_the_book_does_not_know_is_no_price() -> None:
+    """A version added after the book was read is not guessed at: the book says that it is stale."""
+    with pytest.raises(StaleBook):
+        AgreementBook().pinned({"video": "video>rides#000001"})
