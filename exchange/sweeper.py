@@ -12,8 +12,8 @@ import asyncio
 import logging
 
 from exchange.commands import Act, ByWallet, Command, Expire
-from exchange.errors import ExchangeError
-from exchange.journal import EXCHANGE, milliseconds
+from exchange.errors import ExchangeError, StoreUnavailable
+from exchange.journal import EXCHANGE
 from exchange.ledger import Ledger
 from exchange.redemption import Step
 from exchange.store.books import Books
@@ -38,8 +38,10 @@ class Sweeper:
             await asyncio.sleep(SWEEP_SECONDS)
             try:
                 await self.sweep()
-            except ExchangeError as error:
+            except StoreUnavailable as error:
                 _log.warning("could not sweep: %s", error.message)
+            except Exception:  # noqa: BLE001 - one thing that cannot be swept must not end all sweeping
+                _log.exception("could not sweep")
 
     async def sweep(self) -> int:
         """Write down what is over by now, up to a bound; returns how many things that were."""
@@ -63,11 +65,12 @@ class Sweeper:
     async def _expiries(self) -> list[Command]:
         return [
             Expire(
-                # A lot can be given new time and end again: its end is part of what makes it this event.
-                id=self._id("expire", f"{lot}/{milliseconds(ended)}"), fingerprint="", partner=EXCHANGE,
-                whose=ByWallet(wallet), lot=lot,
+                # A lot can end again: given new time, or when a hold lets go of points after its end. How much of it
+                # has expired before tells these events apart.
+                id=self._id("expire", f"{lot.id}/{lot.expired}"), fingerprint="", partner=EXCHANGE,
+                whose=ByWallet(wallet), lot=lot.id,
             )
-            for wallet, lot, ended in await self._books.expired_lots(AT_ONCE)
+            for wallet, lot in await self._books.expired_lots(AT_ONCE)
         ]  # fmt: skip
 
     def _id(self, operation: str, what: str) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from exchange.agreements import AgreementBook, Debit
+from exchange.agreements import Debit
 from exchange.amounts import MINOR_MAX
 from exchange.benefit import Benefit, BenefitStatus, Fulfilment, StockChange, Taker, UnavailableReason, availability
 from exchange.commands import Act, Redeem, Reserve
@@ -62,7 +62,6 @@ class Allowed:
     cost: int
     takes: list[Take]
     debits: list[Debit]
-    book: AgreementBook
 
 
 def allow(command: Redeem, wallet: Wallet | None, terms: Terms, now: datetime) -> Allowed:
@@ -75,21 +74,21 @@ def allow(command: Redeem, wallet: Wallet | None, terms: Terms, now: datetime) -
     visible = benefit is not None and (benefit.status is BenefitStatus.PUBLISHED or owner)
     if benefit is None or not visible:
         raise NotFound("no such benefit", ("input", "benefit"))
-    price, book = benefit.points_price, terms.book
+    book = terms.book
     if command.quote is not None:
         quote = _quoted(command, wallet, terms.quote, now)
-        price, book = quote.unit_points, book.pinned(quote.agreements)
+        benefit, book = replace(benefit, points_price=quote.unit_points), book.pinned(quote.agreements)
     accepts = acceptor(book, benefit.partner, now)
     spendable = wallet.spendable(accepts, now)
     taker = Taker(
         region=command.region, taken=wallet.taken.get(benefit.id, 0), points=wallet.available(now),
         spendable=spendable, day_left=link.day_left(now),
     )  # fmt: skip
-    reasons = availability(replace(benefit, points_price=price), terms.stock, now, taker, command.quantity).reasons
+    reasons = availability(benefit, terms.stock, now, taker, command.quantity).reasons
     reasons = [reason for reason in reasons if reason is not UnavailableReason.INSUFFICIENT_POINTS]
     if reasons:
         raise _unavailable(reasons)
-    cost = price * command.quantity
+    cost = benefit.points_price * command.quantity
     if command.expected_points is not None and command.expected_points != cost:
         raise PriceChanged(f"it costs {cost} points now", ("input", "expectedPoints"), points_price=cost)
     if spendable < cost:
@@ -98,7 +97,7 @@ def allow(command: Redeem, wallet: Wallet | None, terms: Terms, now: datetime) -
     debits = book.debits(_by_issuer(takes), benefit.partner, now)
     if any(debit.owed is not None and debit.owed.minor > MINOR_MAX for debit in debits):
         raise _unavailable([UnavailableReason.ISSUER_LIMIT])
-    return Allowed(wallet, link, benefit, cost, takes, debits, book)
+    return Allowed(wallet, link, benefit, cost, takes, debits)
 
 
 def _quoted(command: Redeem, wallet: Wallet, quote: Quote | None, now: datetime) -> Quote:
@@ -161,6 +160,10 @@ def act(command: Act, wallet: Wallet | None, terms: Terms, now: datetime, salt: 
     redemption = terms.redemption
     if redemption is None or wallet is None or not _concerned(command, redemption):
         raise NotFound("no such redemption", ("input", "redemption"))
+    if command.quantity is not None and command.quantity > redemption.quantity:
+        raise ValidationFailed(f"it is of {redemption.quantity}", ("input", "quantity"))
+    if command.step is Step.CONFIRM and not wallet.linked_to(redemption.channel):
+        raise Forbidden("the member has ended its link to this partner")
     standing = redemption.standing(now)
     due = command.step is Step.LAPSE and standing is RedemptionStatus.EXPIRED
     status = redemption.status if due else standing
@@ -192,12 +195,8 @@ def _confirm(
     if terms.benefit is None:
         # Never taken for one without codes: the member would pay and get nothing.
         raise NotFound("no such benefit", ("input", "redemption"))
-    quantity = command.quantity or redemption.quantity
-    if quantity > redemption.quantity:
-        raise ValidationFailed(f"{redemption.quantity} are reserved", ("input", "quantity"))
-    if not wallet.linked_to(redemption.channel):
-        raise Forbidden("the member has ended its link to this partner")
     # Nothing may refuse from here.
+    quantity = command.quantity or redemption.quantity
     fulfilment = terms.benefit.fulfilment
     takes = first_points(redemption.takes, redemption.unit_points * quantity)
     book = terms.book.pinned({debit.issuer: debit.agreement for debit in redemption.debits})

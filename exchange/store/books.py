@@ -38,7 +38,7 @@ from exchange.store.connection import (
     server_time,
     settled,
 )
-from exchange.wallet import Wallet
+from exchange.wallet import Lot, Wallet
 
 SessionId = Binary
 """What the server knows a session by; enough to kill it."""
@@ -304,17 +304,13 @@ class Books:
             found = self.redemptions.find({"status": "RESERVED", "reserved_until": {"$lte": now}}, {"_id": 1})
             return [row["_id"] for row in await found.limit(limit).to_list(None)]
 
-    async def expired_lots(self, limit: int) -> list[tuple[str, str, datetime]]:
-        """Return (wallet, lot, end) of lots that are over by the primary's clock, with points that nothing holds."""
+    async def expired_lots(self, limit: int) -> list[tuple[str, Lot]]:
+        """Return lots, with their wallet's id, that are over by the primary's clock and have points nothing holds."""
         now = await server_time(self._db)
         with answering():
             found = await self.wallets.find({"next_expiry": {"$lte": now}}).limit(limit).to_list(None)
         lots = [(wallet["_id"], lot) for wallet in found for lot in docs.wallet_from(wallet).lots]
-        return [
-            (wallet, lot.id, lot.expires_at)
-            for wallet, lot in lots
-            if lot.expires_at is not None and not lot.live(now) and lot.free
-        ][:limit]
+        return [(wallet, lot) for wallet, lot in lots if not lot.live(now) and lot.free][:limit]
 
     async def add_quote(self, quote: Quote) -> None:
         """Keep a quote until it expires."""

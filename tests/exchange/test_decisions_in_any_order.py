@@ -277,17 +277,19 @@ class Exchange(RuleBasedStateMachine):
         whose = redemption.channel if command.step in CHANNELS_STEPS else redemption.provider
         if not command.by_exchange and command.partner != whose:
             return NotFound, None
+        if (command.quantity or 1) > redemption.quantity:
+            return ValidationFailed, None
+        if command.step is Step.CONFIRM and not wallet.linked_to(redemption.channel):
+            return Forbidden, None
         standing = redemption.status.value
         if redemption.reserved_until is not None and standing == "RESERVED" and self.now >= redemption.reserved_until:
             standing = "EXPIRED"
         lapsed_already = redemption.status is RedemptionStatus.EXPIRED
         if lapsed_already or command.step not in ALLOWED.get(standing, set()):
             return InvalidTransition, standing
-        most = redemption.quantity - redemption.returned
-        if command.step in (Step.CONFIRM, Step.REVERSE) and (command.quantity or 1) > most:
+        left = redemption.quantity - redemption.returned
+        if command.step is Step.REVERSE and (command.quantity or 1) > left:
             return ValidationFailed, None
-        if command.step is Step.CONFIRM and not wallet.linked_to(redemption.channel):
-            return Forbidden, None
         return None
 
     def _expected_refusal(
