@@ -81,65 +81,59 @@ class AddCodesSuccess:
     remaining: int = strawberry.field(description="How many can be handed out now.")
 
 
-def _linked_wallet(outcome: Outcome, info: Info) -> DomainWallet | None:
-    return outcome.wallet if outcome.wallet.linked_to(info.context.partner) else None
+@strawberry.type(description="Something that a key makes once for ever.")
+class _Repeatable:
+    replayed: bool = strawberry.field(description="Whether this key had done it before.")
 
 
-@strawberry.type(description="The points are the member's.")
-class AwardPointsSuccess:
-    """exchange.ledger.Outcome of an award."""
-
-    is_type_of = made_of(Outcome)
-
-    @strawberry.field(graphql_type=Member, description="Who has them.")
+@strawberry.type(description="Something that concerns a member.")
+class _OfMember:
+    @strawberry.field(graphql_type=Member, description="The member, as this partner knows it.")
     def member(root: Parent[Outcome]) -> DomainWallet:
         """Show the wallet's owner."""
         return root.wallet
+
+
+@strawberry.type(description="Something that changes a wallet.")
+class _OfWallet:
+    @strawberry.field(graphql_type=Wallet | None, description="The member's points; null without a link any more.")
+    def wallet(root: Parent[Outcome], info: Info) -> DomainWallet | None:
+        """Show it through an open link."""
+        return root.wallet if root.wallet.linked_to(info.context.partner) else None
+
+
+@strawberry.type(description="Something that concerns a redemption.")
+class _OfRedemption:
+    @strawberry.field(graphql_type=Redemption, description="The redemption, as it now stands.")
+    def redemption(root: Parent[Outcome]) -> DomainRedemption | None:
+        """Show what was made, or taken a step on."""
+        return root.redemption
+
+
+@strawberry.type(description="The points are the member's.")
+class AwardPointsSuccess(_Repeatable, _OfWallet, _OfMember):
+    """exchange.ledger.Outcome of an award."""
+
+    is_type_of = made_of(Outcome)
 
     @strawberry.field(graphql_type=Lot, description="The points, as they now stand.")
     def lot(root: Parent[Outcome]) -> DomainLot | None:
         """Known by the award's entry."""
         return root.wallet.lot(root.entry.id)
 
-    @strawberry.field(graphql_type=Wallet | None, description="The member's points; null without a link any more.")
-    def wallet(root: Parent[Outcome], info: Info) -> DomainWallet | None:
-        """Show it through an open link."""
-        return _linked_wallet(root, info)
-
-    replayed: bool = strawberry.field(description="Whether this key had done it before.")
-
 
 @strawberry.type(description="The benefit is the member's.")
-class RedeemBenefitSuccess:
+class RedeemBenefitSuccess(_Repeatable, _OfWallet, _OfRedemption):
     """exchange.ledger.Outcome of a redemption."""
 
     is_type_of = made_of(Outcome)
 
-    @strawberry.field(graphql_type=Redemption, description="The redemption, as it now stands.")
-    def redemption(root: Parent[Outcome]) -> DomainRedemption | None:
-        """Known by its entry."""
-        return root.redemption
-
-    @strawberry.field(graphql_type=Wallet | None, description="What is left; null without a link any more.")
-    def wallet(root: Parent[Outcome], info: Info) -> DomainWallet | None:
-        """Show it through an open link."""
-        return _linked_wallet(root, info)
-
-    replayed: bool = strawberry.field(description="Whether this key had done it before.")
-
 
 @strawberry.type(description="The step is done.")
-class RedemptionActionSuccess:
+class RedemptionActionSuccess(_Repeatable, _OfRedemption):
     """exchange.ledger.Outcome of a step."""
 
     is_type_of = made_of(Outcome)
-
-    @strawberry.field(graphql_type=Redemption, description="The redemption, as it now stands.")
-    def redemption(root: Parent[Outcome]) -> DomainRedemption | None:
-        """Known by its id."""
-        return root.redemption
-
-    replayed: bool = strawberry.field(description="Whether this key had done it before.")
 
 
 @strawberry.type(description="What the member hands to the second partner; shown this once.")
@@ -152,27 +146,17 @@ class LinkCode:
 
 
 @strawberry.type(description="The partner's reference means the member now.")
-class LinkMemberSuccess:
+class LinkMemberSuccess(_OfMember):
     """exchange.ledger.Outcome of a link."""
 
     is_type_of = made_of(Outcome)
 
-    @strawberry.field(graphql_type=Member, description="The member, as this partner knows it.")
-    def member(root: Parent[Outcome]) -> DomainWallet:
-        """Show the wallet's owner."""
-        return root.wallet
-
 
 @strawberry.type(description="The link is ended.")
-class UnlinkPartnerSuccess:
+class UnlinkPartnerSuccess(_OfMember):
     """exchange.ledger.Outcome of an unlinking."""
 
     is_type_of = made_of(Outcome)
-
-    @strawberry.field(graphql_type=Member, description="The member, with the links it still has.")
-    def member(root: Parent[Outcome]) -> DomainWallet:
-        """Show the wallet's owner."""
-        return root.wallet
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,7 @@ from graph.inputs import sent
 from graph.paging import After, Connection, First, Page, page
 from graph.refusals import made_of
 from graph.scalars import Count, Points
-from graph.types import Benefit, Money, Node, Partner
-from partners import registry
+from graph.types import Benefit, Money, Node, the_partner
 
 
 def own(context: Context) -> str | None:
@@ -38,15 +37,9 @@ class Agreement(Node):
 
     is_type_of = made_of(agreements.Agreement)
 
-    @strawberry.field(graphql_type=Partner | None, description="Who owes; null: every issuer without its own.")
-    async def issuer(root: Parent[agreements.Agreement], info: Info) -> registry.Partner | None:
-        """Look the handle up."""
-        return None if root.issuer is None else await info.context.partner_of(root.issuer)
+    issuer = the_partner("issuer", "Who owes; null: every issuer without its own.", nullable=True)
 
-    @strawberry.field(graphql_type=Partner | None, description="Who is owed; null: every provider without its own.")
-    async def provider(root: Parent[agreements.Agreement], info: Info) -> registry.Partner | None:
-        """Look the handle up."""
-        return None if root.provider is None else await info.context.partner_of(root.provider)
+    provider = the_partner("provider", "Who is owed; null: every provider without its own.", nullable=True)
 
     price_per_1000_points: Money = strawberry.field(
         name="pricePer1000Points", description="What 1,000 points cost the issuer."
@@ -61,10 +54,7 @@ class Agreement(Node):
 class Position:
     """exchange.settlement.netting.Position."""
 
-    @strawberry.field(graphql_type=Partner, description="Whose position it is.")
-    async def partner(root: Parent[netting.Position], info: Info) -> registry.Partner:
-        """Look the handle up."""
-        return await info.context.partner_of(root.partner)
+    partner = the_partner("partner", "Whose position it is.")
 
     payable: Money = strawberry.field(description="What it owes: its points redeemed elsewhere, its commissions.")
     receivable: Money = strawberry.field(description="What it is owed: its benefits, commissions earned.")
@@ -76,15 +66,9 @@ class Position:
 class BilateralPosition:
     """exchange.settlement.netting.BilateralPosition."""
 
-    @strawberry.field(graphql_type=Partner, description="Who owes.")
-    async def debtor(root: Parent[netting.BilateralPosition], info: Info) -> registry.Partner:
-        """Look the handle up."""
-        return await info.context.partner_of(root.debtor)
+    debtor = the_partner("debtor", "Who owes.")
 
-    @strawberry.field(graphql_type=Partner, description="Who is owed.")
-    async def creditor(root: Parent[netting.BilateralPosition], info: Info) -> registry.Partner:
-        """Look the handle up."""
-        return await info.context.partner_of(root.creditor)
+    creditor = the_partner("creditor", "Who is owed.")
 
     gross: Money = strawberry.field(description="How much: redemptions, commissions and fees together.")
     points: Points = strawberry.field(description="The points redeemed that it rests on.")
@@ -95,15 +79,9 @@ class BilateralPosition:
 class Payment:
     """exchange.settlement.netting.Payment."""
 
-    @strawberry.field(name="from", graphql_type=Partner, description="Who pays.")
-    async def from_(root: Parent[netting.Payment], info: Info) -> registry.Partner:
-        """Look the handle up."""
-        return await info.context.partner_of(root.from_)
+    from_ = the_partner("from_", "Who pays.", name="from")
 
-    @strawberry.field(graphql_type=Partner, description="Who is paid.")
-    async def to(root: Parent[netting.Payment], info: Info) -> registry.Partner:
-        """Look the handle up."""
-        return await info.context.partner_of(root.to)
+    to = the_partner("to", "Who is paid.")
 
     amount: Money = strawberry.field(description="How much.")
 
@@ -121,10 +99,7 @@ class StatementLine:
         """Load the benefit as it is now."""
         return None if root.benefit is None else await info.context.benefits.load(root.benefit)
 
-    @strawberry.field(graphql_type=Partner, description="The other side.")
-    async def counterparty(root: Parent[statement.StatementLine], info: Info) -> registry.Partner:
-        """Look the handle up."""
-        return await info.context.partner_of(root.counterparty)
+    counterparty = the_partner("counterparty", "The other side.")
 
     points: Points = strawberry.field(description="Points redeemed; negative for their issuer, zero on a commission.")
     gross: Money = strawberry.field(description="Before the fee; negative: owed by the partner.")
@@ -156,10 +131,7 @@ class Statement(Node):
         """Read the period."""
         return await info.context.services.settlement.period(root.period)
 
-    @strawberry.field(graphql_type=Partner, description="Whom it is for.")
-    async def partner(root: Parent[statement.Statement], info: Info) -> registry.Partner:
-        """Look the handle up."""
-        return await info.context.partner_of(root.partner)
+    partner = the_partner("partner", "Whom it is for.")
 
     status: StatementStatus = strawberry.field(description="How far it has come.")
     hash: str = strawberry.field(description="SHA-256 of its canonical JSON (RFC 8785), in hex.")

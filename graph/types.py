@@ -7,6 +7,7 @@ where the domain says it differently or the answer depends on who asks. `Parent`
 from __future__ import annotations
 
 from datetime import datetime
+from operator import attrgetter
 from typing import Annotated, Any
 
 import strawberry
@@ -93,6 +94,18 @@ def _language(locale: str | None) -> str | None:
     return locale if locale and len(locale) <= LOCALE_MAX else None
 
 
+def the_partner(attribute: str, description: str, *, nullable: bool = False, name: str | None = None) -> Any:
+    """Return a field that shows the partner whose handle stands in an attribute of the domain's object."""
+    handle_of = attrgetter(attribute)
+
+    async def resolve(root: Parent[Any], info: Info) -> registry.Partner | None:
+        handle: str | None = handle_of(root)
+        return None if handle is None else await info.context.partner_of(handle)
+
+    graphql_type = Partner | None if nullable else Partner
+    return strawberry.field(resolver=resolve, graphql_type=graphql_type, description=description, name=name)
+
+
 @strawberry.type(description="Whether the viewer can redeem it now, and if not every reason why.")
 class Availability:
     """exchange.benefit.Availability."""
@@ -111,10 +124,7 @@ class Benefit(Node):
 
     sku: str = strawberry.field(description="The partner's own name for it.")
 
-    @strawberry.field(graphql_type=Partner, description="Who provides it.")
-    async def partner(root: Parent[offers.Benefit], info: Info) -> registry.Partner:
-        """Look the handle up."""
-        return await info.context.partner_of(root.partner)
+    partner = the_partner("partner", "Who provides it.")
 
     category: BenefitCategory = strawberry.field(description="Its trade.")
     status: BenefitStatus = strawberry.field(description="Whether it is on offer.")
@@ -167,10 +177,7 @@ class Lot(Node):
 
     is_type_of = made_of(wallets.Lot)
 
-    @strawberry.field(graphql_type=Partner, description="Who awarded them, and owes when they are spent elsewhere.")
-    async def issuer(root: Parent[wallets.Lot], info: Info) -> registry.Partner:
-        """Look the handle up."""
-        return await info.context.partner_of(root.issuer)
+    issuer = the_partner("issuer", "Who awarded them, and owes when they are spent elsewhere.")
 
     awarded: Points = strawberry.field(description="As many as were given.")
     remaining: Points = strawberry.field(description="As many as are left, held or not.")
@@ -225,10 +232,7 @@ class Wallet:
 class Link:
     """exchange.wallet.Link."""
 
-    @strawberry.field(graphql_type=Partner, description="The partner.")
-    async def partner(root: Parent[wallets.Link], info: Info) -> registry.Partner:
-        """Look the handle up."""
-        return await info.context.partner_of(root.partner)
+    partner = the_partner("partner", "The partner.")
 
     since: datetime = strawberry.field(description="When it was made.")
     daily_limit: Points | None = strawberry.field(description="Points a day (UTC) that may be spent through it.")
@@ -288,10 +292,7 @@ class LotDebit:
 
     is_type_of = made_of(listings.SeenDebit)
 
-    @strawberry.field(graphql_type=Partner, description="Whose points they were.")
-    async def issuer(root: Parent[listings.SeenDebit], info: Info) -> registry.Partner:
-        """Look the handle up."""
-        return await info.context.partner_of(root.debit.issuer)
+    issuer = the_partner("debit.issuer", "Whose points they were.")
 
     @strawberry.field(description="How many.")
     def points(root: Parent[listings.SeenDebit]) -> Points:
@@ -322,10 +323,7 @@ class Redemption(Node):
         """Load the wallet."""
         return await info.context.wallets.load(root.wallet)
 
-    @strawberry.field(graphql_type=Partner, description="The partner whose app brought it.")
-    async def channel(root: Parent[DomainRedemption], info: Info) -> registry.Partner:
-        """Look the handle up."""
-        return await info.context.partner_of(root.channel)
+    channel = the_partner("channel", "The partner whose app brought it.")
 
     quantity: int = strawberry.field(description="Units of the benefit.")
     points: Points = strawberry.field(description="What it cost in all.")
