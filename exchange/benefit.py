@@ -73,6 +73,15 @@ class Fulfilment(StrEnum):
     NONE = "NONE"
 
 
+class LimitPeriod(StrEnum):
+    """In what time a member may take so many: a calendar day, week or month of the partner's time zone, or ever."""
+
+    DAY = "DAY"
+    WEEK = "WEEK"
+    MONTH = "MONTH"
+    EVER = "EVER"
+
+
 class UnavailableReason(StrEnum):
     """Why a benefit cannot be redeemed now."""
 
@@ -118,6 +127,7 @@ class BenefitContent:
     tags: tuple[str, ...] = ()
     stock: int | None = None
     member_limit: int | None = None
+    member_limit_period: LimitPeriod = LimitPeriod.EVER
     fulfilment: Fulfilment = Fulfilment.NONE
     status: BenefitStatus = BenefitStatus.PUBLISHED
 
@@ -265,13 +275,21 @@ NO_CHANGE = StockChange()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taker:
-    """Who would take it: what availability needs to know of a member. `region` None: not known."""
+    """Who would take it: what availability needs to know of a member. `region` None: not known.
+
+    `taken`: units that count against its limit now; `too_fast`: whether a rule on how fast members may redeem stands
+    against it; `frozen`: whether the member, or the partner it comes through, is; `frozen_points`: what could be
+    spent too if nobody had frozen it.
+    """
 
     region: str | None = None
     taken: int = 0
     points: int = 0
     spendable: int = 0
     day_left: int | None = None
+    too_fast: bool = False
+    frozen: bool = False
+    frozen_points: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,13 +307,16 @@ class Availability:
 
 
 def availability(
-    benefit: BenefitContent, stock: Stock, now: datetime, taker: Taker | None = None, quantity: int = 1
-) -> Availability:
+    benefit: BenefitContent, stock: Stock, now: datetime, taker: Taker | None = None, quantity: int = 1, *,
+    frozen: bool = False,
+) -> Availability:  # fmt: skip
     """Return every reason why `taker` cannot have `quantity` of it at `now`; without a taker, the benefit's own.
 
+    `frozen`: whether the exchange has frozen the benefit or its partner.
+
     A benefit is valid from `valid_from` inclusive to `valid_until` exclusive. NOT_ELIGIBLE: the member has points,
-    but none that this provider takes (their issuers have no agreement with it). VELOCITY: the member's own daily
-    limit for the partner it comes through.
+    but none that this provider takes (their issuers have no agreement with it). VELOCITY: a rule on how fast members
+    may redeem, or the member's own daily limit for the partner it comes through.
     """
     left = stock.left
     reasons = [
@@ -305,6 +326,7 @@ def availability(
             (UnavailableReason.NOT_STARTED, benefit.valid_from is not None and now < benefit.valid_from),
             (UnavailableReason.ENDED, benefit.valid_until is not None and now >= benefit.valid_until),
             (UnavailableReason.OUT_OF_STOCK, left is not None and left < quantity),
+            (UnavailableReason.FROZEN, frozen),
         )
         if stands
     ]
@@ -312,7 +334,8 @@ def availability(
         return Availability(left, None, reasons)
     cost = benefit.points_price * quantity
     member_left = None if benefit.member_limit is None else max(benefit.member_limit - taker.taken, 0)
-    nothing_accepted = taker.points > 0 and taker.spendable == 0
+    nothing_accepted = taker.points > 0 and taker.spendable + taker.frozen_points == 0
+    thawed = taker.spendable < cost <= taker.spendable + taker.frozen_points
     reasons += [
         reason
         for reason, stands in (
@@ -320,7 +343,8 @@ def availability(
             (UnavailableReason.MEMBER_LIMIT_REACHED, member_left is not None and member_left < quantity),
             (UnavailableReason.NOT_ELIGIBLE, nothing_accepted),
             (UnavailableReason.INSUFFICIENT_POINTS, taker.spendable < cost and not nothing_accepted),
-            (UnavailableReason.VELOCITY, taker.day_left is not None and taker.day_left < cost),
+            (UnavailableReason.VELOCITY, taker.too_fast or (taker.day_left is not None and taker.day_left < cost)),
+            (UnavailableReason.FROZEN, not frozen and (taker.frozen or thawed)),
         )
         if stands
     ]

@@ -45,6 +45,8 @@ from exchange.store.scratch import Scratch
 from exchange.wallet import Wallet
 
 BLOCKS_AT_ONCE: Final = 100
+_POINTS: Final = (Account.ISSUED, Account.GOODWILL, Account.REDEEMED, Account.EXPIRED, Account.WITHDRAWN)
+"""An issuer's accounts of points: what they do not hold, its lots do."""
 
 Progress = Callable[[str, int, int | None], None]
 """Told what is being read, how much of it is done, and of how much (None: not known)."""
@@ -173,7 +175,7 @@ class _Examination:
             proofs.add([Wrong(1, f"entry {placed.id} cannot be read: {placed.error}")])
             return
         place = (placed.lane, placed.seq, placed.offset)
-        self._scratch.add_events([(entry.wallet, Event.of(entry, place, placed.period))])
+        self._scratch.add_events(Event.both(entry, place, placed.period))
         if entry.kind in BEGINNINGS or entry.kind in STEPS:
             self._scratch.add_act(entry.redemption or entry.id, Act(entry, place, placed.period))
         else:
@@ -301,8 +303,8 @@ class _Examination:
         issuers = {issuer for issuer, _ in self._accounts} | self._remaining.keys()
         for issuer in sorted(issuers):
             proofs.judged(4)
-            gone = sum(self._accounts[issuer, account] for account in (Account.REDEEMED, Account.EXPIRED))
-            out, remaining = -self._accounts[issuer, Account.ISSUED] - gone, self._remaining[issuer]
+            out = -sum(self._accounts[issuer, account] for account in _POINTS)
+            remaining = self._remaining[issuer]
             proofs.require(out == remaining, 4, f"{issuer} has {out} points out, its lots hold {remaining}")
         for redemption in self._scratch.redemptions_without_entry():
             proofs.add([Wrong(5, f"redemption {redemption} has no entry")])

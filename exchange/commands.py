@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from exchange.redemption import Step
 
@@ -55,7 +56,83 @@ class Award(Command):
 
     points: int
     expires_at: datetime | None = None
+    active_from: datetime | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReverseAward(Command):
+    """An issuer (`partner`) takes back what it awarded; `points` None: all of it."""
+
+    lot: str | None
+    points: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extend(Command):
+    """An issuer gives a lot of its own more time; None: for ever."""
+
+    lot: str | None
+    expires_at: datetime | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjust(Command):
+    """Goodwill: an issuer gives (or, negative, takes) points outside its awards. `actor`: who of it decided that."""
+
+    points: int
+    reason: str
+    actor: str
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freeze(Command):
+    """Stops, or with `frozen` False lets go on, spending from a wallet or, where `lot` names one, from that lot."""
+
+    frozen: bool
+    reason: str
+    actor: str
+    lot: str | None = None
+    by_exchange: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Between(Command):
+    """A command that concerns a second wallet: `to`."""
+
+    to: Whose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Give(Between):
+    """Points from member to member, both known to the partner that brings it."""
+
+    points: int
+    reason: str | None = None
+    by_member: bool = False
+
+
+class Sharing(StrEnum):
+    """What a member can do with a household's pool of points."""
+
+    FOUND = "FOUND"
+    JOIN = "JOIN"
+    LEAVE = "LEAVE"
+    PAY_IN = "PAY_IN"
+    DRAW = "DRAW"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share(Between):
+    """A member founds, joins or leaves a household, pays `points` into its pool (`to`), or draws them out of it."""
+
+    what: Sharing
+    points: int = 0
+    by_member: bool = False
+    invited_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,17 @@ class EntryKind(StrEnum):
     LINK = "LINK"
     UNLINK = "UNLINK"
     AWARD = "AWARD"
+    REVERSE_AWARD = "REVERSE_AWARD"
+    EXTEND = "EXTEND"
+    ADJUST = "ADJUST"
+    FREEZE = "FREEZE"
+    UNFREEZE = "UNFREEZE"
+    GIVE = "GIVE"
+    FOUND = "FOUND"
+    JOIN = "JOIN"
+    LEAVE = "LEAVE"
+    PAY_IN = "PAY_IN"
+    DRAW = "DRAW"
     EXPIRE = "EXPIRE"
     REDEEM = "REDEEM"
     RESERVE = "RESERVE"
@@ -58,7 +69,8 @@ class EntryKind(StrEnum):
 class Account(StrEnum):
     """Where a posting goes. WALLET holds a member's points; the others belong to a party.
 
-    Points: ISSUED is what an issuer ever gave out (a credit, so negative), REDEEMED and EXPIRED where they went.
+    Points: ISSUED is what an issuer ever gave out (a credit, so negative), REDEEMED, EXPIRED and WITHDRAWN where they
+    went. GOODWILL is what it gave and took besides, by somebody's decision.
     Money: REDEMPTIONS between issuer and provider, FEES from provider to exchange, COMMISSIONS from provider to
     channel; a party's sum over the three is its net position.
     """
@@ -67,6 +79,8 @@ class Account(StrEnum):
     ISSUED = "ISSUED"
     REDEEMED = "REDEEMED"
     EXPIRED = "EXPIRED"
+    WITHDRAWN = "WITHDRAWN"
+    GOODWILL = "GOODWILL"
     REDEMPTIONS = "REDEMPTIONS"
     FEES = "FEES"
     COMMISSIONS = "COMMISSIONS"
@@ -116,6 +130,8 @@ class Entry:
     `wallet` is internal and in no party's part; `salt` blinds the parts; `fingerprint` is of the input as sent.
     `wallet_version`: the version that its commit gave the wallet. Two lanes' clocks say nothing certain about who
     was first; with the place in the block this puts a wallet's entries in order, and shows that none is missing.
+    `counterpart`: a second wallet that it changed; then what is taken out of lots is the first one's, and what comes
+    is the second one's.
     ValueError when the postings of a unit do not sum to zero.
     """
 
@@ -136,6 +152,8 @@ class Entry:
     debits: tuple[Debit, ...] = ()
     holds: tuple[Take, ...] = ()
     detail: Mapping[str, str] = field(default_factory=dict)
+    counterpart: str | None = None
+    counterpart_version: int = 0
 
     def __post_init__(self) -> None:
         sums: dict[str, int] = {}
@@ -220,6 +238,10 @@ class Entry:
             "redemption": self.redemption,
             "wallet": self.wallet,
             "wallet_version": self.wallet_version,
+            # Named only where there is one: most entries are about one wallet.
+            **({} if self.counterpart is None else {
+                "counterpart": self.counterpart, "counterpart_version": self.counterpart_version,
+            }),
         }  # fmt: skip
 
     def leaf(self) -> bytes:

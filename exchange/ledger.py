@@ -28,7 +28,21 @@ from typing import NoReturn
 
 from exchange.agreements import StaleBook
 from exchange.benefit import Fulfilment, Stock, StockChange
-from exchange.commands import Act, Award, ByReference, ByWallet, Command, Enrol, LinkMember, Redeem, Reserve
+from exchange.commands import (
+    Act,
+    Award,
+    Between,
+    ByReference,
+    ByWallet,
+    Command,
+    Enrol,
+    LinkMember,
+    Redeem,
+    Reserve,
+    Share,
+    Sharing,
+    Whose,
+)
 from exchange.decisions import Decision, Terms, decide, promise
 from exchange.errors import (
     Contended,
@@ -41,6 +55,7 @@ from exchange.errors import (
 )
 from exchange.journal import SALT_BYTES, Block, BlockKind, Entry
 from exchange.keyring import Keyring
+from exchange.limits import look_back
 from exchange.quote import Quote
 from exchange.redemption import Redemption, Step
 from exchange.store.books import (
@@ -73,12 +88,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A command that was carried out, now or before: its entry, and the wallet and redemption as they now stand."""
+    """A command that was carried out, now or before: its entry, and the wallets and redemption as they now stand.
+
+    `other`: the second wallet, where the entry concerns two.
+    """
 
     entry: Entry
     wallet: Wallet
     redemption: Redemption | None = None
     replayed: bool = False
+    other: Wallet | None = None
 
 
 Answer = Outcome | ExchangeError
@@ -102,6 +121,7 @@ class _Batch:
     stocks: dict[str, Stock]
     codes: dict[str, list[tuple[str, bytes]]]
     redemptions: dict[str, Redemption]
+    recent: dict[str, Redemption] = field(default_factory=dict)
     changed: dict[str, Wallet] = field(default_factory=dict)
     stepped: dict[str, Redemption] = field(default_factory=dict)
     writes: Writes = field(default_factory=Writes)
@@ -162,9 +182,10 @@ class Ledger:
     async def quote(self, command: Redeem) -> Quote:
         """Promise what a taking would cost, for a while; nothing is taken and nothing is held. Raises a Refusal."""
         first, second = await self._read([command])
-        terms = Terms(await self._books.book(first.agreements_version))
+        terms = await self._common_terms(first)
         batch = _batch_of(first, second)
-        wallet = batch.wallets.get(self._wallet_of(command, batch.references) or "")
+        await self._look_back([command], batch, terms, first.now)
+        wallet = batch.wallets.get(self._wallet_of(command.whose, batch.references) or "")
         quote = promise(command, wallet, self._terms(command, batch, terms), first.now)
         await self._books.add_quote(quote)
         return quote
@@ -227,13 +248,14 @@ class Ledger:
         if lane.head.at > first.now + CLOCK_TOLERANCE:
             await self._leave_to_time(lane, first.now)
         now = max(first.now, lane.head.at)
-        book = await self._books.book(first.agreements_version)
+        terms = await self._common_terms(first)
+        await self._look_back(commands, batch, terms, now)
         done: dict[str, Outcome] = {}
         decided: list[Answer] = []
         for command in commands:
             answer = self._replay(command, batch, done)
             if answer is None:
-                answer = self._decide(command, batch, self._terms(command, batch, Terms(book)), now)
+                answer = self._decide(command, batch, self._terms(command, batch, terms), now)
                 if isinstance(answer, Outcome):
                     done[command.id] = answer
             decided.append(answer)
@@ -256,43 +278,78 @@ class Ledger:
             (command.redemption for command in commands if isinstance(command, Act) and command.redemption is not None),
             (command.quote for command in redeems if command.quote is not None),
         )
-        wallets = {wallet for command in commands if (wallet := self._wallet_of(command, first.references))}
-        wallets |= {entry.wallet for entry in first.entries.values()}
+        wallets = {
+            wallet
+            for command in commands
+            for whose in _wallets_named(command)
+            if (wallet := self._wallet_of(whose, first.references, new=isinstance(command, Award | Enrol)))
+        }
+        for entry in first.entries.values():
+            wallets |= {entry.wallet} if entry.counterpart is None else {entry.wallet, entry.counterpart}
         wallets |= {redemption.wallet for redemption in first.redemptions.values()}
         replayed = (entry.redemption for entry in first.entries.values() if entry.redemption is not None)
         benefits = {redemption.benefit for redemption in first.redemptions.values()}
         return first, await self._books.second_round(wallets, replayed, benefits, _codes_wanted(commands, first))
 
-    def _wallet_of(self, command: Command, references: dict[str, str]) -> str | None:
-        if isinstance(command.whose, ByWallet):
-            return command.whose.wallet
-        if command.whose is None:
-            return None
-        known = references.get(reference_id(command.whose))
-        if known is None and isinstance(command, Award | Enrol):
-            return self.new_wallet_id(command.whose)
-        return known
+    async def _common_terms(self, first: FirstRound) -> Terms:
+        """Return what all decisions of a batch rest on."""
+        book = await self._books.book(first.terms.agreements)
+        return Terms(book, rules=await self._books.rule_book(first.terms.rules))
 
-    @staticmethod
-    def _terms(command: Command, batch: _Batch, terms: Terms) -> Terms:
+    async def _look_back(self, commands: Sequence[Command], batch: _Batch, terms: Terms, now: datetime) -> None:
+        """Read, now that the wallets are known, what limits of some time count: most batches need nothing."""
+        taking = [command for command in commands if isinstance(command, Redeem)]
+        named = (batch.first.benefits.get(command.benefit or "") for command in taking)
+        since = look_back([benefit for benefit in named if benefit is not None], terms.rules, now) if taking else None
+        if since is None:
+            return
+        wallets = {self._wallet_of(command.whose, batch.references) or "" for command in taking}
+        found = await self._books.recent_redemptions(wallets, since)
+        batch.recent = {redemption.id: redemption for redemption in found}
+
+    def _wallet_of(self, whose: Whose, references: dict[str, str], *, new: bool = False) -> str | None:
+        if isinstance(whose, ByWallet):
+            return whose.wallet
+        if whose is None:
+            return None
+        known = references.get(reference_id(whose))
+        return self.new_wallet_id(whose) if known is None and new else known
+
+    def _terms(self, command: Command, batch: _Batch, terms: Terms) -> Terms:
+        """Add to the terms that are common to all what this command names."""
         if isinstance(command, Redeem):
-            benefit = batch.first.benefits.get(command.benefit or "")
-            if benefit is None:
-                return terms
-            quote = batch.first.quotes.get(command.quote or "")
-            return Terms(terms.book, benefit, batch.stocks.get(benefit.id, Stock(0)), quote=quote)
+            return self._terms_of_taking(command, batch, terms)
         if isinstance(command, Act):
-            redemption = batch.redemptions.get(command.redemption or "")
-            if redemption is None:
-                return terms
-            # Of a redemption that this very batch made, the benefit was read with what made it.
-            benefit = batch.second.benefits.get(redemption.benefit) or batch.first.benefits.get(redemption.benefit)
-            stock = batch.stocks.get(redemption.benefit, Stock(0))
-            return Terms(terms.book, benefit, stock, redemption=redemption)
+            return self._terms_of_step(command, batch, terms)
         if isinstance(command, LinkMember):
             known = batch.references.get(reference_id(ByReference(command.partner, command.reference)))
             return replace(terms, referenced=known)
+        if isinstance(command, Between):
+            other = self._wallet_of(command.to, batch.references) or ""
+            founding = isinstance(command, Share) and command.what is Sharing.FOUND
+            return replace(terms, other=batch.wallets.get(other, Wallet(other) if founding else None))
         return terms
+
+    def _terms_of_taking(self, command: Redeem, batch: _Batch, terms: Terms) -> Terms:
+        benefit = batch.first.benefits.get(command.benefit or "")
+        if benefit is None:
+            return terms
+        wallet = self._wallet_of(command.whose, batch.references)
+        return replace(
+            terms, benefit=benefit, stock=batch.stocks.get(benefit.id, Stock(0)),
+            quote=batch.first.quotes.get(command.quote or ""),
+            recent=[one for one in batch.recent.values() if one.wallet == wallet],
+        )  # fmt: skip
+
+    @staticmethod
+    def _terms_of_step(command: Act, batch: _Batch, terms: Terms) -> Terms:
+        redemption = batch.redemptions.get(command.redemption or "")
+        if redemption is None:
+            return terms
+        # Of a redemption that this very batch made, the benefit was read with what made it.
+        benefit = batch.second.benefits.get(redemption.benefit) or batch.first.benefits.get(redemption.benefit)
+        stock = batch.stocks.get(redemption.benefit, Stock(0))
+        return replace(terms, benefit=benefit, stock=stock, redemption=redemption)
 
     @staticmethod
     def _replay(command: Command, batch: _Batch, done: dict[str, Outcome]) -> Answer | None:
@@ -308,13 +365,15 @@ class Ledger:
         if twin is not None:
             return replace(twin, replayed=True)
         redemption = batch.second.redemptions.get(entry.redemption or "")
-        return Outcome(entry, batch.wallets[entry.wallet], redemption, replayed=True)
+        other = batch.wallets[entry.counterpart] if entry.counterpart is not None else None
+        return Outcome(entry, batch.wallets[entry.wallet], redemption, replayed=True, other=other)
 
     def _decide(self, command: Command, batch: _Batch, terms: Terms, now: datetime) -> Answer:
         named = terms.redemption
-        wallet_id = self._wallet_of(command, batch.references) if named is None else named.wallet
+        new = isinstance(command, Award | Enrol)
+        wallet_id = self._wallet_of(command.whose, batch.references, new=new) if named is None else named.wallet
         wallet = None if wallet_id is None else batch.wallets.get(wallet_id)
-        if wallet is None and wallet_id is not None and isinstance(command, Award | Enrol):
+        if wallet is None and wallet_id is not None and new:
             wallet = Wallet(wallet_id)
         try:
             decision = decide(command, wallet, terms, now, secrets.token_bytes(SALT_BYTES))
@@ -328,7 +387,8 @@ class Ledger:
     def _record(decision: Decision, batch: _Batch, terms: Terms) -> Outcome:
         """Fold a decision into the batch's state and into what will be written."""
         writes, wallet, redemption = batch.writes, decision.wallet, decision.redemption
-        batch.wallets[wallet.id] = batch.changed[wallet.id] = wallet
+        for written in (wallet,) if decision.other is None else (wallet, decision.other):
+            batch.wallets[written.id] = batch.changed[written.id] = written
         writes.entries.append(decision.entry)
         if decision.claims is not None:
             batch.references[reference_id(decision.claims)] = wallet.id
@@ -341,11 +401,11 @@ class Ledger:
             if codes:
                 writes.codes += [(code, redemption.id) for code, _ in codes]
                 redemption = replace(redemption, codes=tuple(cipher for _, cipher in codes))
-            batch.redemptions[redemption.id] = batch.stepped[redemption.id] = redemption
+            batch.redemptions[redemption.id] = batch.stepped[redemption.id] = batch.recent[redemption.id] = redemption
             batch.stocks[redemption.benefit] = decision.stock.applied(terms.stock)
             before, _ = writes.stock.get(redemption.benefit, (StockChange(), False))
             writes.stock[redemption.benefit] = (before.plus(decision.stock), terms.stock.offered is not None)
-        return Outcome(decision.entry, wallet, redemption)
+        return Outcome(decision.entry, wallet, redemption, other=decision.other)
 
     # ------------------------------------------------------------ committing
 
@@ -474,8 +534,12 @@ def _empty_block(head: Block, kind: BlockKind, at: datetime) -> Block:
     )  # fmt: skip
 
 
+def _wallets_named(command: Command) -> list[Whose]:
+    return [command.whose, command.to] if isinstance(command, Between) else [command.whose]
+
+
 def _references(command: Command) -> list[ByReference]:
-    found = [command.whose] if isinstance(command.whose, ByReference) else []
+    found = [whose for whose in _wallets_named(command) if isinstance(whose, ByReference)]
     if isinstance(command, LinkMember):
         found.append(ByReference(command.partner, command.reference))
     return found
@@ -510,12 +574,17 @@ def _as_written(answer: Answer, batch: _Batch, period: int) -> Answer:
     """Return the outcome with its wallet and redemption as the whole batch left them."""
     if not isinstance(answer, Outcome):
         return answer
-    wallet, redemption = batch.changed.get(answer.wallet.id), answer.redemption
+    redemption = answer.redemption
     stepped = None if redemption is None else batch.stepped.get(redemption.id)
     if stepped is not None:
         redemption = replace(stepped, version=stepped.version + 1, period=period)
-    written = answer.wallet if wallet is None else replace(wallet, version=wallet.version + 1, period=period)
-    return Outcome(answer.entry, written, redemption, answer.replayed)
+
+    def written(wallet: Wallet) -> Wallet:
+        changed = batch.changed.get(wallet.id)
+        return wallet if changed is None else replace(changed, version=changed.version + 1, period=period)
+
+    other = None if answer.other is None else written(answer.other)
+    return Outcome(answer.entry, written(answer.wallet), redemption, answer.replayed, other)
 
 
 def _without_late(jobs: list[_Job], error: Exception) -> list[_Job]:

@@ -23,7 +23,11 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Lot:
-    """Points of one issuer with one expiry (None: never). awarded = remaining + redeemed + expired - restored."""
+    """Points of one issuer with one expiry (None: never).
+
+    awarded = remaining + redeemed + expired + given + withdrawn - restored. They can be spent from `active_from` on
+    (None: at once), and not while the lot is `frozen`. `owed`: as many as its issuer took back after they were gone.
+    """
 
     id: str
     issuer: str
@@ -35,10 +39,33 @@ class Lot:
     redeemed: int = 0
     expired: int = 0
     restored: int = 0
+    given: int = 0
+    withdrawn: int = 0
+    owed: int = 0
+    active_from: datetime | None = None
+    frozen: bool = False
 
     def live(self, now: datetime) -> bool:
         """Whether its points still count at `now`: a lot ends at the instant it expires."""
         return self.expires_at is None or now < self.expires_at
+
+    def pending(self, now: datetime) -> bool:
+        """Whether its points are still cooling off."""
+        return self.active_from is not None and now < self.active_from
+
+    def counts(self, now: datetime) -> bool:
+        """Whether its points are part of the balance at `now`."""
+        return self.live(now) and not self.pending(now)
+
+    @property
+    def reversible(self) -> int:
+        """Points that its issuer can still take back, whether they are there or not."""
+        return self.awarded - self.expired - self.withdrawn - self.owed
+
+    @property
+    def passed_on(self) -> bool:
+        """Whether its points came from another wallet: then its id names the entry and the place in it."""
+        return "/" in self.id
 
     @property
     def free(self) -> int:
@@ -90,9 +117,21 @@ class Link:
         return self.spent if self.spent_on is not None and self.spent_on >= now.date() else 0
 
 
+class Given(NamedTuple):
+    """How many points of an issuer the member gave away on a day (UTC), the last on which it gave any."""
+
+    on: date
+    points: int
+
+
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """`version` and `period`: as last written (0: never). `taken`: units per benefit id that count against limits."""
+    """`version` and `period`: as last written (0: never). `taken`: units per benefit id that count against limits.
+
+    `debts`: points that were reversed after they were spent, by issuer, which its next awards repay; `given`: what
+    counts against an issuer's limit for gifts. A `frozen` wallet can receive and not spend. `household`: the pool that
+    the member shares; `members`: of a pool, the wallets that share it.
+    """
 
     id: str
     version: int = 0
@@ -100,29 +139,44 @@ class Wallet:
     lots: tuple[Lot, ...] = ()
     links: tuple[Link, ...] = ()
     taken: Mapping[str, int] = field(default_factory=dict)
+    debts: Mapping[str, int] = field(default_factory=dict)
+    given: Mapping[str, Given] = field(default_factory=dict)
+    frozen: bool = False
+    household: str | None = None
+    members: tuple[str, ...] = ()
 
     def balance(self, now: datetime) -> int:
-        """Points that are not expired, held or not."""
-        return sum(lot.remaining for lot in self.lots if lot.live(now))
+        """Points that are neither expired nor cooling off, held or not."""
+        return sum(lot.remaining for lot in self.lots if lot.counts(now))
 
     def held(self, now: datetime) -> int:
         """Points of the balance that holds keep."""
-        return sum(lot.held for lot in self.lots if lot.live(now))
+        return sum(lot.held for lot in self.lots if lot.counts(now))
 
     def available(self, now: datetime) -> int:
         """Balance less what is held."""
-        return sum(lot.free for lot in self.lots if lot.live(now))
+        return sum(lot.free for lot in self.lots if lot.counts(now))
+
+    def pending(self, now: datetime) -> int:
+        """Points that are cooling off: the member's, but not to be spent yet."""
+        return sum(lot.remaining for lot in self.lots if lot.live(now) and lot.pending(now))
 
     def spendable(self, accepts: Callable[[str], bool], now: datetime) -> int:
-        """Available points of the issuers that `accepts` says yes to."""
-        return sum(lot.free for lot in self.lots if lot.live(now) and accepts(lot.issuer))
+        """Available points that nobody has frozen, of the issuers that `accepts` says yes to."""
+        return sum(lot.free for lot in self.lots if lot.counts(now) and not lot.frozen and accepts(lot.issuer))
+
+    def given_on(self, issuer: str, now: datetime) -> int:
+        """Points of an issuer that were given away today."""
+        given = self.given.get(issuer)
+        # A lane whose clock is behind may still be in yesterday: a day that was begun is not forgotten for that.
+        return given.points if given is not None and given.on >= now.date() else 0
 
     def expiring(self, before: datetime, now: datetime) -> int:
         """Points of the balance that expire before that moment."""
         return sum(
             lot.remaining
             for lot in self.lots
-            if lot.live(now) and lot.expires_at is not None and lot.expires_at < before
+            if lot.counts(now) and lot.expires_at is not None and lot.expires_at < before
         )
 
     def lot(self, lot_id: str) -> Lot | None:
@@ -138,22 +192,30 @@ class Wallet:
         link = self.link(partner)
         return link is not None and link.open
 
-    def choose(self, points: int, accepts: Callable[[str], bool], now: datetime) -> list[Take]:
+    def choose(
+        self, points: int, accepts: Callable[[str], bool], now: datetime, most: Mapping[str, int] | None = None
+    ) -> list[Take]:
         """Choose `points`, first-expiring-first, those that never expire last, then in the order of award.
 
-        Lots of issuers not accepted are passed over. ValueError when the spendable points do not suffice: ask
-        `spendable` first.
+        `most`: how many of each issuer's, where that is limited.
+
+        Lots of issuers not accepted are passed over, and those that are frozen or cooling off. ValueError when the
+        spendable points do not suffice: ask `spendable` first.
         """
         order = sorted(
-            (lot for lot in self.lots if lot.free > 0 and lot.live(now) and accepts(lot.issuer)),
+            (lot for lot in self.lots if lot.free > 0 and lot.counts(now) and not lot.frozen and accepts(lot.issuer)),
             key=lambda lot: lot.expires_at or _NEVER,  # stable: equal expiries stay in the order of award
         )
         takes: list[Take] = []
         wanted = points
+        left = None if most is None else dict(most)
         for lot in order:
             part = min(lot.free, wanted)
+            if left is not None:
+                part = min(part, left[lot.issuer])
+                left[lot.issuer] -= part
             if part == 0:
-                break
+                continue
             takes.append(Take(lot.id, lot.issuer, part))
             wanted -= part
         if wanted:
@@ -164,6 +226,27 @@ class Wallet:
     def without(self, takes: Sequence[Take]) -> Wallet:
         """Return the wallet with these points redeemed."""
         return self._changed(takes, lambda lot, n: replace(lot, remaining=lot.remaining - n, redeemed=lot.redeemed + n))
+
+    def give(self, takes: Sequence[Take], now: datetime) -> Wallet:
+        """Return the wallet with these points given away, counted against today's limits of their issuers."""
+        poorer = self.shed(takes)
+        counted = dict(self.given)
+        for take in takes:
+            before = counted.get(take.issuer)
+            today = max(now.date(), now.date() if before is None else before.on)
+            so_far = before.points if before is not None and before.on == today else 0
+            counted[take.issuer] = Given(today, so_far + take.points)
+        return replace(poorer, given=counted)
+
+    def shed(self, takes: Sequence[Take]) -> Wallet:
+        """Return the wallet with these points passed on to another."""
+        return self._changed(takes, lambda lot, n: replace(lot, remaining=lot.remaining - n, given=lot.given + n))
+
+    def withdraw(self, takes: Sequence[Take]) -> Wallet:
+        """Return the wallet with these points taken back by their issuers."""
+        return self._changed(
+            takes, lambda lot, n: replace(lot, remaining=lot.remaining - n, withdrawn=lot.withdrawn + n)
+        )
 
     def hold(self, takes: Sequence[Take]) -> Wallet:
         """Return the wallet with these points held."""
@@ -196,6 +279,18 @@ class Wallet:
         points = {take.lot: take.points for take in takes}
         lots = tuple(change(lot, points[lot.id]) if lot.id in points else lot for lot in self.lots)
         return replace(self, lots=lots)
+
+    def with_lot(self, lot: Lot) -> Wallet:
+        """Return the wallet with this lot in the place of the one of its id, or behind the others."""
+        if self.lot(lot.id) is None:
+            return replace(self, lots=(*self.lots, lot))
+        return replace(self, lots=tuple(lot if other.id == lot.id else other for other in self.lots))
+
+    def with_debt(self, issuer: str, points: int) -> Wallet:
+        """Return the wallet owing this issuer so many points more; negative, less."""
+        owed = self.debts.get(issuer, 0) + points
+        others = {other: debt for other, debt in self.debts.items() if other != issuer}
+        return replace(self, debts=others | {issuer: owed} if owed else others)
 
     def with_link(self, link: Link) -> Wallet:
         """Return the wallet with this link in place of any to the same partner."""

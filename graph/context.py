@@ -17,9 +17,11 @@ from strawberry.dataloader import DataLoader
 from exchange.agreements import AgreementBook
 from exchange.benefit import Availability, Benefit, Stock, Taker, availability
 from exchange.commands import ByReference
-from exchange.decisions import acceptor
+from exchange.decisions import Terms, taker_of
 from exchange.errors import Forbidden
+from exchange.limits import LOOK_BACK_MAX, look_back
 from exchange.redemption import Redemption
+from exchange.rules import RuleBook
 from exchange.wallet import Wallet
 from graph.identifiers import Identifiers
 from graph.paging import Cursors
@@ -69,7 +71,8 @@ class Context:
         self.wallets: DataLoader[str, Wallet | None] = by_id(services.members.wallets)
         self.redemptions: DataLoader[str, Redemption | None] = by_id(services.members.redemptions)
         self.now: Once[datetime] = Once(services.now)
-        self.book: Once[AgreementBook] = Once(services.books.current_book)
+        self.terms: Once[tuple[AgreementBook, RuleBook]] = Once(services.books.current_terms)
+        self.recent: Once[list[Redemption]] = Once(self._recent)
         self.own_wallet: Once[Wallet | None] = Once(self._own_wallet)
 
     # ------------------------------------------------------------ the caller
@@ -124,25 +127,30 @@ class Context:
 
     async def availability(self, benefit: Benefit) -> Availability:
         """Return whether the caller can redeem a benefit now, with every reason why not."""
-        now = await self.now()
+        now, (_, rules) = await asyncio.gather(self.now(), self.terms())
         stock = await self.stock.load(benefit.id) or Stock(0)
         taker = await self.taker(benefit, now) if self.is_member else None
-        return availability(benefit, stock, now, taker)
+        frozen = rules.frozen_benefit(benefit.partner, benefit.id)
+        return availability(benefit, stock, now, taker, frozen=frozen)
 
     async def taker(self, benefit: Benefit, now: datetime) -> Taker:
         """Return what matters of the member that asks."""
-        wallet, book = await asyncio.gather(self.own_wallet(), self.book())
+        wallet, (book, rules) = await asyncio.gather(self.own_wallet(), self.terms())
         region = self.principal.region
         link = None if wallet is None else wallet.link(self.partner)
         if wallet is None or link is None or not link.open:
             return Taker(region=region)
-        return Taker(
-            region=region,
-            taken=wallet.taken.get(benefit.id, 0),
-            points=wallet.available(now),
-            spendable=wallet.spendable(acceptor(book, benefit.partner, now), now),
-            day_left=link.day_left(now),
-        )
+        since = look_back([benefit], rules, now)
+        recent = [] if since is None else await self.recent()
+        terms = Terms(book, rules=rules, recent=recent)
+        return taker_of(wallet, link, benefit, region, terms, now, benefit.points_price)
+
+    async def _recent(self) -> list[Redemption]:
+        """Read what the asking member redeemed, as far back as any limit can look."""
+        wallet, now = await asyncio.gather(self.own_wallet(), self.now())
+        if wallet is None:
+            return []
+        return await self.services.books.recent_redemptions([wallet.id], now - LOOK_BACK_MAX)
 
 
 Info = strawberry.Info[Context, Any]

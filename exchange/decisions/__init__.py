@@ -13,20 +13,42 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from exchange.commands import Act, Award, Command, Enrol, Expire, LinkMember, Redeem, Reserve, Unlink
-from exchange.decisions import links, points, redemptions
-from exchange.decisions.decision import Decision, Terms, acceptor
-from exchange.decisions.redemptions import promise
+from exchange.commands import (
+    Act,
+    Adjust,
+    Award,
+    Command,
+    Enrol,
+    Expire,
+    Extend,
+    Freeze,
+    Give,
+    LinkMember,
+    Redeem,
+    Reserve,
+    ReverseAward,
+    Share,
+    Unlink,
+)
+from exchange.decisions import freezing, links, points, redemptions, sharing
+from exchange.decisions.decision import Decision, Terms
+from exchange.decisions.redemptions import promise, taker_of
 from exchange.wallet import Wallet
 
-__all__ = ["Decision", "Terms", "acceptor", "decide", "promise"]
+__all__ = ["Decision", "Terms", "decide", "promise", "taker_of"]
 
 _LADDERS: Mapping[type[Command], Callable[[Any, Wallet | None, Terms, datetime, bytes], Decision]] = {
     Enrol: links.enrol,
     LinkMember: links.link,
     Unlink: links.unlink,
     Award: points.award,
+    ReverseAward: points.reverse_award,
+    Extend: points.extend,
+    Adjust: points.adjust,
     Expire: points.expire,
+    Freeze: freezing.freeze,
+    Give: sharing.give,
+    Share: sharing.share,
     Redeem: redemptions.redeem,
     Reserve: redemptions.reserve,
     Act: redemptions.act,

@@ -10,9 +10,10 @@ from exchange.agreements import AgreementBook, Debit
 from exchange.benefit import NO_CHANGE, Benefit, Stock, StockChange
 from exchange.commands import ByReference, Command
 from exchange.errors import NotFound
-from exchange.journal import Entry, EntryKind, Posting
+from exchange.journal import Account, Entry, EntryKind, Posting, points_of
 from exchange.quote import Quote
 from exchange.redemption import Redemption
+from exchange.rules import RuleBook
 from exchange.wallet import Take, Wallet
 
 
@@ -20,8 +21,8 @@ from exchange.wallet import Take, Wallet
 class Terms:
     """What a decision rests on besides the wallet, read after the command arrived.
 
-    `referenced`: the wallet id that the reference of a `LinkMember` already means, if any; `quote` and `redemption`:
-    what the command names.
+    `referenced`: the wallet id that the reference of a `LinkMember` already means, if any; `quote`, `redemption` and
+    `other` (the second wallet): what the command names; `recent`: the member's redemptions as far back as limits look.
     """
 
     book: AgreementBook = field(default_factory=AgreementBook)
@@ -30,11 +31,16 @@ class Terms:
     referenced: str | None = None
     quote: Quote | None = None
     redemption: Redemption | None = None
+    other: Wallet | None = None
+    rules: RuleBook = field(default_factory=RuleBook)
+    recent: Sequence[Redemption] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What is to be written: the wallet as it will be, its entry, and what else the event makes or takes.
+
+    `other`: the second wallet that the entry concerns.
 
     `claims`: a reference that from now on means the wallet; `stock`: what becomes of the stock of the redemption's
     benefit; `codes`: how many come out of its code pool.
@@ -42,6 +48,7 @@ class Decision:
 
     wallet: Wallet
     entry: Entry
+    other: Wallet | None = None
     redemption: Redemption | None = None
     claims: ByReference | None = None
     stock: StockChange = NO_CHANGE
@@ -53,14 +60,18 @@ def no_member(path: tuple[str, ...] = ("input", "member")) -> NotFound:
     return NotFound("no such member", path)
 
 
-def acceptor(book: AgreementBook, provider: str, now: datetime) -> Callable[[str], bool]:
-    """Return the question whether an issuer's points can be spent at `provider`, each issuer looked up once."""
+def acceptor(book: AgreementBook, provider: str, now: datetime, rules: RuleBook | None = None) -> Callable[[str], bool]:
+    """Return the question whether an issuer's points can be spent at `provider`, each issuer looked up once.
+
+    With `rules`, the points of an issuer that is frozen cannot.
+    """
     answers: dict[str, bool] = {}
 
     def accepts(issuer: str) -> bool:
         answer = answers.get(issuer)
         if answer is None:
-            answer = answers[issuer] = book.accepts(issuer, provider, now)
+            thawed = rules is None or not rules.frozen(issuer)
+            answer = answers[issuer] = thawed and book.accepts(issuer, provider, now)
         return answer
 
     return accepts
@@ -69,7 +80,7 @@ def acceptor(book: AgreementBook, provider: str, now: datetime) -> Callable[[str
 def entry_of(
     command: Command, kind: EntryKind, wallet: Wallet, now: datetime, salt: bytes, *,
     postings: Sequence[Posting] = (), detail: dict[str, str] | None = None, redemption: Redemption | None = None,
-    quantity: int = 0, debits: Sequence[Debit] = (), holds: Sequence[Take] = (),
+    quantity: int = 0, debits: Sequence[Debit] = (), holds: Sequence[Take] = (), counterpart: Wallet | None = None,
 ) -> Entry:  # fmt: skip
     """Return the entry of a command; with a redemption, about that."""
     return Entry(
@@ -80,4 +91,23 @@ def entry_of(
         provider=None if redemption is None else redemption.provider,
         channel=None if redemption is None else redemption.channel,
         quantity=quantity, debits=tuple(debits), holds=tuple(holds),
+        counterpart=None if counterpart is None else counterpart.id,
+        counterpart_version=0 if counterpart is None else counterpart.version + 1,
     )  # fmt: skip
+
+
+def out_of_lots(takes: Sequence[Take], account: Account) -> list[Posting]:
+    """Return the postings of points that leave lots for an account of their issuer."""
+    return [
+        posting
+        for take in takes
+        for posting in (
+            Posting(Account.WALLET, take.issuer, points_of(take.issuer), -take.points, take.lot),
+            Posting(account, take.issuer, points_of(take.issuer), take.points),
+        )
+    ]
+
+
+def because(reason: str | None, **said: str | None) -> dict[str, str]:
+    """Return an entry's detail: the reason, and what else there is to say."""
+    return {name: what for name, what in {"reason": reason, **said}.items() if what is not None}

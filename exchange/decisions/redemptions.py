@@ -20,7 +20,7 @@ from exchange.agreements import Debit
 from exchange.amounts import MINOR_MAX
 from exchange.benefit import Benefit, BenefitStatus, Fulfilment, StockChange, Taker, UnavailableReason, availability
 from exchange.commands import Act, Redeem, Reserve
-from exchange.decisions.decision import Decision, Terms, acceptor, entry_of, no_member
+from exchange.decisions.decision import Decision, Terms, acceptor, entry_of, no_member, out_of_lots
 from exchange.errors import (
     BenefitUnavailable,
     Forbidden,
@@ -32,6 +32,7 @@ from exchange.errors import (
     ValidationFailed,
 )
 from exchange.journal import EXCHANGE, Account, Entry, EntryKind, Posting, milliseconds, points_of
+from exchange.limits import taken, too_fast
 from exchange.quote import Quote
 from exchange.redemption import (
     CONFIRMED_AS,
@@ -78,17 +79,15 @@ def allow(command: Redeem, wallet: Wallet | None, terms: Terms, now: datetime) -
     if command.quote is not None:
         quote = _quoted(command, wallet, terms.quote, now)
         benefit, book = replace(benefit, points_price=quote.unit_points), book.pinned(quote.agreements)
-    accepts = acceptor(book, benefit.partner, now)
-    spendable = wallet.spendable(accepts, now)
-    taker = Taker(
-        region=command.region, taken=wallet.taken.get(benefit.id, 0), points=wallet.available(now),
-        spendable=spendable, day_left=link.day_left(now),
-    )  # fmt: skip
-    reasons = availability(benefit, terms.stock, now, taker, command.quantity).reasons
+    cost = benefit.points_price * command.quantity
+    accepts = acceptor(book, benefit.partner, now, terms.rules)
+    taker = taker_of(wallet, link, benefit, command.region, replace(terms, book=book), now, cost)
+    spendable = taker.spendable
+    frozen = terms.rules.frozen_benefit(benefit.partner, benefit.id)
+    reasons = availability(benefit, terms.stock, now, taker, command.quantity, frozen=frozen).reasons
     reasons = [reason for reason in reasons if reason is not UnavailableReason.INSUFFICIENT_POINTS]
     if reasons:
         raise _unavailable(reasons)
-    cost = benefit.points_price * command.quantity
     if command.expected_points is not None and command.expected_points != cost:
         raise PriceChanged(f"it costs {cost} points now", ("input", "expectedPoints"), points_price=cost)
     if spendable < cost:
@@ -98,6 +97,28 @@ def allow(command: Redeem, wallet: Wallet | None, terms: Terms, now: datetime) -
     if any(debit.owed is not None and debit.owed.minor > MINOR_MAX for debit in debits):
         raise _unavailable([UnavailableReason.ISSUER_LIMIT])
     return Allowed(wallet, link, benefit, cost, takes, debits)
+
+
+def taker_of(
+    wallet: Wallet, link: Link, benefit: Benefit, region: str | None, terms: Terms, now: datetime, cost: int
+) -> Taker:
+    """Return what matters of a member that would take a benefit for `cost` points through a link."""
+    accepts = acceptor(terms.book, benefit.partner, now, terms.rules)
+    return Taker(
+        region=region, points=wallet.available(now), spendable=wallet.spendable(accepts, now),
+        taken=taken(benefit, wallet.taken.get(benefit.id, 0), terms.recent, terms.rules, now),
+        day_left=link.day_left(now),
+        too_fast=too_fast(benefit, link.partner, cost, terms.recent, terms.rules, now),
+        frozen=wallet.frozen or terms.rules.frozen(link.partner),
+        frozen_points=_frozen_points(wallet, benefit, terms, now),
+    )  # fmt: skip
+
+
+def _frozen_points(wallet: Wallet, benefit: Benefit, terms: Terms, now: datetime) -> int:
+    """Return the points that this benefit's partner would take, had nobody frozen lots or their issuers."""
+    accepts = acceptor(terms.book, benefit.partner, now)
+    frozen = (lot for lot in wallet.lots if lot.counts(now) and (lot.frozen or terms.rules.frozen(lot.issuer)))
+    return sum(lot.free for lot in frozen if accepts(lot.issuer))
 
 
 def _quoted(command: Redeem, wallet: Wallet, quote: Quote | None, now: datetime) -> Quote:
@@ -164,6 +185,8 @@ def act(command: Act, wallet: Wallet | None, terms: Terms, now: datetime, salt: 
         raise ValidationFailed(f"it is of {redemption.quantity}", ("input", "quantity"))
     if command.step is Step.CONFIRM and not wallet.linked_to(redemption.channel):
         raise Forbidden("the member has ended its link to this partner")
+    if command.step is Step.CONFIRM and _frozen(wallet, redemption, terms):
+        raise Forbidden("the member, the benefit or a partner is frozen")
     standing = redemption.standing(now)
     due = command.step is Step.LAPSE and standing is RedemptionStatus.EXPIRED
     status = redemption.status if due else standing
@@ -178,6 +201,15 @@ def act(command: Act, wallet: Wallet | None, terms: Terms, now: datetime, salt: 
         done = replace(redemption, status=RedemptionStatus.FULFILLED, updated_at=now)
         return Decision(wallet=wallet, redemption=done, entry=_step_entry(command, done, wallet, now, salt))
     return _return(command, redemption, wallet, now, salt)
+
+
+def _frozen(wallet: Wallet, redemption: Redemption, terms: Terms) -> bool:
+    rules = terms.rules
+    return (
+        wallet.frozen
+        or rules.frozen(redemption.channel, *(debit.issuer for debit in redemption.debits))
+        or rules.frozen_benefit(redemption.provider, redemption.benefit)
+    )
 
 
 def _concerned(command: Act, redemption: Redemption) -> bool:
@@ -245,7 +277,7 @@ def _return(command: Act, redemption: Redemption, wallet: Wallet, now: datetime,
     revived, lost = wallet.revive([take.lot for take in back], now, now + GRACE)
     entry = entry_of(
         command, EntryKind(command.step.value), wallet, now, salt, redemption=done, quantity=quantity, debits=debits,
-        postings=(*_expired(lost), *_moved(_negative(back), debits, done)),
+        postings=(*out_of_lots(lost, Account.EXPIRED), *_moved(_negative(back), debits, done)),
         detail=_said(command) | {"until": milliseconds(now + GRACE)},
     )  # fmt: skip
     return Decision(
@@ -318,17 +350,6 @@ def _by_issuer(takes: Sequence[Take]) -> list[tuple[str, int]]:
 
 def _negative(takes: Sequence[Take]) -> list[Take]:
     return [Take(take.lot, take.issuer, -take.points) for take in takes]
-
-
-def _expired(lost: Sequence[Take]) -> list[Posting]:
-    return [
-        posting
-        for take in lost
-        for posting in (
-            Posting(Account.WALLET, take.issuer, points_of(take.issuer), -take.points, take.lot),
-            Posting(Account.EXPIRED, take.issuer, points_of(take.issuer), take.points),
-        )
-    ]
 
 
 def _moved(takes: Sequence[Take], debits: Sequence[Debit], redemption: Redemption) -> list[Posting]:

@@ -16,14 +16,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from exchange.agreements import AgreementBook
 from exchange.journal import Account, Entry, EntryKind
 from exchange.proof import Wrong
-from exchange.wallet import Link, Lot, Wallet
+from exchange.wallet import Given, Link, Lot, Wallet
 
 RECORDED_WITHIN = timedelta(minutes=1)
 """An agreement holds at the earliest from when it was added, but may be seen a moment later. One that began within
@@ -33,6 +33,10 @@ GRACE = timedelta(days=30)
 """How long points last that come back into a lot whose time was over."""
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+NEVER = "-"
+"""What an entry says of a lot that does not expire."""
 
 
 class Change(NamedTuple):
@@ -63,12 +67,25 @@ class Event:
     quantity: int = 0
     expires_at: datetime | None = None
     until: datetime | None = None
-    daily_limit: int | None = None
-    ended: str | None = None
+    said: Mapping[str, str] = field(default_factory=dict)
+    other: str | None = None
+    receives: bool = False
+
+    @classmethod
+    def both(cls, entry: Entry, place: tuple[int, int, int], period: int) -> list[tuple[str, Event]]:
+        """Return what an entry means to each wallet that it changed: one, or two."""
+        event = cls.of(entry, place, period)
+        if entry.counterpart is None:
+            return [(entry.wallet, event)]
+        # What goes out of lots is the first one's, what comes into lots is the second one's.
+        gives = tuple(change for change in event.changes if change.points < 0)
+        gets = tuple(change for change in event.changes if change.points >= 0)
+        other = replace(event, changes=gets, version=entry.counterpart_version, other=entry.wallet, receives=True)
+        return [(entry.wallet, replace(event, changes=gives, other=entry.counterpart)), (entry.counterpart, other)]
 
     @classmethod
     def of(cls, entry: Entry, place: tuple[int, int, int], period: int) -> Event:
-        """Return what an entry, at its place in a block of `period`, means to its wallet."""
+        """Return what an entry, at its place in a block of `period`, means to its wallet, if it concerns but one."""
         said = entry.detail
         return cls(
             id=entry.id, kind=entry.kind, at=entry.at, by=entry.by, version=entry.wallet_version, place=place,
@@ -82,9 +99,17 @@ class Event:
             benefit=entry.benefit, provider=entry.provider, quantity=entry.quantity,
             expires_at=datetime.fromisoformat(said["expires_at"]) if "expires_at" in said else None,
             until=datetime.fromisoformat(said["until"]) if "until" in said else None,
-            daily_limit=int(said["daily_limit"]) if "daily_limit" in said else None,
-            ended=said.get("ended"),
+            said=said,
         )  # fmt: skip
+
+    @property
+    def active_from(self) -> datetime | None:
+        """From when on awarded points can be spent."""
+        return datetime.fromisoformat(self.said["active_from"]) if "active_from" in self.said else None
+
+    def counted(self, name: str) -> int:
+        """Return a number that the entry says; 0 where it says none."""
+        return int(self.said.get(name, "0"))
 
 
 class Hold(NamedTuple):
@@ -154,14 +179,149 @@ def _enrol(wallet: Wallet, event: Event, _: _Known) -> _Step:
 
 
 def _award(wallet: Wallet, event: Event, known: _Known) -> _Step:
-    lots = [
-        Lot(change.lot, change.issuer, change.points, change.points, event.expires_at, event.at)
-        for change in event.changes
-    ]
-    sound = len(lots) == 1 and lots[0].id == event.id and lots[0].issuer == event.by and lots[0].awarded > 0
-    fresh = all(wallet.lot(lot.id) is None for lot in lots)
+    """Judge an award: one new lot, out of which only what the member owes its issuer is taken at once."""
     linked, wrong = _enrol(wallet, replace(event, changes=()), known)
-    return replace(linked, lots=(*wallet.lots, *lots)), wrong + _unless(sound and fresh, 2, event, "is not one new lot")
+    owed, repaid = wallet.debts.get(event.by, 0), event.counted("repaid")
+    lots = [
+        Lot(
+            change.lot, change.issuer, change.points, change.points - repaid, event.expires_at, event.at,
+            withdrawn=repaid, active_from=event.active_from,
+        )
+        for change in event.changes[:1]
+    ]  # fmt: skip
+    repayment = [Change(lot.id, lot.issuer, -repaid) for lot in lots if repaid]
+    sound = len(lots) == 1 and lots[0].id == event.id and lots[0].issuer == event.by and lots[0].awarded > 0
+    wrong += _unless(sound and wallet.lot(event.id) is None, 2, event, "is not one new lot")
+    due = min(owed, lots[0].awarded) if lots else 0
+    wrong += _unless(
+        repaid == due and list(event.changes[1:]) == repayment, 2, event, f"repays {repaid} of {owed} points owed"
+    )
+    return _owing(replace(linked, lots=(*wallet.lots, *lots)), event.by, -repaid), wrong
+
+
+def _reverse_award(wallet: Wallet, event: Event, _: _Known) -> _Step:
+    """Judge an award taken back: what is free of it, and a debt for no more than what had gone."""
+    name, debt = event.said.get("lot", ""), event.counted("debt")
+    lot = wallet.lot(name)
+    if lot is None or lot.issuer != event.by or lot.passed_on:
+        return wallet, [Wrong(2, f"entry {event.id} reverses lot {name}, which {event.by} did not award here")]
+    points = -sum(change.points for change in event.changes)
+    wrong = _unless(all(change.lot == name for change in event.changes), 2, event, f"takes from others than {name}")
+    wrong += _unless(0 < points + debt <= lot.reversible, 2, event, f"takes {points} and {debt} back")
+    wrong += _unless(debt == 0 or lot.free == points, 2, event, "makes a debt of points that were free")
+    poorer, more = _taken(replace(wallet, lots=_with(wallet, replace(lot, owed=lot.owed + debt))), event, event.changes)
+    return _owing(poorer, event.by, debt), wrong + more
+
+
+def _extend(wallet: Wallet, event: Event, _: _Known) -> _Step:
+    name = event.said.get("lot", "")
+    lot = wallet.lot(name)
+    if lot is None or lot.issuer != event.by or not lot.live(event.at) or lot.expires_at is None:
+        return wallet, [Wrong(2, f"entry {event.id} gives more time to lot {name}, which cannot have it")]
+    later = event.expires_at is None or event.expires_at > lot.expires_at
+    wrong = _unless(later and not event.changes, 2, event, f"does not give lot {name} more time")
+    return replace(wallet, lots=_with(wallet, replace(lot, expires_at=event.expires_at))), wrong
+
+
+def _adjust(wallet: Wallet, event: Event, _: _Known) -> _Step:
+    """Judge a goodwill: one new lot of its issuer, or points out of its free ones."""
+    wrong = _unless({"reason", "actor"} <= event.said.keys(), 3, event, "says not who decided it, or why")
+    if all(change.points > 0 for change in event.changes):
+        lots = [Lot(*change, change.points, event.expires_at, event.at) for change in event.changes]
+        fresh = [(lot.id, lot.issuer) for lot in lots] == [(event.id, event.by)] and wallet.lot(event.id) is None
+        wrong += _unless(fresh, 2, event, "is not one new lot")
+        return replace(wallet, lots=(*wallet.lots, *lots)), wrong
+    wrong += _unless({change.issuer for change in event.changes} == {event.by}, 2, event, "takes others' points")
+    poorer, more = _taken(wallet, event, event.changes)
+    return poorer, wrong + more
+
+
+def _freeze(wallet: Wallet, event: Event, _: _Known) -> _Step:
+    name, frozen = event.said.get("lot"), event.kind is EntryKind.FREEZE
+    wrong = _unless(not event.changes and {"reason", "actor"} <= event.said.keys(), 3, event, "is no freezing")
+    if name is None:
+        wrong += _unless(wallet.frozen != frozen, 3, event, "changes nothing")
+        return replace(wallet, frozen=frozen), wrong
+    lot = wallet.lot(name)
+    if lot is None or lot.frozen == frozen:
+        return wallet, [*wrong, Wrong(3, f"entry {event.id} freezes lot {name}, or lets it go on, for nothing")]
+    return replace(wallet, lots=_with(wallet, replace(lot, frozen=frozen))), wrong
+
+
+def _pass_on(wallet: Wallet, event: Event, _: _Known) -> _Step:
+    """Judge points that go to another wallet: out of lots that could be spent, into new ones of the same issuers."""
+    if event.receives:
+        return _passed_here(wallet, event)
+    drawn = event.kind is EntryKind.DRAW
+    poorer, wrong = _taken(wallet, event, event.changes)
+    points = -sum(change.points for change in event.changes)
+    wrong += _unless(points > 0, 3, event, "passes nothing on")
+    if drawn:
+        return poorer, wrong + _unless(event.other in wallet.members, 3, event, "is drawn by one who is no member")
+    wrong += _unless(not wallet.frozen, 3, event, "gives out of a frozen wallet")
+    if event.kind is EntryKind.PAY_IN:
+        wrong += _unless(wallet.household == event.other, 3, event, "pays into a pool that is not the member's")
+    given = dict(poorer.given)
+    for change in event.changes:
+        before = given.get(change.issuer)
+        day = max(event.at.date(), event.at.date() if before is None else before.on)
+        so_far = before.points if before is not None and before.on == day else 0
+        given[change.issuer] = Given(day, so_far - change.points)
+    poorer = replace(poorer, given=given)
+    link = poorer.link(event.by)
+    if link is None or not link.open:
+        return poorer, [*wrong, Wrong(3, f"entry {event.id} came through {event.by}, to which there was no open link")]
+    left = link.day_left(event.at)
+    wrong += _unless(left is None or points <= left, 3, event, "spends more than the link's limit for a day")
+    return poorer.with_link(link.spend(points, event.at)), wrong
+
+
+def _passed_here(wallet: Wallet, event: Event) -> _Step:
+    ends = event.said.get("expire", "").split()
+    wrong = _unless(len(ends) == len(event.changes), 2, event, "does not say when the points expire")
+    lots = [
+        Lot(change.lot, change.issuer, change.points, change.points, None if end == NEVER else _moment(end), event.at)
+        for change, end in zip(event.changes, ends, strict=False)
+    ]
+    fresh = [lot.id for lot in lots] == [f"{event.id}/{n}" for n in range(len(lots))]
+    wrong += _unless(
+        fresh and all(wallet.lot(lot.id) is None for lot in lots), 2, event, "brings lots that are not new"
+    )
+    if event.kind is EntryKind.GIVE:
+        link = wallet.link(event.by)
+        wrong += _unless(link is not None and link.open, 3, event, "is given through a link that was not open")
+    elif event.kind is EntryKind.PAY_IN:
+        wrong += _unless(event.other in wallet.members, 3, event, "is paid in by one who is no member")
+    return replace(wallet, lots=(*wallet.lots, *lots)), wrong
+
+
+def _membership(wallet: Wallet, event: Event, _: _Known) -> _Step:
+    """Judge who shares a household: the member's side, and the pool's."""
+    leaves = event.kind is EntryKind.LEAVE
+    wrong = _unless(not event.changes, 3, event, "moves points")
+    if not event.receives:
+        before = event.other if leaves else None
+        wrong += _unless(wallet.household == before, 3, event, f"finds the member in household {wallet.household}")
+        return replace(wallet, household=None if leaves else event.other), wrong
+    member = event.other or ""
+    wrong += _unless((member in wallet.members) == leaves, 3, event, "joins twice, or leaves what it never joined")
+    wrong += _unless((event.kind is EntryKind.FOUND) <= (wallet.version == 0), 3, event, "founds what was there")
+    others = tuple(other for other in wallet.members if other != member)
+    return replace(wallet, members=others if leaves else (*wallet.members, member)), wrong
+
+
+def _with(wallet: Wallet, lot: Lot) -> tuple[Lot, ...]:
+    return tuple(lot if other.id == lot.id else other for other in wallet.lots)
+
+
+def _owing(wallet: Wallet, issuer: str, points: int) -> Wallet:
+    owed = Counter(wallet.debts)
+    owed[issuer] += points
+    return replace(wallet, debts={other: debt for other, debt in owed.items() if debt})
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def _redeem(wallet: Wallet, event: Event, known: _Known) -> _Step:
@@ -174,7 +334,7 @@ def _reserve(wallet: Wallet, event: Event, known: _Known) -> _Step:
     lots = {lot.id: lot for lot in wallet.lots}
     for lot_id, issuer, points in event.holds:
         lot = lots.get(lot_id)
-        if lot is None or lot.issuer != issuer or points <= 0 or not lot.live(event.at) or lot.free < points:
+        if lot is None or lot.issuer != issuer or points <= 0 or not lot.counts(event.at) or lot.free < points:
             wrong.append(Wrong(2, f"entry {event.id} holds {points} of lot {lot_id}, which has not that many free"))
         if lot is not None:
             lots[lot_id] = replace(lot, held=lot.held + points)
@@ -192,7 +352,7 @@ def _counted(poorer: Wallet, event: Event, takes: Sequence[Change], known: _Know
     last = max((_rank(place, lot) for place, lot in enumerate(poorer.lots) if lot.id in touched), default=None)
     spendable = _surely_spendable(event, known.book)
     for place, lot in enumerate(poorer.lots):
-        if last is not None and _rank(place, lot) < last and lot.free > 0 and lot.live(event.at) and spendable(lot):
+        if last is not None and _rank(place, lot) < last and lot.free > 0 and spendable(lot):
             wrong.append(Wrong(6, f"entry {event.id} left {lot.free} points of lot {lot.id}, which expires first"))
     points = sum(take.points for take in takes)
     link = poorer.link(event.by)
@@ -306,7 +466,8 @@ def _expire(wallet: Wallet, event: Event, _: _Known) -> _Step:
 
 def _link(wallet: Wallet, event: Event, _: _Known) -> _Step:
     known = wallet.link(event.by)
-    link = Link(event.by, "", event.at, event.daily_limit)
+    limit = event.said.get("daily_limit")
+    link = Link(event.by, "", event.at, None if limit is None else int(limit))
     if known is not None:
         since = known.since if known.open else event.at
         link = replace(link, since=since, spent_on=known.spent_on, spent=known.spent)
@@ -314,7 +475,7 @@ def _link(wallet: Wallet, event: Event, _: _Known) -> _Step:
 
 
 def _unlink(wallet: Wallet, event: Event, _: _Known) -> _Step:
-    link = wallet.link(event.ended or "")
+    link = wallet.link(event.said.get("ended", ""))
     if link is None or not link.open:
         return wallet, [Wrong(3, f"entry {event.id} ends a link that was not open")]
     return wallet.with_link(replace(link, ended_at=event.at)), []
@@ -323,6 +484,17 @@ def _unlink(wallet: Wallet, event: Event, _: _Known) -> _Step:
 _STEPS: dict[EntryKind, Callable[[Wallet, Event, _Known], _Step]] = {
     EntryKind.ENROL: _enrol,
     EntryKind.AWARD: _award,
+    EntryKind.REVERSE_AWARD: _reverse_award,
+    EntryKind.EXTEND: _extend,
+    EntryKind.ADJUST: _adjust,
+    EntryKind.FREEZE: _freeze,
+    EntryKind.UNFREEZE: _freeze,
+    EntryKind.GIVE: _pass_on,
+    EntryKind.PAY_IN: _pass_on,
+    EntryKind.DRAW: _pass_on,
+    EntryKind.FOUND: _membership,
+    EntryKind.JOIN: _membership,
+    EntryKind.LEAVE: _membership,
     EntryKind.REDEEM: _redeem,
     EntryKind.EXPIRE: _expire,
     EntryKind.LINK: _link,
@@ -336,23 +508,29 @@ _STEPS: dict[EntryKind, Callable[[Wallet, Event, _Known], _Step]] = {
     EntryKind.REVERSE: _return,
 }
 _HOLDING = (EntryKind.RESERVE, EntryKind.CONFIRM, EntryKind.CANCEL, EntryKind.LAPSE)
-_REDEEMING = (EntryKind.REDEEM, EntryKind.CONFIRM)
+_GONE = {
+    EntryKind.REDEEM: "redeemed", EntryKind.CONFIRM: "redeemed", EntryKind.REVERSE_AWARD: "withdrawn",
+    EntryKind.ADJUST: "withdrawn", EntryKind.GIVE: "given", EntryKind.PAY_IN: "given", EntryKind.DRAW: "given",
+}  # fmt: skip
+"""Where points go that leave a lot; by everything else they expire."""
+_SPENDING = (EntryKind.REDEEM, EntryKind.ADJUST, EntryKind.GIVE, EntryKind.PAY_IN, EntryKind.DRAW)
+"""What takes points only out of lots that can be spent."""
 
 
 def _taken(wallet: Wallet, event: Event, changes: Sequence[Change]) -> _Step:
     """Take points out of lots, down to below nothing if that is what an event says."""
     wrong: list[Wrong] = []
     lots = {lot.id: lot for lot in wallet.lots}
-    gone = "redeemed" if event.kind in _REDEEMING else "expired"
+    gone = _GONE.get(event.kind, "expired")
     for lot_id, issuer, points in changes:
         lot = lots.get(lot_id)
         if lot is None or lot.issuer != issuer or points >= 0:
             wrong.append(Wrong(2, f"entry {event.id} takes {-points} from lot {lot_id}, which is not {issuer}'s here"))
             continue
         # What was held may be taken after the lot's end: that is what it was held for.
-        late = event.kind is EntryKind.REDEEM and not lot.live(event.at)
-        if late or lot.free < -points:
-            free = 0 if late else lot.free
+        barred = event.kind in _SPENDING and (lot.frozen or not lot.counts(event.at))
+        if barred or lot.free < -points:
+            free = 0 if barred else lot.free
             wrong.append(Wrong(2, f"entry {event.id} takes {-points} from lot {lot_id}, {free} free"))
         counted = {gone: getattr(lot, gone) - points}
         lots[lot_id] = replace(lot, remaining=lot.remaining + points, **counted)
@@ -365,7 +543,12 @@ def _rank(place: int, lot: Lot) -> tuple[datetime, int]:
 
 def _surely_spendable(event: Event, book: AgreementBook) -> Callable[[Lot], bool]:
     before = event.at - RECORDED_WITHIN
-    return lambda lot: event.provider is not None and book.accepts(lot.issuer, event.provider, before)
+    return lambda lot: (
+        event.provider is not None
+        and lot.counts(event.at)
+        and not lot.frozen
+        and book.accepts(lot.issuer, event.provider, before)
+    )
 
 
 def _unless(sound: bool, invariant: int, event: Event, what: str) -> list[Wrong]:  # noqa: FBT001 - reads as it is said
@@ -378,11 +561,12 @@ def differences(stored: Wallet, folded: Wallet) -> list[Wrong]:
         Wrong(2, f"wallet {stored.id}, lot {lot.id}: {lot.held} held of {lot.remaining} of {lot.awarded}")
         for lot in stored.lots
         if not (
-            0 <= lot.held <= lot.remaining and lot.awarded == lot.remaining + lot.redeemed + lot.expired - lot.restored
+            0 <= lot.held <= lot.remaining
+            and lot.awarded == lot.remaining + lot.redeemed + lot.expired + lot.given + lot.withdrawn - lot.restored
         )
     ]
     anonymous = replace(stored, links=tuple(replace(link, reference="") for link in stored.links))
-    for name in ("version", "period"):
+    for name in ("version", "period", "debts", "given", "frozen", "household", "members"):
         ours, theirs = getattr(anonymous, name), getattr(folded, name)
         if ours != theirs:
             wrong.append(Wrong(3, f"wallet {stored.id} is of {name} {ours}, its entries make {theirs}"))

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from bson import Binary
 from pymongo import InsertOne, ReplaceOne, UpdateOne
@@ -26,6 +26,7 @@ from exchange.errors import StoreUnavailable
 from exchange.journal import GENESIS, Block, BlockKind, Entry, block_id
 from exchange.quote import Quote
 from exchange.redemption import Redemption
+from exchange.rules import RuleBook
 from exchange.store import documents as docs
 from exchange.store.connection import (
     MAJORITY,
@@ -106,6 +107,13 @@ class LaneLost(Exception):  # noqa: N818 - see Conflict
     """Another process owns this lane now."""
 
 
+class TermsVersions(NamedTuple):
+    """The numbers that tell whether the books of agreements and of rules are old."""
+
+    agreements: int = 0
+    rules: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class FirstRound:
     """What a batch needs before it knows which wallets it is about."""
@@ -118,7 +126,7 @@ class FirstRound:
     stocks: dict[str, Stock]
     redemptions: dict[str, Redemption]
     quotes: dict[str, Quote]
-    agreements_version: int
+    terms: TermsVersions
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,16 +185,18 @@ class Books:
         self.quotes: Collection = db["quotes"]
         self.codes: Collection = db["codes"]
         self.agreements: Collection = db["agreements"].with_options(read_concern=MAJORITY)
+        self.rules: Collection = db["rules"].with_options(read_concern=MAJORITY)
         self.terms: Collection = db["terms"].with_options(read_concern=MAJORITY)
         self.periods: Collection = db["periods"]
         self.lanes: Collection = db["lanes"]
         self._written = (
             self.blocks, self.wallets, self.references, self.redemptions, self.benefits, self.stock, self.codes,
-            self.terms, self.agreements, self.periods, self.lanes,
+            self.terms, self.agreements, self.rules, self.periods, self.lanes,
         )  # fmt: skip
         self._majority_entries = self.entries.with_options(read_concern=MAJORITY)
         self._majority_blocks = self.blocks.with_options(read_concern=MAJORITY)
         self._book = (-1, AgreementBook())
+        self._rules = (-1, RuleBook())
 
     async def create(self) -> None:
         """Create collections (a transaction should not), indexes, validators, and the first period. Idempotent."""
@@ -202,6 +212,7 @@ class Books:
                 "terms",
                 "lanes",
                 "benefits",
+                "rules",
             ):
                 if name not in present:
                     await self._create_collection(name)
@@ -249,7 +260,7 @@ class Books:
         """Read, from the primary and now, what is known before the wallets are."""
         wanted = list(benefits)
         with answering():
-            read, (periods, version) = await asyncio.gather(
+            read, (periods, versions) = await asyncio.gather(
                 asyncio.gather(
                     self._by_ids(self._majority_entries, ids),
                     self._by_ids(self.references, references),
@@ -258,7 +269,7 @@ class Books:
                     self._by_ids(self.redemptions, redemptions),
                     self._by_ids(self.quotes, quotes),
                 ),
-                asyncio.gather(self._unclosed(), self.terms.find_one({"_id": "agreements"})),
+                asyncio.gather(self._unclosed(), self._terms_versions()),
             )
         entries, found, published, stocks, named, promised = read
         return FirstRound(
@@ -270,7 +281,7 @@ class Books:
             stocks={s["_id"]: docs.stock_from(s) for s in stocks},
             redemptions={r["_id"]: docs.redemption_from(r) for r in named},
             quotes={q["_id"]: docs.quote_from(q) for q in promised},
-            agreements_version=0 if version is None else version["version"],
+            terms=versions,
         )
 
     async def second_round(
@@ -325,11 +336,31 @@ class Books:
             self._book = (version, AgreementBook(docs.agreement_from(row) for row in rows))
         return self._book[1]
 
-    async def current_book(self) -> AgreementBook:
-        """Return the agreements as they are now."""
+    async def rule_book(self, version: int) -> RuleBook:
+        """Return everybody's rules as of `version`, as `book` does."""
+        if self._rules[0] != version:
+            with answering():
+                rows = await self.rules.find({}).to_list(None)
+            self._rules = (version, RuleBook(docs.rules_from(row) for row in rows))
+        return self._rules[1]
+
+    async def current_terms(self) -> tuple[AgreementBook, RuleBook]:
+        """Return agreements and rules as they are now."""
         with answering():
-            version = await self.terms.find_one({"_id": "agreements"})
-        return await self.book(0 if version is None else version["version"])
+            versions = await self._terms_versions()
+        return await self.book(versions.agreements), await self.rule_book(versions.rules)
+
+    async def recent_redemptions(self, wallets: Iterable[str], since: datetime) -> list[Redemption]:
+        """Return what these members began to redeem since then. To be read after their wallets (`limits`)."""
+        with answering():
+            rows = await self.redemptions.find(
+                {"wallet": {"$in": list(wallets)}, "created_at": {"$gte": since}}
+            ).to_list(None)
+        return [docs.redemption_from(row) for row in rows]
+
+    async def _terms_versions(self) -> TermsVersions:
+        rows = await self.terms.find({}).to_list(None)
+        return TermsVersions(**{row["_id"]: row["version"] for row in rows})
 
     async def _unclosed(self) -> list[Document]:
         """Return the open period and any that is closing, each with the primary's clock."""

@@ -8,12 +8,13 @@ from typing import Any
 
 from exchange.agreements import Agreement, Debit
 from exchange.amounts import Money
-from exchange.benefit import Benefit, BenefitCategory, BenefitStatus, Fulfilment, Stock, Translation
+from exchange.benefit import Benefit, BenefitCategory, BenefitStatus, Fulfilment, LimitPeriod, Stock, Translation
 from exchange.commands import ByReference
 from exchange.journal import Account, Block, BlockKind, Entry, EntryKind, Obligation, Owed, Posting, Sums
 from exchange.quote import Quote
 from exchange.redemption import Redemption, RedemptionStatus
-from exchange.wallet import Link, Lot, Take, Wallet
+from exchange.rules import AwardReversal, Rules, Velocity
+from exchange.wallet import Given, Link, Lot, Take, Wallet
 
 Document = dict[str, Any]
 
@@ -32,6 +33,8 @@ def wallet_document(wallet: Wallet, version: int, period: int) -> Document:
                 "id": lot.id, "issuer": lot.issuer, "awarded": lot.awarded, "remaining": lot.remaining,
                 "held": lot.held, "redeemed": lot.redeemed, "expired": lot.expired, "restored": lot.restored,
                 "expires_at": lot.expires_at, "awarded_at": lot.awarded_at,
+                **_said({"given": lot.given, "withdrawn": lot.withdrawn, "active_from": lot.active_from,
+                         "owed": lot.owed, "frozen": lot.frozen}),
             }
             for lot in wallet.lots
         ],
@@ -47,7 +50,17 @@ def wallet_document(wallet: Wallet, version: int, period: int) -> Document:
         "next_expiry": min((lot.expires_at for lot in wallet.lots if lot.expires_at and lot.free), default=None),
         # Pairs, not keys: a SKU may hold dots.
         "taken": [[benefit, units] for benefit, units in wallet.taken.items()],
+        **_said({
+            "debts": [[issuer, points] for issuer, points in wallet.debts.items()],
+            "given": [[issuer, given.on.isoformat(), given.points] for issuer, given in wallet.given.items()],
+            "frozen": wallet.frozen, "household": wallet.household, "members": list(wallet.members),
+        }),
     }  # fmt: skip
+
+
+def _said(fields: Document) -> Document:
+    """Return the fields that say something: most lots and wallets have nothing in them, and are written often."""
+    return {name: value for name, value in fields.items() if value}
 
 
 def wallet_from(document: Document) -> Wallet:
@@ -59,7 +72,8 @@ def wallet_from(document: Document) -> Wallet:
         lots=tuple(
             Lot(
                 lot["id"], lot["issuer"], lot["awarded"], lot["remaining"], lot["expires_at"], lot["awarded_at"],
-                lot["held"], lot["redeemed"], lot["expired"], lot["restored"],
+                lot["held"], lot["redeemed"], lot["expired"], lot["restored"], lot.get("given", 0),
+                lot.get("withdrawn", 0), lot.get("owed", 0), lot.get("active_from"), lot.get("frozen", False),
             )
             for lot in document["lots"]
         ),
@@ -70,7 +84,10 @@ def wallet_from(document: Document) -> Wallet:
             )
             for link in document["links"]
         ),
-        taken=dict(document["taken"]),
+        taken=dict(document["taken"]), debts=dict(document.get("debts", ())),
+        given={issuer: Given(date.fromisoformat(on), points) for issuer, on, points in document.get("given", ())},
+        frozen=document.get("frozen", False), household=document.get("household"),
+        members=tuple(document.get("members", ())),
     )  # fmt: skip
 
 
@@ -144,9 +161,9 @@ def entry_document(entry: Entry, block: Block, index: int) -> Document:
         "debits": [_debit_document(debit) for debit in entry.debits], "holds": [list(take) for take in entry.holds],
         "detail": dict(entry.detail),
     }  # fmt: skip
-    settling = entry.settling
-    if settling:
-        document["settles"] = settling
+    document |= _said({
+        "settles": entry.settling, "counterpart": entry.counterpart, "counterpart_version": entry.counterpart_version,
+    })  # fmt: skip
     return document
 
 
@@ -163,6 +180,7 @@ def entry_from(document: Document) -> Entry:
         channel=document["channel"], quantity=document["quantity"],
         debits=tuple(_debit_from(debit) for debit in document["debits"]),
         holds=tuple(Take(*take) for take in document["holds"]), detail=document["detail"],
+        counterpart=document.get("counterpart"), counterpart_version=document.get("counterpart_version", 0),
     )  # fmt: skip
 
 
@@ -214,6 +232,7 @@ def benefit_document(benefit: Benefit) -> Document:
     document |= {
         "category": benefit.category.value,
         "fulfilment": benefit.fulfilment.value,
+        "member_limit_period": benefit.member_limit_period.value,
         "status": benefit.status.value,
         "face_value": None if face is None else {"minor": face.minor, "currency": face.currency},
         "regions": list(benefit.regions),
@@ -237,6 +256,7 @@ def benefit_from(document: Document) -> Benefit:
         face_value=None if face is None else Money(face["minor"], face["currency"]),
         valid_from=document["valid_from"], valid_until=document["valid_until"], regions=tuple(document["regions"]),
         tags=tuple(document["tags"]), stock=document["stock"], member_limit=document["member_limit"],
+        member_limit_period=LimitPeriod(document.get("member_limit_period", LimitPeriod.EVER)),
         fulfilment=Fulfilment(document["fulfilment"]), status=BenefitStatus(document["status"]),
     )  # fmt: skip
 
@@ -266,6 +286,25 @@ def agreement_from(document: Document) -> Agreement:
         fee_basis_points=document["fee_basis_points"],
         commission_basis_points=document["commission_basis_points"], effective_from=document["effective_from"],
     )  # fmt: skip
+
+
+def rules_document(rules: Rules) -> Document:
+    """Return one version of a partner's rules."""
+    document = asdict(rules)
+    document["_id"] = f"{rules.partner}#{rules.version:06d}"
+    document["award_reversal"] = rules.award_reversal.value
+    document["velocity"] = [asdict(rule) for rule in rules.velocity]
+    document["frozen_benefits"] = [list(each) for each in rules.frozen_benefits]
+    return document
+
+
+def rules_from(document: Document) -> Rules:
+    """Return the rules that were stored."""
+    said = {name: value for name, value in document.items() if name != "_id"}
+    said["award_reversal"] = AwardReversal(said["award_reversal"])
+    said["velocity"] = tuple(Velocity(**rule) for rule in said["velocity"])
+    said["frozen_benefits"] = tuple((benefit, reason) for benefit, reason in said["frozen_benefits"])
+    return Rules(**said)
 
 
 # ---------------------------------------------------------------- quotes

@@ -1,20 +1,23 @@
-"""Agreements as stored: versions are added, never changed."""
+"""Agreements and rules as stored: versions are added, never changed."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from exchange.agreements import Agreement, agreement_id
+from exchange.errors import VersionConflict
+from exchange.rules import Rules
 from exchange.store import documents as docs
 from exchange.store.connection import Database, Session, answering, server_time, settled
 
 
 class Terms:
-    """The agreements between partners, and the one number that tells the ledger that its book is old."""
+    """The agreements between partners, their rules, and the numbers that tell the ledger that its books are old."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self._agreements = db["agreements"]
+        self._rules = db["rules"]
         self._terms = db["terms"]
 
     async def create_indexes(self) -> None:
@@ -23,6 +26,7 @@ class Terms:
             await self._agreements.create_index(
                 [("issuer", 1), ("provider", 1), ("version", -1)], name="pair", unique=True
             )
+            await self._rules.create_index([("partner", 1), ("version", -1)], name="partner", unique=True)
 
     async def add(self, agreement: Agreement) -> Agreement:
         """Add the next version of the agreement's pair and return it as stored.
@@ -48,6 +52,34 @@ class Terms:
             async with await settled(self._db.client.start_session()) as session:
                 stored: Agreement = await session.with_transaction(in_order)
         return stored
+
+    async def set_rules(self, rules: Rules, expected_version: int | None = None) -> Rules:
+        """Add the next version of a partner's rules and return it as stored; VersionConflict if another was faster.
+
+        `rules.version` is the one that they were made from. The common counter is written first, as by `add`.
+        """
+
+        async def in_order(session: Session) -> Rules:
+            await self._terms.update_one({"_id": "rules"}, {"$inc": {"version": 1}}, upsert=True, session=session)
+            newest = await self._rules.find_one({"partner": rules.partner}, sort=[("version", -1)], session=session)
+            version = 0 if newest is None else newest["version"]
+            if version != (rules.version if expected_version is None else expected_version):
+                message = f"these rules have version {version}"
+                raise VersionConflict(message, ("input", "expectedVersion"), current_version=version)
+            stored = replace(rules, version=version + 1, since=await server_time(self._db))
+            await self._rules.insert_one(docs.rules_document(stored), session=session)
+            return stored
+
+        with answering():
+            async with await settled(self._db.client.start_session()) as session:
+                stored: Rules = await session.with_transaction(in_order)
+        return stored
+
+    async def rules(self, partner: str) -> list[Rules]:
+        """Return every version of a partner's rules, the newest first."""
+        with answering():
+            rows = await self._rules.find({"partner": partner}).sort("version", -1).to_list(None)
+        return [docs.rules_from(row) for row in rows]
 
     async def list(self, issuer: str | None = None, provider: str | None = None) -> list[Agreement]:
         """Return every version, those of one issuer or provider if named; pairs in order, newest version first."""

@@ -300,12 +300,12 @@ def test_a_part_holds_nothing_of_others() -> None:
 
 def test_the_exchanges_leaf_commits_to_the_whole_entry() -> None:
     """Changing any field of an entry changes its leaf."""
-    entry = a_redemption()
+    entry = replace(a_redemption(), counterpart="other", counterpart_version=1)
     changed: dict[str, Any] = {
         "id": "x", "kind": EntryKind.AWARD, "at": day(1), "wallet": "x", "by": "video", "fingerprint": "x",
         "salt": b"x" * 16, "wallet_version": 99, "postings": entry.postings[:-2], "benefit": "x", "provider": "x",
         "quantity": 99, "debits": entry.debits[:-1], "detail": {"x": "x"}, "redemption": "x", "channel": "x",
-        "holds": (Take("x", "x", 1),),
+        "holds": (Take("x", "x", 1),), "counterpart": "x", "counterpart_version": 99,
     }  # fmt: skip
     assert changed.keys() == {field.name for field in fields(Entry)}
     for name, value in changed.items():

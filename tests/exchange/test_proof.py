@@ -90,7 +90,7 @@ def test_a_sound_history_is_the_wallet_it_makes() -> None:
         (3, "came through delivery", [given(), taken(2, ("award-1", -40), by="delivery")]),
         (3, "takes nothing", [given(), taken(2)]),
         (3, "takes nothing", [given(), taken(2, ("award-1", -40), benefit=None)]),
-        (3, "ends a link that was not open", [given(), event(EntryKind.UNLINK, 2, ended="delivery")]),
+        (3, "ends a link that was not open", [given(), event(EntryKind.UNLINK, 2, said={"ended": "delivery"})]),
         (3, "moves points", [given(), event(EntryKind.ENROL, 2, ("award-1", 5))]),
         (2, "holds 101 of lot award-1", [given(), held(2, ("award-1", 101))]),
         (2, "holds 40 of lot award-1", [given(expires_at=NOW), held(2, ("award-1", 40))]),
