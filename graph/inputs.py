@@ -27,6 +27,7 @@ from partners.oauth.assertions import is_reference
 KEY_MAX = 200
 REASON_MAX = 500
 TTL_SECONDS_MAX = 24 * 60 * 60
+SAME_FOR_EVER = "The same key with the same input is the same event for ever."
 
 
 @strawberry.input(description="Which benefits to list; all conditions must hold.")
@@ -165,15 +166,167 @@ class AwardPointsInput:
     points: Points = strawberry.field(description="How many, at least 1.")
     reason: str | None = strawberry.field(default=UNSET, description="For the member's history; no personal data.")
     expires_at: datetime | None = strawberry.field(default=UNSET, description="When what is left is lost.")
+    active_from: datetime | None = strawberry.field(
+        default=UNSET, description="From when on they can be spent: until then they cool off. Null: at once."
+    )
     idempotency_key: str = strawberry.field(description="The same key with the same input is the same award for ever.")
 
     def check(self) -> None:
         """Refuse what could be no award."""
         check_key(self.idempotency_key)
         check_reference(self.member, "input", "member", "reference")
-        if not 1 <= self.points <= POINTS_MAX:
-            raise ValidationFailed(f"must be 1 to {POINTS_MAX}", ("input", "points"))
+        check_points(self.points)
         check_reason(self.reason or None)
+
+
+@strawberry.input(description="An award, or a part of it, to be taken back by its issuer.")
+class ReverseAwardInput:
+    """By the issuer's rule for what is spent already."""
+
+    lot: strawberry.ID = strawberry.field(description="What was awarded.")
+    points: Points | None = strawberry.field(default=UNSET, description="How many; without it, all that can be.")
+    reason: str | None = strawberry.field(default=UNSET, description="For the member's history; no personal data.")
+    idempotency_key: str = strawberry.field(description=SAME_FOR_EVER)
+
+    def check(self) -> None:
+        """Refuse what could be no reversal."""
+        check_key(self.idempotency_key)
+        check_reason(self.reason or None)
+        if (points := sent(self.points)) is not None:
+            check_points(points)
+
+
+@strawberry.input(description="More time for what is left of an award.")
+class ExtendPointsInput:
+    """By the issuer of the lot."""
+
+    lot: strawberry.ID = strawberry.field(description="Whose time is to be extended.")
+    expires_at: datetime | None = strawberry.field(description="Until when, exclusive; null: for ever.")
+    reason: str | None = strawberry.field(default=UNSET, description="For the member's history; no personal data.")
+    idempotency_key: str = strawberry.field(description=SAME_FOR_EVER)
+
+    def check(self) -> None:
+        """Refuse what could be no extension."""
+        check_key(self.idempotency_key)
+        check_reason(self.reason or None)
+
+
+@strawberry.input(description="Goodwill: points that an issuer gives or takes besides its awards.")
+class AdjustPointsInput:
+    """On an account of its own, with who decided it and why."""
+
+    member: MemberBy = strawberry.field(description="Whose points.")
+    points: Points = strawberry.field(description="How many: given, or if negative taken. Not 0.")
+    reason: str = strawberry.field(description="Why; for the member's history; no personal data.")
+    actor: str = strawberry.field(description="Who decided it, as you know them; no personal data.")
+    expires_at: datetime | None = strawberry.field(default=UNSET, description="When what is given and left is lost.")
+    idempotency_key: str = strawberry.field(description=SAME_FOR_EVER)
+
+    def check(self) -> None:
+        """Refuse what could be no adjustment."""
+        check_key(self.idempotency_key)
+        check_reference(self.member, "input", "member", "reference")
+        check_points(abs(self.points))
+        check_said(self.reason, "reason")
+        check_said(self.actor, "actor")
+        if self.points < 0 and sent(self.expires_at) is not None:
+            raise ValidationFailed("is for points that are given", ("input", "expiresAt"))
+
+
+@strawberry.input(description="A lot to freeze, or to let go on.")
+class FreezeLotInput:
+    """By its issuer, or by the exchange."""
+
+    lot: strawberry.ID = strawberry.field(description="Which lot.")
+    reason: str = strawberry.field(description="Why; no personal data.")
+    actor: str | None = strawberry.field(
+        default=UNSET, description="Who of the partner decided it, as you know them; staff leaves it out."
+    )
+    idempotency_key: str = strawberry.field(description=SAME_FOR_EVER)
+
+    def check(self) -> None:
+        """Refuse what could be no freezing."""
+        check_key(self.idempotency_key)
+        check_said(self.reason, "reason")
+        if sent(self.actor) is not None:
+            check_said(self.actor or "", "actor")
+
+
+@strawberry.input(description="A member to freeze, or to let go on.")
+class FreezeMemberInput:
+    """By the exchange alone."""
+
+    member: MemberBy = strawberry.field(description="Which member; a reference is that of the `partner` named.")
+    partner: strawberry.ID | None = strawberry.field(default=UNSET, description="Whose reference it is.")
+    reason: str = strawberry.field(description="Why; no personal data.")
+    idempotency_key: str = strawberry.field(description=SAME_FOR_EVER)
+
+    def check(self) -> None:
+        """Refuse what could be no freezing."""
+        check_key(self.idempotency_key)
+        check_said(self.reason, "reason")
+        check_reference(self.member, "input", "member", "reference")
+        if (sent(self.member.reference) is None) != (sent(self.partner) is None):
+            raise ValidationFailed("goes with a reference, and with nothing else", ("input", "partner"))
+
+
+@strawberry.input(description="Points for another member. member is for a partner's own server.")
+class GivePointsInput:
+    """Within what their issuers allow."""
+
+    member: MemberBy | None = strawberry.field(default=UNSET, description="Who gives; a member's token needs none.")
+    to: MemberBy = strawberry.field(description="Who gets them, as the same partner knows it.")
+    points: Points = strawberry.field(description="How many, at least 1.")
+    reason: str | None = strawberry.field(default=UNSET, description="For both histories; no personal data.")
+    idempotency_key: str = strawberry.field(description=SAME_FOR_EVER)
+
+    def check(self) -> None:
+        """Refuse what could be no gift."""
+        check_key(self.idempotency_key)
+        check_reference(self.member or None, "input", "member", "reference")
+        check_reference(self.to, "input", "to", "reference")
+        check_points(self.points)
+        check_reason(self.reason or None)
+
+
+@strawberry.input(description="member is for a partner's own server, of its own members; a member's token needs none.")
+class HouseholdInput:
+    """Who founds or leaves a household."""
+
+    member: MemberBy | None = strawberry.field(default=UNSET, description="Who does it.")
+    idempotency_key: str = strawberry.field(description=SAME_FOR_EVER)
+
+    def check(self) -> None:
+        """Refuse what nobody can mean."""
+        check_key(self.idempotency_key)
+        check_reference(self.member or None, "input", "member", "reference")
+
+
+@strawberry.input(description="member is for a partner's own server, of its own members; a member's token needs none.")
+class PoolInput(HouseholdInput):
+    """Points to pay into the pool, or to draw from it."""
+
+    points: Points = strawberry.field(description="How many, at least 1.")
+
+    def check(self) -> None:
+        """Refuse what nobody can mean."""
+        super().check()
+        check_points(self.points)
+
+
+@strawberry.input(description="member is for a partner's own server, of its own members; a member's token needs none.")
+class InviteInput:
+    """Who invites."""
+
+    member: MemberBy | None = strawberry.field(default=UNSET, description="Who invites.")
+
+
+@strawberry.input(description="member is for a partner's own server, of its own members; a member's token needs none.")
+class JoinHouseholdInput:
+    """The code is its own idempotency key."""
+
+    member: MemberBy | None = strawberry.field(default=UNSET, description="Who joins.")
+    code: str = strawberry.field(description="What the member who invites handed over.")
 
 
 @strawberry.input(description="member is for a partner's own server, of its own members; a member's token needs none.")
@@ -301,6 +454,18 @@ def check_key(key: str) -> None:
     """Refuse an idempotency key that is empty, long or unprintable."""
     if not 1 <= len(key) <= KEY_MAX or not key.isprintable():
         raise ValidationFailed(f"must be 1 to {KEY_MAX} printable characters", ("input", "idempotencyKey"))
+
+
+def check_points(points: int) -> None:
+    """Refuse a number of points that nothing can be about."""
+    if not 1 <= points <= POINTS_MAX:
+        raise ValidationFailed(f"must be 1 to {POINTS_MAX}", ("input", "points"))
+
+
+def check_said(text: str, name: str) -> None:
+    """Refuse a reason, or the name of who decided, that says nothing, is long or unprintable."""
+    if not 1 <= len(text.strip()) <= REASON_MAX or not text.isprintable():
+        raise ValidationFailed(f"must have 1 to {REASON_MAX} printable characters", ("input", name))
 
 
 def check_reason(reason: str | None) -> None:

@@ -40,6 +40,13 @@ class SeenDebit(NamedTuple):
     provider: str
 
 
+class OwedPoints(NamedTuple):
+    """Points that a member owes an issuer."""
+
+    issuer: str
+    points: int
+
+
 async def benefits(
     context: Context, arguments: Arguments, chosen: BenefitFilter | None, order: BenefitSort | None,
     partner: str | None = None,

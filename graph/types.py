@@ -183,11 +183,45 @@ class Lot(Node):
     remaining: Points = strawberry.field(description="As many as are left, held or not.")
     held: Points = strawberry.field(description="As many of the remaining as reservations hold.")
     expires_at: datetime | None = strawberry.field(description="When what is left is lost; null: never.")
+    active_from: datetime | None = strawberry.field(description="From when on they can be spent; null: from the first.")
+    frozen: bool = strawberry.field(description="Whether its issuer, or the exchange, has stopped spending from it.")
+    given: Points = strawberry.field(description="As many as the member passed on to another.")
+    withdrawn: Points = strawberry.field(description="As many as the issuer took back.")
+
+
+@strawberry.type(
+    description="Points of an issuer that were reversed after they were spent: its next awards repay them."
+)
+class Debt:
+    """graph.listings.OwedPoints."""
+
+    issuer = the_partner("issuer", "Whom the member owes them.")
+
+    points: Points = strawberry.field(description="How many.")
 
 
 @strawberry.type(description="A member's points, from all issuers.")
 class Wallet:
     """exchange.wallet.Wallet."""
+
+    frozen: bool = strawberry.field(description="Whether the exchange has stopped all spending from it.")
+
+    @strawberry.field(description="Points that are cooling off: not yet part of the balance.")
+    async def pending(root: Parent[DomainWallet], info: Info) -> Points:
+        """Count as of now."""
+        return Points(root.pending(await info.context.now()))
+
+    @strawberry.field(
+        graphql_type=list[Debt], description="What the member owes issuers; a partner's server sees its own alone."
+    )
+    def debts(root: Parent[DomainWallet], info: Info) -> list[listings.OwedPoints]:
+        """Show those that are the caller's to see."""
+        mine = info.context.is_member
+        return [
+            listings.OwedPoints(issuer, points)
+            for issuer, points in root.debts.items()
+            if mine or issuer == info.context.partner
+        ]
 
     @strawberry.field(description="Points that are not expired, held or not.")
     async def balance(root: Parent[DomainWallet], info: Info) -> Points:
@@ -238,6 +272,27 @@ class Link:
     daily_limit: Points | None = strawberry.field(description="Points a day (UTC) that may be spent through it.")
 
 
+@strawberry.type(description="Members who share a pool of points: any of them can draw from it.")
+class Household:
+    """exchange.wallet.Wallet, seen as a pool."""
+
+    @strawberry.field(graphql_type=Wallet, description="The points that they share.")
+    def pool(root: Parent[DomainWallet]) -> DomainWallet:
+        """Show the pool's own wallet."""
+        return root
+
+    @strawberry.field(description="How many share it.")
+    def size(root: Parent[DomainWallet]) -> int:
+        """Count them."""
+        return len(root.members)
+
+    @strawberry.field(graphql_type=list["Member"], description="Those of them that the asking partner knows.")
+    async def members(root: Parent[DomainWallet], info: Info) -> list[DomainWallet]:
+        """Load those who have a link to the caller's partner."""
+        found = await info.context.wallets.load_many(root.members)
+        return [wallet for wallet in found if wallet is not None and wallet.linked_to(info.context.partner)]
+
+
 @strawberry.type(
     description="A member, as the caller knows it: ids are pairwise per partner. "
     "wallet is null for a partner the member has no link to."
@@ -266,6 +321,14 @@ class Member(Node):
         """Show it through an open link alone."""
         info.context.require("points:read", "points:award", "redemptions:redeem")
         return root if root.linked_to(info.context.partner) else None
+
+    @strawberry.field(graphql_type=Household | None, description="The household it shares; null where it shares none.")
+    async def household(root: Parent[DomainWallet], info: Info) -> DomainWallet | None:
+        """Show its pool through an open link alone."""
+        info.context.require("points:read", "points:award", "redemptions:redeem")
+        if root.household is None or not root.linked_to(info.context.partner):
+            return None
+        return await info.context.wallets.load(root.household)
 
     @strawberry.field(
         graphql_type=Connection["Redemption"], description="What it redeemed that the caller may see, newest first."

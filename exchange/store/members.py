@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from exchange.commands import ByReference
@@ -36,6 +37,25 @@ class LinkCode:
     def made_at(self) -> datetime:
         """When the member asked for it."""
         return self.expires_at - LINK_CODE_LIFETIME
+
+
+class Purpose(StrEnum):
+    """What a member permits whoever it hands a code to."""
+
+    INVITATION = "invitation"
+    MERGE = "merge"
+
+
+PERMITTED_FOR = {Purpose.INVITATION: timedelta(days=1), Purpose.MERGE: timedelta(minutes=10)}
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """A code that lets another member join a household's pool, or become one with the member (`wallet`)."""
+
+    code: str
+    wallet: str
+    expires_at: datetime
 
 
 class Members:
@@ -70,10 +90,11 @@ class Members:
         return None if reference is None else (await self.wallets([reference["wallet"]])).get(reference["wallet"])
 
     async def owner_of_lot(self, lot: str) -> str | None:
-        """Return the wallet that a lot was awarded to: a lot is known by the entry of its award."""
+        """Return the wallet that a lot came to: it is known by the entry that made it, and by its place in that."""
+        name, _, passed_on = lot.partition("/")
         with answering():
-            entry = await self._entries.find_one({"_id": lot}, {"wallet": 1})
-        return None if entry is None else str(entry["wallet"])
+            entry = await self._entries.find_one({"_id": name}, {"wallet": 1, "counterpart": 1})
+        return None if entry is None else entry.get("counterpart" if passed_on else "wallet")
 
     async def redemptions(self, ids: Iterable[str]) -> dict[str, Redemption]:
         """Return the redemptions of these ids that exist."""
@@ -127,3 +148,19 @@ class Members:
         if found is None:
             return None
         return LinkCode(code, found["partner"], found["wallet"], found["daily_limit"], found["expires_at"])
+
+    async def create_permit(self, purpose: Purpose, wallet: str) -> Permit:
+        """Make a code of 128 random bits for that purpose, good once and for `PERMITTED_FOR`."""
+        code = secrets.token_urlsafe(LINK_CODE_BYTES)
+        with answering():
+            permit = Permit(code, wallet, await server_time(self._db) + PERMITTED_FOR[purpose])
+            await self._link_codes.insert_one(
+                {"_id": self._keyring.digest(purpose, code), "wallet": wallet, "expires_at": permit.expires_at}
+            )
+        return permit
+
+    async def find_permit(self, purpose: Purpose, code: str) -> Permit | None:
+        """Return what a code permits; whether it is still good, and not used, is the ledger's to say."""
+        with answering():
+            found = await self._link_codes.find_one({"_id": self._keyring.digest(purpose, code)})
+        return None if found is None else Permit(code, found["wallet"], found["expires_at"])

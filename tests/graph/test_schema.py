@@ -29,9 +29,9 @@ from exchange.ledger import Outcome
 from exchange.quote import Quote
 from exchange.settlement import netting, period, statement
 from exchange.store.catalog import CodesAdded, Published
-from exchange.store.members import LinkCode
+from exchange.store.members import LinkCode, Permit
 from graph.context import Context
-from graph.listings import SeenDebit
+from graph.listings import OwedPoints, SeenDebit
 from graph.mutations import Closed
 from graph.paging import Page, PageInfo, Row
 from graph.schema import make_schema, sdl
@@ -53,7 +53,9 @@ BEHIND: dict[str, type] = {
     "InsufficientPoints": errors.InsufficientPoints, "BenefitUnavailable": errors.BenefitUnavailable,
     "PriceChanged": errors.PriceChanged, "IdempotencyConflict": errors.IdempotencyConflict,
     "VersionConflict": errors.VersionConflict, "InvalidTransition": errors.InvalidTransition,
-    "Quote": Quote, "RedemptionActionSuccess": Outcome,
+    "Quote": Quote, "RedemptionActionSuccess": Outcome, "ReverseAwardSuccess": Outcome, "PointsSuccess": Outcome,
+    "GivePointsSuccess": Outcome, "HouseholdSuccess": Outcome, "Invitation": Permit, "Debt": OwedPoints,
+    "Household": wallet.Wallet,
 }  # fmt: skip
 """What the resolvers of each type return. Connections are Pages and edges are Rows, whatever they hold."""
 

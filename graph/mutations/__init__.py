@@ -1,4 +1,4 @@
-"""What can be done.
+"""What can be done: catalog, redemptions, links and settlement here, the members' points in modules of their own.
 
 Each mutation checks the input's shape, then the scope, then makes one call; the rest of the precedence of refusals is
 the domain's. Refusals come back as data (`AsData`).
@@ -15,13 +15,11 @@ import strawberry
 from strawberry import Parent
 
 from exchange import agreements as terms
-from exchange import errors
-from exchange.commands import Act, Award, ByReference, ByWallet, LinkMember, Redeem, Reserve, Unlink, Whose
-from exchange.errors import IdempotencyConflict, NotFound, ValidationFailed
+from exchange.commands import Act, Award, ByWallet, LinkMember, Redeem, Reserve, Unlink, Whose
+from exchange.errors import IdempotencyConflict, ValidationFailed
 from exchange.journal import EXCHANGE
 from exchange.ledger import Outcome
 from exchange.quote import Quote as DomainQuote
-from exchange.redemption import Redemption as DomainRedemption
 from exchange.redemption import Step
 from exchange.settlement import period as settlement_period
 from exchange.store.catalog import CodesAdded, Offer, Published, check_codes, check_offers
@@ -37,7 +35,6 @@ from graph.inputs import (
     ClosePeriodInput,
     CreateLinkCodeInput,
     LinkMemberInput,
-    MemberBy,
     PublishBenefitsInput,
     QuoteInput,
     RedeemBenefitInput,
@@ -49,9 +46,13 @@ from graph.inputs import (
     fingerprint,
     sent,
 )
+from graph.mutations.asking import own_wallet, partner_named, request, speaker, whose_of
+from graph.mutations.households import HouseholdMutations
+from graph.mutations.outcomes import OfMember, OfRedemption, OfWallet, Repeatable
+from graph.mutations.points import PointsMutations
 from graph.refusals import AsData, Forbidden, ValidationError, VersionConflict, made_of
 from graph.settlement import Agreement, Period
-from graph.types import Benefit, Lot, Member, Quote, Redemption, Wallet
+from graph.types import Benefit, Lot, Quote
 
 BACKDATING_MAX = timedelta(minutes=5)
 """How far `effectiveFrom` may lie in the past, because clocks differ: then it means now."""
@@ -81,37 +82,8 @@ class AddCodesSuccess:
     remaining: int = strawberry.field(description="How many can be handed out now.")
 
 
-@strawberry.type(description="Something that a key makes once for ever.")
-class _Repeatable:
-    replayed: bool = strawberry.field(description="Whether this key had done it before.")
-
-
-@strawberry.type(description="Something that concerns a member.")
-class _OfMember:
-    @strawberry.field(graphql_type=Member, description="The member, as this partner knows it.")
-    def member(root: Parent[Outcome]) -> DomainWallet:
-        """Show the wallet's owner."""
-        return root.wallet
-
-
-@strawberry.type(description="Something that changes a wallet.")
-class _OfWallet:
-    @strawberry.field(graphql_type=Wallet | None, description="The member's points; null without a link any more.")
-    def wallet(root: Parent[Outcome], info: Info) -> DomainWallet | None:
-        """Show it through an open link."""
-        return root.wallet if root.wallet.linked_to(info.context.partner) else None
-
-
-@strawberry.type(description="Something that concerns a redemption.")
-class _OfRedemption:
-    @strawberry.field(graphql_type=Redemption, description="The redemption, as it now stands.")
-    def redemption(root: Parent[Outcome]) -> DomainRedemption | None:
-        """Show what was made, or taken a step on."""
-        return root.redemption
-
-
 @strawberry.type(description="The points are the member's.")
-class AwardPointsSuccess(_Repeatable, _OfWallet, _OfMember):
+class AwardPointsSuccess(Repeatable, OfWallet, OfMember):
     """exchange.ledger.Outcome of an award."""
 
     is_type_of = made_of(Outcome)
@@ -123,14 +95,14 @@ class AwardPointsSuccess(_Repeatable, _OfWallet, _OfMember):
 
 
 @strawberry.type(description="The benefit is the member's.")
-class RedeemBenefitSuccess(_Repeatable, _OfWallet, _OfRedemption):
+class RedeemBenefitSuccess(Repeatable, OfWallet, OfRedemption):
     """exchange.ledger.Outcome of a redemption."""
 
     is_type_of = made_of(Outcome)
 
 
 @strawberry.type(description="The step is done.")
-class RedemptionActionSuccess(_Repeatable, _OfRedemption):
+class RedemptionActionSuccess(Repeatable, OfRedemption):
     """exchange.ledger.Outcome of a step."""
 
     is_type_of = made_of(Outcome)
@@ -146,14 +118,14 @@ class LinkCode:
 
 
 @strawberry.type(description="The partner's reference means the member now.")
-class LinkMemberSuccess(_OfMember):
+class LinkMemberSuccess(OfMember):
     """exchange.ledger.Outcome of a link."""
 
     is_type_of = made_of(Outcome)
 
 
 @strawberry.type(description="The link is ended.")
-class UnlinkPartnerSuccess(_OfMember):
+class UnlinkPartnerSuccess(OfMember):
     """exchange.ledger.Outcome of an unlinking."""
 
     is_type_of = made_of(Outcome)
@@ -238,7 +210,7 @@ ClosePeriodPayload = Annotated[
 
 
 @strawberry.type(description="Writes. Expected outcomes are data: each payload is a union.")
-class Mutation:
+class Mutation(PointsMutations, HouseholdMutations):
     """The root of mutations."""
 
     @strawberry.field(
@@ -275,8 +247,9 @@ class Mutation:
         info.context.require_of_mutation("points:award")
         return await info.context.services.ledger.submit(
             Award(
-                **_request(info.context, "awardPoints", input), whose=_whose(info.context, input.member),
-                points=input.points, expires_at=sent(input.expires_at), reason=input.reason or None,
+                **request(info.context, "awardPoints", input), whose=whose_of(info.context, input.member),
+                points=input.points, expires_at=sent(input.expires_at), active_from=sent(input.active_from),
+                reason=input.reason or None,
             )
         )  # fmt: skip
 
@@ -362,8 +335,8 @@ class Mutation:
         limit = sent(input.daily_limit)
         if limit is not None and limit < 1:
             raise ValidationFailed("must be at least 1", ("input", "dailyLimit"))
-        wallet = await _own_wallet(context)
-        partner = await _partner(context, input.partner, "partner")
+        wallet = await own_wallet(context)
+        partner = await partner_named(context, input.partner, "partner")
         _refuse_more_than_it_has(wallet, context.partner, partner or "", limit)
         return await context.services.members.create_link_code(wallet.id, partner or "", limit)
 
@@ -375,7 +348,7 @@ class Mutation:
     async def unlink_partner(self, info: Info, input: UnlinkPartnerInput) -> Outcome:  # noqa: A002
         """End a link of the asking member."""
         context = info.context
-        wallet = await _own_wallet(context)
+        wallet = await own_wallet(context)
         ledger, once = context.services.ledger, secrets.token_hex(16)
         return await ledger.submit(
             Unlink(
@@ -427,8 +400,8 @@ class Mutation:
             terms.Agreement(
                 id="", version=0, price_per_1000_points=price, fee_basis_points=input.fee_basis_points,
                 commission_basis_points=input.commission_basis_points, effective_from=max(since or now, now),
-                issuer=await _partner(context, sent(input.issuer), "issuer"),
-                provider=await _partner(context, sent(input.provider), "provider"),
+                issuer=await partner_named(context, sent(input.issuer), "issuer"),
+                provider=await partner_named(context, sent(input.provider), "provider"),
             )
         )  # fmt: skip
 
@@ -447,18 +420,11 @@ class Mutation:
 # ---------------------------------------------------------------- who asks, and for whom
 
 
-def _request(context: Context, operation: str, asked: Any) -> dict[str, Any]:
-    """Return a command's identity: who asks for what under which key."""
-    subject = context.principal.subject
-    entry = context.services.ledger.entry_id(context.partner, subject, operation, asked.idempotency_key)
-    return {"id": entry, "fingerprint": fingerprint(asked), "partner": context.partner}
-
-
 async def _taking(context: Context, operation: str, asked: RedeemBenefitInput) -> dict[str, Any]:
     """Return what a redemption and a reservation have in common, once shape and scope are checked."""
     whose = await _allowed_redeemer(context, asked)
     return {
-        **_request(context, operation, asked),
+        **request(context, operation, asked),
         "whose": whose,
         "benefit": context.ids.open(Kind.BENEFIT, asked.benefit),
         "quantity": asked.quantity,
@@ -472,7 +438,7 @@ async def _taking(context: Context, operation: str, asked: RedeemBenefitInput) -
 
 async def _allowed_redeemer(context: Context, asked: QuoteInput) -> Whose:
     asked.check()
-    whose = await _redeemer(context, asked.member or None)
+    whose = await speaker(context, asked.member or None)
     context.require_of_mutation("points:redeem" if context.is_member else "redemptions:redeem")
     return whose
 
@@ -494,34 +460,12 @@ async def _act(context: Context, step: Step, operation: str, asked: RedemptionAc
     by_exchange = context.is_staff and not by_channel
     return await context.services.ledger.submit(
         Act(
-            **_request(context, operation, asked) | ({"partner": EXCHANGE} if by_exchange else {}), whose=None,
+            **request(context, operation, asked) | ({"partner": EXCHANGE} if by_exchange else {}), whose=None,
             redemption=context.ids.open(Kind.REDEMPTION, asked.redemption), step=step, quantity=sent(asked.quantity),
             reason=asked.reason or None, by_exchange=by_exchange,
             by_wallet=(wallet.id if wallet else "") if context.is_member else None,
         )
     )  # fmt: skip
-
-
-def _whose(context: Context, member: MemberBy) -> Whose:
-    reference = sent(member.reference)
-    if reference is not None:
-        return ByReference(context.partner, reference)
-    wallet = context.ids.open(Kind.MEMBER, sent(member.id))
-    return None if wallet is None else ByWallet(wallet)
-
-
-async def _redeemer(context: Context, member: MemberBy | None) -> Whose:
-    """Return who takes it: the asking member itself, or the one that a partner's server names."""
-    if not context.is_member:
-        if member is None:
-            raise ValidationFailed("a partner's server says who redeems", ("input", "member"))
-        return _whose(context, member)
-    own = ByReference(context.partner, context.principal.member or "")
-    if member is not None and _whose(context, member) != own:
-        wallet = await context.own_wallet()
-        if wallet is None or _whose(context, member) != ByWallet(wallet.id):
-            raise ValidationFailed("a member redeems for itself: leave it out", ("input", "member"))
-    return own
 
 
 def _refuse_more_than_it_has(wallet: DomainWallet, through: str, partner: str, limit: int | None) -> None:
@@ -538,23 +482,3 @@ def _refuse_more_than_it_has(wallet: DomainWallet, through: str, partner: str, l
         raise ValidationFailed(
             f"must be at most {most}, the limit of the link you come through", ("input", "dailyLimit")
         )
-
-
-async def _own_wallet(context: Context) -> DomainWallet:
-    """Return the asking member's wallet, through an open link alone: else its partner could make an ended one anew."""
-    context.require_of_mutation("points:redeem")
-    wallet = await context.own_wallet()
-    if wallet is None or not wallet.linked_to(context.partner):
-        raise errors.Forbidden("the member has ended its link to this partner")
-    return wallet
-
-
-async def _partner(context: Context, sealed: str | None, name: str) -> str | None:
-    """Return the handle behind a partner's id; None for None; NotFound if there is no such partner."""
-    if sealed is None:
-        return None
-    handle = context.ids.open(Kind.PARTNER, sealed)
-    partner = None if handle is None else await context.services.registry.find(handle)
-    if partner is None or not partner.roles:
-        raise NotFound("no such partner", ("input", name))
-    return partner.handle

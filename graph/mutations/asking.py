@@ -1,0 +1,63 @@
+"""Who asks for a change, and for whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exchange import errors
+from exchange.commands import ByReference, ByWallet, Whose
+from exchange.errors import NotFound, ValidationFailed
+from exchange.wallet import Wallet as DomainWallet
+from graph.context import Context
+from graph.identifiers import Kind
+from graph.inputs import MemberBy, fingerprint, sent
+
+
+def request(context: Context, operation: str, asked: Any) -> dict[str, Any]:
+    """Return a command's identity: who asks for what under which key."""
+    subject = context.principal.subject
+    entry = context.services.ledger.entry_id(context.partner, subject, operation, asked.idempotency_key)
+    return {"id": entry, "fingerprint": fingerprint(asked), "partner": context.partner}
+
+
+def whose_of(context: Context, member: MemberBy) -> Whose:
+    """Return the member that a partner's server names by its id or its reference."""
+    reference = sent(member.reference)
+    if reference is not None:
+        return ByReference(context.partner, reference)
+    wallet = context.ids.open(Kind.MEMBER, sent(member.id))
+    return None if wallet is None else ByWallet(wallet)
+
+
+async def speaker(context: Context, member: MemberBy | None) -> Whose:
+    """Return who takes it: the asking member itself, or the one that a partner's server names."""
+    if not context.is_member:
+        if member is None:
+            raise ValidationFailed("a partner's server says who redeems", ("input", "member"))
+        return whose_of(context, member)
+    own = ByReference(context.partner, context.principal.member or "")
+    if member is not None and whose_of(context, member) != own:
+        wallet = await context.own_wallet()
+        if wallet is None or whose_of(context, member) != ByWallet(wallet.id):
+            raise ValidationFailed("a member redeems for itself: leave it out", ("input", "member"))
+    return own
+
+
+async def own_wallet(context: Context) -> DomainWallet:
+    """Return the asking member's wallet, through an open link alone: else its partner could make an ended one anew."""
+    context.require_of_mutation("points:redeem")
+    wallet = await context.own_wallet()
+    if wallet is None or not wallet.linked_to(context.partner):
+        raise errors.Forbidden("the member has ended its link to this partner")
+    return wallet
+
+
+async def partner_named(context: Context, sealed: str | None, name: str) -> str | None:
+    """Return the handle behind a partner's id; None for None; NotFound if there is no such partner."""
+    if sealed is None:
+        return None
+    handle = context.ids.open(Kind.PARTNER, sealed)
+    partner = None if handle is None else await context.services.registry.find(handle)
+    if partner is None or not partner.roles:
+        raise NotFound("no such partner", ("input", name))
+    return partner.handle
