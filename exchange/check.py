@@ -290,8 +290,8 @@ class _Examination:
             self._proofs.require(found == wallet, 3, f"a link of wallet {wallet} has no reference of its own")
         for reference, wallet in self._scratch.references_without_link():
             stored = (await self._audit.wallets_of([wallet])).get(wallet)
-            links = () if stored is None else stored.links
-            sound = any(f"{link.partner}:{link.reference}" == reference for link in links)
+            links = () if stored is None else (stored.links, *(one.links for one in stored.absorbed))
+            sound = any(f"{link.partner}:{link.reference}" == reference for each in links for link in each)
             self._proofs.require(sound, 3, f"a reference means wallet {wallet}, which has no such link")
 
     # ------------------------------------------------------------ sums

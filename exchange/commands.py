@@ -115,6 +115,21 @@ class Give(Between):
     by_member: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merge(Between):
+    """The member that asks becomes the one (`to`) that gave it a code, good until `permitted_until`."""
+
+    permitted_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unmerge(Between):
+    """The member (`to`) that was merged last into this one goes its own way again."""
+
+    reason: str | None = None
+    by_exchange: bool = False
+
+
 class Sharing(StrEnum):
     """What a member can do with a household's pool of points."""
 

@@ -55,6 +55,8 @@ class EntryKind(StrEnum):
     LEAVE = "LEAVE"
     PAY_IN = "PAY_IN"
     DRAW = "DRAW"
+    MERGE = "MERGE"
+    UNMERGE = "UNMERGE"
     EXPIRE = "EXPIRE"
     REDEEM = "REDEEM"
     RESERVE = "RESERVE"

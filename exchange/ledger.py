@@ -41,6 +41,7 @@ from exchange.commands import (
     Reserve,
     Share,
     Sharing,
+    Unmerge,
     Whose,
 )
 from exchange.decisions import Decision, Terms, decide, promise
@@ -126,6 +127,13 @@ class _Batch:
     stepped: dict[str, Redemption] = field(default_factory=dict)
     writes: Writes = field(default_factory=Writes)
 
+    def standing(self, wallet: str | None) -> Wallet | None:
+        """Return a wallet, or the one that it has become."""
+        found = None if wallet is None else self.wallets.get(wallet)
+        while found is not None and found.merged_into is not None:
+            found = self.wallets.get(found.merged_into)
+        return found
+
 
 class Ledger:
     """The one way to change a wallet. `start` before the first `submit`; `stop` answers what was accepted."""
@@ -185,7 +193,7 @@ class Ledger:
         terms = await self._common_terms(first)
         batch = _batch_of(first, second)
         await self._look_back([command], batch, terms, first.now)
-        wallet = batch.wallets.get(self._wallet_of(command.whose, batch.references) or "")
+        wallet = batch.standing(self._wallet_of(command.whose, batch.references))
         quote = promise(command, wallet, self._terms(command, batch, terms), first.now)
         await self._books.add_quote(quote)
         return quote
@@ -289,7 +297,14 @@ class Ledger:
         wallets |= {redemption.wallet for redemption in first.redemptions.values()}
         replayed = (entry.redemption for entry in first.entries.values() if entry.redemption is not None)
         benefits = {redemption.benefit for redemption in first.redemptions.values()}
-        return first, await self._books.second_round(wallets, replayed, benefits, _codes_wanted(commands, first))
+        second = await self._books.second_round(wallets, replayed, benefits, _codes_wanted(commands, first))
+        # Members that were merged: what is asked of the one concerns the other.
+        while (
+            missing := {wallet.merged_into for wallet in second.wallets.values() if wallet.merged_into is not None}
+            - second.wallets.keys()
+        ):
+            second.wallets.update(await self._books.wallets_of(missing))
+        return first, second
 
     async def _common_terms(self, first: FirstRound) -> Terms:
         """Return what all decisions of a batch rest on."""
@@ -303,7 +318,8 @@ class Ledger:
         since = look_back([benefit for benefit in named if benefit is not None], terms.rules, now) if taking else None
         if since is None:
             return
-        wallets = {self._wallet_of(command.whose, batch.references) or "" for command in taking}
+        named_wallets = (batch.standing(self._wallet_of(command.whose, batch.references)) for command in taking)
+        wallets = {one for wallet in named_wallets if wallet is not None for one in wallet.whole}
         found = await self._books.recent_redemptions(wallets, since)
         batch.recent = {redemption.id: redemption for redemption in found}
 
@@ -327,18 +343,21 @@ class Ledger:
         if isinstance(command, Between):
             other = self._wallet_of(command.to, batch.references) or ""
             founding = isinstance(command, Share) and command.what is Sharing.FOUND
-            return replace(terms, other=batch.wallets.get(other, Wallet(other) if founding else None))
+            undoing = isinstance(command, Unmerge)
+            found = batch.wallets.get(other) if undoing else batch.standing(other)
+            return replace(terms, other=Wallet(other) if found is None and founding else found)
         return terms
 
     def _terms_of_taking(self, command: Redeem, batch: _Batch, terms: Terms) -> Terms:
         benefit = batch.first.benefits.get(command.benefit or "")
         if benefit is None:
             return terms
-        wallet = self._wallet_of(command.whose, batch.references)
+        wallet = batch.standing(self._wallet_of(command.whose, batch.references))
+        whole = () if wallet is None else wallet.whole
         return replace(
             terms, benefit=benefit, stock=batch.stocks.get(benefit.id, Stock(0)),
             quote=batch.first.quotes.get(command.quote or ""),
-            recent=[one for one in batch.recent.values() if one.wallet == wallet],
+            recent=[one for one in batch.recent.values() if one.wallet in whole],
         )  # fmt: skip
 
     @staticmethod
@@ -365,14 +384,14 @@ class Ledger:
         if twin is not None:
             return replace(twin, replayed=True)
         redemption = batch.second.redemptions.get(entry.redemption or "")
-        other = batch.wallets[entry.counterpart] if entry.counterpart is not None else None
-        return Outcome(entry, batch.wallets[entry.wallet], redemption, replayed=True, other=other)
+        wallet, other = batch.standing(entry.wallet), batch.standing(entry.counterpart)
+        return Outcome(entry, wallet or batch.wallets[entry.wallet], redemption, replayed=True, other=other)
 
     def _decide(self, command: Command, batch: _Batch, terms: Terms, now: datetime) -> Answer:
         named = terms.redemption
         new = isinstance(command, Award | Enrol)
         wallet_id = self._wallet_of(command.whose, batch.references, new=new) if named is None else named.wallet
-        wallet = None if wallet_id is None else batch.wallets.get(wallet_id)
+        wallet = batch.standing(wallet_id)
         if wallet is None and wallet_id is not None and new:
             wallet = Wallet(wallet_id)
         try:
@@ -393,6 +412,10 @@ class Ledger:
         if decision.claims is not None:
             batch.references[reference_id(decision.claims)] = wallet.id
             writes.claims.append((decision.claims, wallet.id))
+        if decision.renamed_to is not None:
+            for whose in decision.renamed:
+                batch.references[reference_id(whose)] = decision.renamed_to
+                writes.renamed.append((whose, decision.renamed_to))
         if redemption is not None:
             pool = batch.codes.get(redemption.benefit, [])
             codes, batch.codes[redemption.benefit] = pool[: decision.codes], pool[decision.codes :]

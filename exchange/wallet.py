@@ -125,12 +125,38 @@ class Given(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Absorbed:
+    """What came with another member that was merged into this one, so that it can go back.
+
+    `version`: that wallet's, as the merge left it. `lots`, `links`, `taken`, `given`: what it had; `taken` goes down
+    when its redemptions are reversed. `came`: the partners to which this member had no link. `spent`: whether points
+    that came with it have been spent or passed on since.
+    """
+
+    wallet: str
+    version: int
+    at: datetime
+    lots: tuple[str, ...]
+    links: tuple[Link, ...]
+    came: tuple[str, ...]
+    taken: Mapping[str, int]
+    given: Mapping[str, Given]
+    spent: bool = False
+
+    def brought(self, lot: Lot) -> bool:
+        """Whether a lot came with that member, or was awarded since by a partner that only that member was known to."""
+        since = lot.awarded_at >= self.at and not lot.passed_on
+        return lot.id in self.lots or (since and lot.issuer in self.came)
+
+
+@dataclass(frozen=True, slots=True)
 class Wallet:
     """`version` and `period`: as last written (0: never). `taken`: units per benefit id that count against limits.
 
     `debts`: points that were reversed after they were spent, by issuer, which its next awards repay; `given`: what
     counts against an issuer's limit for gifts. A `frozen` wallet can receive and not spend. `household`: the pool that
-    the member shares; `members`: of a pool, the wallets that share it.
+    the member shares; `members`: of a pool, the wallets that share it. `merged_into`: the wallet that this one has
+    become; `absorbed`: those that have become this one.
     """
 
     id: str
@@ -144,6 +170,13 @@ class Wallet:
     frozen: bool = False
     household: str | None = None
     members: tuple[str, ...] = ()
+    merged_into: str | None = None
+    absorbed: tuple[Absorbed, ...] = ()
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """Return its id and those of the wallets that have become it: whose redemptions are this member's."""
+        return (self.id, *(one.wallet for one in self.absorbed))
 
     def balance(self, now: datetime) -> int:
         """Points that are neither expired nor cooling off, held or not."""
@@ -225,7 +258,10 @@ class Wallet:
 
     def without(self, takes: Sequence[Take]) -> Wallet:
         """Return the wallet with these points redeemed."""
-        return self._changed(takes, lambda lot, n: replace(lot, remaining=lot.remaining - n, redeemed=lot.redeemed + n))
+        poorer = self._changed(
+            takes, lambda lot, n: replace(lot, remaining=lot.remaining - n, redeemed=lot.redeemed + n)
+        )
+        return poorer.touched(takes)
 
     def give(self, takes: Sequence[Take], now: datetime) -> Wallet:
         """Return the wallet with these points given away, counted against today's limits of their issuers."""
@@ -240,7 +276,8 @@ class Wallet:
 
     def shed(self, takes: Sequence[Take]) -> Wallet:
         """Return the wallet with these points passed on to another."""
-        return self._changed(takes, lambda lot, n: replace(lot, remaining=lot.remaining - n, given=lot.given + n))
+        poorer = self._changed(takes, lambda lot, n: replace(lot, remaining=lot.remaining - n, given=lot.given + n))
+        return poorer.touched(takes)
 
     def withdraw(self, takes: Sequence[Take]) -> Wallet:
         """Return the wallet with these points taken back by their issuers."""
@@ -250,7 +287,7 @@ class Wallet:
 
     def hold(self, takes: Sequence[Take]) -> Wallet:
         """Return the wallet with these points held."""
-        return self._changed(takes, lambda lot, n: replace(lot, held=lot.held + n))
+        return self._changed(takes, lambda lot, n: replace(lot, held=lot.held + n)).touched(takes)
 
     def release(self, takes: Sequence[Take]) -> Wallet:
         """Return the wallet with these points held no longer."""
@@ -297,6 +334,28 @@ class Wallet:
         kept = [old for old in self.links if old.partner != link.partner]
         return replace(self, links=(*kept, link))
 
-    def with_taken(self, benefit: str, quantity: int) -> Wallet:
-        """Count units of a benefit against its limit per member; negative, give them back."""
-        return replace(self, taken={**self.taken, benefit: self.taken.get(benefit, 0) + quantity})
+    def touched(self, takes: Sequence[Take]) -> Wallet:
+        """Return the wallet remembering that what came with a merge was spent, if any of these points did."""
+        if not self.absorbed:
+            return self
+        names = {take.lot for take in takes}
+        lots = [lot for lot in self.lots if lot.id in names]
+        absorbed = tuple(
+            replace(one, spent=True) if any(one.brought(lot) for lot in lots) else one for one in self.absorbed
+        )
+        return replace(self, absorbed=absorbed)
+
+    def with_taken(self, benefit: str, quantity: int, of: str | None = None) -> Wallet:
+        """Count units of a benefit against its limit per member; negative, give them back.
+
+        `of`: the wallet whose redemption it was, where that may be one that has become this.
+        """
+        absorbed = tuple(
+            replace(one, taken=_plus(one.taken, benefit, quantity)) if one.wallet == of else one
+            for one in self.absorbed
+        )
+        return replace(self, taken=_plus(self.taken, benefit, quantity), absorbed=absorbed)
+
+
+def _plus(taken: Mapping[str, int], benefit: str, quantity: int) -> Mapping[str, int]:
+    return {**taken, benefit: taken.get(benefit, 0) + quantity}

@@ -265,9 +265,33 @@ class FreezeMemberInput:
         """Refuse what could be no freezing."""
         check_key(self.idempotency_key)
         check_said(self.reason, "reason")
-        check_reference(self.member, "input", "member", "reference")
-        if (sent(self.member.reference) is None) != (sent(self.partner) is None):
-            raise ValidationFailed("goes with a reference, and with nothing else", ("input", "partner"))
+        check_named(self.member, sent(self.partner))
+
+
+@strawberry.input(description="A code by which the asking member becomes the one that made it.")
+class MergeMembersInput:
+    """The code is its own idempotency key."""
+
+    code: str = strawberry.field(description="What the member who stays was shown.")
+
+
+@strawberry.input(description="The merge to undo; the exchange says whose.")
+class UndoMergeInput:
+    """The last one of the member."""
+
+    member: MemberBy | None = strawberry.field(
+        default=UNSET, description="Whose, when the exchange asks; a reference is that of the `partner` named."
+    )
+    partner: strawberry.ID | None = strawberry.field(default=UNSET, description="Whose reference it is.")
+    reason: str | None = strawberry.field(default=UNSET, description="For the history; no personal data.")
+    idempotency_key: str = strawberry.field(description=SAME_FOR_EVER)
+
+    def check(self) -> None:
+        """Refuse what nobody can mean."""
+        check_key(self.idempotency_key)
+        check_reason(self.reason or None)
+        if self.member:
+            check_named(self.member, sent(self.partner))
 
 
 @strawberry.input(description="Points for another member. member is for a partner's own server.")
@@ -479,6 +503,13 @@ def check_reference(member: MemberBy | None, *path: str) -> None:
     reference = None if member is None else sent(member.reference)
     if reference is not None:
         check_reference_text(reference, *path)
+
+
+def check_named(member: MemberBy, partner: str | None) -> None:
+    """Refuse a member whom staff names by a reference without saying whose, or by its id with it."""
+    check_reference(member, "input", "member", "reference")
+    if (sent(member.reference) is None) != (partner is None):
+        raise ValidationFailed("goes with a reference, and with nothing else", ("input", "partner"))
 
 
 def check_reference_text(reference: str, *path: str) -> None:

@@ -129,15 +129,15 @@ def _wanted(context: Context, chosen: BenefitFilter | None, partner: str | None)
 
 async def redemptions(
     context: Context, first: Any, after: Any, status: Sequence[RedemptionStatus] | None,
-    wallet: str | None = None, only: Sequence[str] | None = None,
+    wallets: Sequence[str] | None = None, only: Sequence[str] | None = None,
 ) -> Page[Redemption]:  # fmt: skip
     """List redemptions, newest first: a member's own, those a partner brought or provides, all for finance.
 
-    `wallet` fixes whose, `only` which.
+    `wallets` fixes whose, `only` which.
     """
     owners = await owners_seen(context)
-    if wallet is not None:
-        owners = [owner | {"wallet": wallet} for owner in owners if owner.get("wallet", wallet) == wallet]
+    if wallets is not None:
+        owners = [owner | {"wallet": one} for owner in owners for one in wallets if owner.get("wallet", one) == one]
     if only is not None:
         owners = [owner | {"_id": one} for owner in owners for one in only]
     cursors = context.cursors("redemptions")
@@ -152,7 +152,8 @@ async def owners_seen(context: Context) -> list[dict[str, str]]:
     if context.is_member:
         context.require("redemptions:read")
         wallet = await context.own_wallet()
-        return [{"wallet": wallet.id}] if wallet is not None and wallet.linked_to(context.partner) else []
+        seen = wallet.whole if wallet is not None and wallet.linked_to(context.partner) else ()
+        return [{"wallet": one} for one in seen]
     context.require("redemptions:redeem", "redemptions:fulfil", "finance:view")
     owners: list[dict[str, str]] = []
     if context.has("finance:view"):

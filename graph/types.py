@@ -340,7 +340,7 @@ class Member(Node):
         after: After = strawberry.UNSET,
     ) -> Page[DomainRedemption]:
         """List with the wallet fixed."""
-        return await listings.redemptions(info.context, first, after, None, wallet=root.id)
+        return await listings.redemptions(info.context, first, after, None, wallets=root.whole)
 
 
 # ---------------------------------------------------------------- redemption

@@ -24,13 +24,15 @@ from exchange.commands import (
     Freeze,
     Give,
     LinkMember,
+    Merge,
     Redeem,
     Reserve,
     ReverseAward,
     Share,
     Unlink,
+    Unmerge,
 )
-from exchange.decisions import freezing, links, points, redemptions, sharing
+from exchange.decisions import freezing, links, merging, points, redemptions, sharing
 from exchange.decisions.decision import Decision, Terms
 from exchange.decisions.redemptions import promise, taker_of
 from exchange.wallet import Wallet
@@ -49,6 +51,8 @@ _LADDERS: Mapping[type[Command], Callable[[Any, Wallet | None, Terms, datetime, 
     Freeze: freezing.freeze,
     Give: sharing.give,
     Share: sharing.share,
+    Merge: merging.merge,
+    Unmerge: merging.unmerge,
     Redeem: redemptions.redeem,
     Reserve: redemptions.reserve,
     Act: redemptions.act,

@@ -40,7 +40,7 @@ class Terms:
 class Decision:
     """What is to be written: the wallet as it will be, its entry, and what else the event makes or takes.
 
-    `other`: the second wallet that the entry concerns.
+    `other`: the second wallet that the entry concerns; `renamed`: references that from now on mean `renamed_to`.
 
     `claims`: a reference that from now on means the wallet; `stock`: what becomes of the stock of the redemption's
     benefit; `codes`: how many come out of its code pool.
@@ -51,6 +51,8 @@ class Decision:
     other: Wallet | None = None
     redemption: Redemption | None = None
     claims: ByReference | None = None
+    renamed: tuple[ByReference, ...] = ()
+    renamed_to: str | None = None
     stock: StockChange = NO_CHANGE
     codes: int = 0
 

@@ -179,7 +179,7 @@ def reserve(command: Reserve, wallet: Wallet | None, terms: Terms, now: datetime
 def act(command: Act, wallet: Wallet | None, terms: Terms, now: datetime, salt: bytes) -> Decision:
     """Take a redemption one step on: by its channel, its provider, the exchange or time itself."""
     redemption = terms.redemption
-    if redemption is None or wallet is None or not _concerned(command, redemption):
+    if redemption is None or wallet is None or not _concerned(command, redemption, wallet):
         raise NotFound("no such redemption", ("input", "redemption"))
     if command.quantity is not None and command.quantity > redemption.quantity:
         raise ValidationFailed(f"it is of {redemption.quantity}", ("input", "quantity"))
@@ -212,11 +212,11 @@ def _frozen(wallet: Wallet, redemption: Redemption, terms: Terms) -> bool:
     )
 
 
-def _concerned(command: Act, redemption: Redemption) -> bool:
+def _concerned(command: Act, redemption: Redemption, wallet: Wallet) -> bool:
     if command.by_exchange:
         return True
     if command.step in (Step.CONFIRM, Step.CANCEL):
-        own = command.by_wallet in (None, redemption.wallet)
+        own = command.by_wallet in (None, wallet.id)
         return own and command.partner == redemption.channel
     return command.partner == redemption.provider
 
@@ -278,10 +278,11 @@ def _return(command: Act, redemption: Redemption, wallet: Wallet, now: datetime,
     entry = entry_of(
         command, EntryKind(command.step.value), wallet, now, salt, redemption=done, quantity=quantity, debits=debits,
         postings=(*out_of_lots(lost, Account.EXPIRED), *_moved(_negative(back), debits, done)),
-        detail=_said(command) | {"until": milliseconds(now + GRACE)},
+        detail=_said(command) | _taken_by(redemption, wallet) | {"until": milliseconds(now + GRACE)},
     )  # fmt: skip
     return Decision(
-        wallet=revived.restore(back).with_taken(redemption.benefit, -quantity), entry=entry, redemption=done,
+        wallet=revived.restore(back).with_taken(redemption.benefit, -quantity, redemption.wallet), entry=entry,
+        redemption=done,
         stock=StockChange(sold=-quantity) if undelivered else StockChange(),
     )  # fmt: skip
 
@@ -299,8 +300,15 @@ def _step_entry(
 ) -> Entry:
     kind = EntryKind(command.step.value)
     return entry_of(
-        command, kind, wallet, now, salt, redemption=done, quantity=done.quantity, holds=holds, detail=_said(command)
-    )
+        command, kind, wallet, now, salt, redemption=done, quantity=done.quantity, holds=holds,
+        detail=_said(command) | _taken_by(done, wallet),
+    )  # fmt: skip
+
+
+def _taken_by(redemption: Redemption, wallet: Wallet) -> dict[str, str]:
+    """Say whose redemption it was, and as of which version, if that member has become this one since."""
+    was = next((one for one in wallet.absorbed if one.wallet == redemption.wallet), None)
+    return {} if was is None else {"taken_by": f"{was.wallet}@{was.version}"}
 
 
 def _stands(redemption: Redemption) -> dict[str, str]:

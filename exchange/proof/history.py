@@ -22,8 +22,10 @@ from typing import NamedTuple
 
 from exchange.agreements import AgreementBook
 from exchange.journal import Account, Entry, EntryKind
+from exchange.merging import Moved
+from exchange.merging import anonymous as anonymous_links
 from exchange.proof import Wrong
-from exchange.wallet import Given, Link, Lot, Wallet
+from exchange.wallet import Absorbed, Given, Link, Lot, Wallet
 
 RECORDED_WITHIN = timedelta(minutes=1)
 """An agreement holds at the earliest from when it was added, but may be seen a moment later. One that began within
@@ -310,6 +312,74 @@ def _membership(wallet: Wallet, event: Event, _: _Known) -> _Step:
     return replace(wallet, members=others if leaves else (*wallet.members, member)), wrong
 
 
+def _merge(wallet: Wallet, event: Event, _: _Known) -> _Step:
+    """Judge two members becoming one: all of the one goes over as it is, and what is left is a signpost."""
+    moved, wrong = _moved(event)
+    if moved is None:
+        return wallet, wrong
+    if not event.receives:
+        mine = Moved(wallet.lots, wallet.links, wallet.taken, wallet.given)
+        wrong += _unless(moved == mine, 3, event, "takes over something else than the member had")
+        held = any(lot.held for lot in wallet.lots)
+        bound = held or wallet.frozen or wallet.household or wallet.debts or wallet.absorbed
+        wrong += _unless(not bound, 3, event, "merges a member that holds, owes, shares or is frozen")
+        return Wallet(wallet.id, wallet.version, wallet.period, merged_into=event.other), wrong
+    came = tuple(link.partner for link in moved.links if wallet.link(link.partner) is None)
+    record = Absorbed(
+        wallet=event.other or "", version=event.counted("version"), at=event.at,
+        lots=tuple(lot.id for lot in moved.lots), links=moved.links, came=came, taken=moved.taken, given=moved.given,
+    )  # fmt: skip
+    known = {lot.id for lot in wallet.lots}
+    wrong += _unless(known.isdisjoint(record.lots) and not wallet.frozen, 3, event, "brings lots that were here")
+    taken = Counter(wallet.taken)
+    taken.update(moved.taken)
+    given = dict(wallet.given)
+    for issuer, theirs in moved.given.items():
+        ours = given.get(issuer, theirs._replace(points=0))
+        together = Given(theirs.on, ours.points + theirs.points)
+        given[issuer] = together if ours.on == theirs.on else max(ours, theirs)
+    return replace(
+        wallet, lots=wallet.lots + moved.lots, taken=dict(taken), given=given, absorbed=(*wallet.absorbed, record),
+        links=wallet.links + tuple(link for link in moved.links if link.partner in came),
+    ), wrong  # fmt: skip
+
+
+def _unmerge(wallet: Wallet, event: Event, _: _Known) -> _Step:
+    """Judge two members going their own ways: back goes what came and was not spent, and what followed it."""
+    moved, wrong = _moved(event)
+    if moved is None:
+        return wallet, wrong
+    if event.receives:
+        wrong += _unless(wallet.merged_into == event.other, 3, event, f"parts from {wallet.merged_into}")
+        return replace(
+            wallet, merged_into=None, lots=moved.lots, links=moved.links, taken=moved.taken, given=moved.given
+        ), wrong
+    record = wallet.absorbed[-1] if wallet.absorbed else None
+    if record is None or record.wallet != event.other or record.spent:
+        return wallet, [*wrong, Wrong(3, f"entry {event.id} parts what is not merged, or is spent")]
+    back = tuple(lot for lot in wallet.lots if record.brought(lot))
+    here = {link.partner: link for link in wallet.links}
+    links = tuple(here.get(link.partner, link) if link.partner in record.came else link for link in record.links)
+    due = Moved(back, links, record.taken, record.given)
+    wrong += _unless(moved == due and not any(lot.held for lot in back), 3, event, "gives back something else")
+    taken = Counter(wallet.taken)
+    taken.subtract(record.taken)
+    return replace(
+        wallet, lots=tuple(lot for lot in wallet.lots if lot not in back), absorbed=wallet.absorbed[:-1],
+        links=tuple(link for link in wallet.links if link.partner not in record.came), taken=dict(taken),
+    ), wrong  # fmt: skip
+
+
+def _moved(event: Event) -> tuple[Moved | None, list[Wrong]]:
+    try:
+        moved = Moved.read(event.said.get("moved", ""))
+    except (ValueError, KeyError, TypeError):
+        return None, [Wrong(3, f"entry {event.id} does not say what it moves")]
+    posted = {change.lot: abs(change.points) for change in event.changes}
+    there = {lot.id: lot.remaining for lot in moved.lots if lot.remaining}
+    return moved, _unless(posted == there, 3, event, "does not post what it moves")
+
+
 def _with(wallet: Wallet, lot: Lot) -> tuple[Lot, ...]:
     return tuple(lot if other.id == lot.id else other for other in wallet.lots)
 
@@ -343,7 +413,8 @@ def _reserve(wallet: Wallet, event: Event, known: _Known) -> _Step:
     known.holds[event.redemption or event.id] = Hold(
         event.at, until, event.channel or event.by, event.benefit or "", event.quantity, event.holds
     )
-    return _counted(replace(wallet, lots=tuple(lots.values())), event, event.holds, known, wrong)
+    held = _marked(replace(wallet, lots=tuple(lots.values())), event.holds)
+    return _counted(held, event, event.holds, known, wrong)
 
 
 def _counted(poorer: Wallet, event: Event, takes: Sequence[Change], known: _Known, wrong: list[Wrong]) -> _Step:
@@ -452,7 +523,10 @@ def _return(wallet: Wallet, event: Event, _: _Known) -> _Step:
             wrong += _unless(event.until == event.at + GRACE, 2, event, f"gives lot {lot_id} time until {event.until}")
             lot = replace(lot, expires_at=event.until)
         lots[lot_id] = replace(lot, remaining=lot.remaining + points, restored=lot.restored + points)
-    return replace(poorer, lots=tuple(lots.values())).with_taken(event.benefit or "", -event.quantity), wrong
+    of = event.said.get("taken_by", "").partition("@")[0]
+    wrong += _unless(not of or of in wallet.whole, 3, event, f"gives back what {of} took, who is not this member")
+    richer = replace(poorer, lots=tuple(lots.values()))
+    return richer.with_taken(event.benefit or "", -event.quantity, of), wrong
 
 
 def _expire(wallet: Wallet, event: Event, _: _Known) -> _Step:
@@ -495,6 +569,8 @@ _STEPS: dict[EntryKind, Callable[[Wallet, Event, _Known], _Step]] = {
     EntryKind.FOUND: _membership,
     EntryKind.JOIN: _membership,
     EntryKind.LEAVE: _membership,
+    EntryKind.MERGE: _merge,
+    EntryKind.UNMERGE: _unmerge,
     EntryKind.REDEEM: _redeem,
     EntryKind.EXPIRE: _expire,
     EntryKind.LINK: _link,
@@ -534,7 +610,17 @@ def _taken(wallet: Wallet, event: Event, changes: Sequence[Change]) -> _Step:
             wrong.append(Wrong(2, f"entry {event.id} takes {-points} from lot {lot_id}, {free} free"))
         counted = {gone: getattr(lot, gone) - points}
         lots[lot_id] = replace(lot, remaining=lot.remaining + points, **counted)
-    return replace(wallet, lots=tuple(lots.values())), wrong
+    poorer = replace(wallet, lots=tuple(lots.values()))
+    return _marked(poorer, changes) if gone in ("redeemed", "given") else poorer, wrong
+
+
+def _marked(wallet: Wallet, changes: Sequence[Change]) -> Wallet:
+    """Note of the members that were merged into this one which have had points spent that came with them."""
+    if not wallet.absorbed:
+        return wallet
+    used = [lot for lot in wallet.lots if any(change.lot == lot.id for change in changes)]
+    absorbed = (replace(one, spent=one.spent or any(map(one.brought, used))) for one in wallet.absorbed)
+    return replace(wallet, absorbed=tuple(absorbed))
 
 
 def _rank(place: int, lot: Lot) -> tuple[datetime, int]:
@@ -565,8 +651,9 @@ def differences(stored: Wallet, folded: Wallet) -> list[Wrong]:
             and lot.awarded == lot.remaining + lot.redeemed + lot.expired + lot.given + lot.withdrawn - lot.restored
         )
     ]
-    anonymous = replace(stored, links=tuple(replace(link, reference="") for link in stored.links))
-    for name in ("version", "period", "debts", "given", "frozen", "household", "members"):
+    absorbed = tuple(replace(one, links=anonymous_links(one.links)) for one in stored.absorbed)
+    anonymous = replace(stored, links=anonymous_links(stored.links), absorbed=absorbed)
+    for name in ("version", "period", "debts", "given", "frozen", "household", "members", "merged_into", "absorbed"):
         ours, theirs = getattr(anonymous, name), getattr(folded, name)
         if ours != theirs:
             wrong.append(Wrong(3, f"wallet {stored.id} is of {name} {ours}, its entries make {theirs}"))

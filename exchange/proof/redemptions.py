@@ -106,8 +106,11 @@ class Life:
         ), wrong  # fmt: skip
 
     def _stepped(self, before: Redemption, entry: Entry) -> tuple[Redemption, list[Wrong]]:
-        same = ("benefit", "provider", "channel", "wallet")
-        wrong = [
+        same = ("benefit", "provider", "channel")
+        # Of a member that was merged since, the entry says so, and is its wallet's history to judge.
+        taken_by = entry.detail.get("taken_by", entry.wallet).partition("@")[0]
+        wrong = _unless(taken_by == before.wallet, 3, entry, f"is about a redemption of wallet {before.wallet}")
+        wrong += [
             Wrong(3, f"entry {entry.id} is about {name} {getattr(entry, name)}, the redemption {getattr(before, name)}")
             for name in same
             if getattr(entry, name) != getattr(before, name)

@@ -144,11 +144,13 @@ class SecondRound:
 class Writes:
     """Everything one block commits. Wallets and redemptions hold the version they were read with (0: new).
 
-    `stock`: what changes of a benefit's, and whether that is limited.
+    `claims`: new references and the wallets they mean; `renamed`: old ones that mean another wallet now; `stock`: what
+    changes of a benefit's, and whether that is limited.
     """
 
     wallets: list[Wallet] = field(default_factory=list)
     claims: list[tuple[ByReference, str]] = field(default_factory=list)
+    renamed: list[tuple[ByReference, str]] = field(default_factory=list)
     stock: dict[str, tuple[StockChange, bool]] = field(default_factory=dict)
     codes: list[tuple[str, str]] = field(default_factory=list)
     redemptions: list[Redemption] = field(default_factory=list)
@@ -308,6 +310,12 @@ class Books:
             codes=dict(zip(codes, pools, strict=True)),
         )
 
+    async def wallets_of(self, ids: Iterable[str]) -> dict[str, Wallet]:
+        """Return wallets, from the primary and now."""
+        with answering():
+            found = await self._by_ids(self.wallets, ids)
+        return {wallet["_id"]: docs.wallet_from(wallet) for wallet in found}
+
     async def overdue_reservations(self, limit: int) -> list[str]:
         """Return reservations whose deadline has passed on the primary's clock."""
         now = await server_time(self._db)
@@ -429,6 +437,12 @@ class Books:
                 [{"_id": docs.reference_id(whose), "wallet": wallet} for whose, wallet in writes.claims],
                 session=session,
             )
+        if writes.renamed:
+            # Whoever has the wallets under their versions has their references too.
+            await self._bulk(self.references, [
+                UpdateOne({"_id": docs.reference_id(whose)}, {"$set": {"wallet": wallet}})
+                for whose, wallet in writes.renamed
+            ], session)  # fmt: skip
         if writes.redemptions:
             await self._bulk(
                 self.redemptions, [_redemption_write(r, block.period) for r in writes.redemptions], session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import date
 from typing import Any
@@ -14,7 +15,7 @@ from exchange.journal import Account, Block, BlockKind, Entry, EntryKind, Obliga
 from exchange.quote import Quote
 from exchange.redemption import Redemption, RedemptionStatus
 from exchange.rules import AwardReversal, Rules, Velocity
-from exchange.wallet import Given, Link, Lot, Take, Wallet
+from exchange.wallet import Absorbed, Given, Link, Lot, Take, Wallet
 
 Document = dict[str, Any]
 
@@ -38,24 +39,58 @@ def wallet_document(wallet: Wallet, version: int, period: int) -> Document:
             }
             for lot in wallet.lots
         ],
-        "links": [
-            {
-                "partner": link.partner, "reference": link.reference, "since": link.since,
-                "daily_limit": link.daily_limit, "ended_at": link.ended_at,
-                "spent_on": None if link.spent_on is None else link.spent_on.isoformat(), "spent": link.spent,
-            }
-            for link in wallet.links
-        ],
+        "links": [_link_document(link) for link in wallet.links],
         # When the sweeper has to look at it next; points that are held wait for their hold's end.
         "next_expiry": min((lot.expires_at for lot in wallet.lots if lot.expires_at and lot.free), default=None),
         # Pairs, not keys: a SKU may hold dots.
         "taken": [[benefit, units] for benefit, units in wallet.taken.items()],
         **_said({
             "debts": [[issuer, points] for issuer, points in wallet.debts.items()],
-            "given": [[issuer, given.on.isoformat(), given.points] for issuer, given in wallet.given.items()],
+            "given": _given_document(wallet.given),
             "frozen": wallet.frozen, "household": wallet.household, "members": list(wallet.members),
+            "merged_into": wallet.merged_into, "absorbed": [_absorbed_document(one) for one in wallet.absorbed],
         }),
     }  # fmt: skip
+
+
+def _given_document(given: Mapping[str, Given]) -> list[Any]:
+    return [[issuer, one.on.isoformat(), one.points] for issuer, one in given.items()]
+
+
+def _given_from(rows: Iterable[Any]) -> dict[str, Given]:
+    return {issuer: Given(date.fromisoformat(on), points) for issuer, on, points in rows}
+
+
+def _link_document(link: Link) -> Document:
+    return {
+        "partner": link.partner, "reference": link.reference, "since": link.since, "daily_limit": link.daily_limit,
+        "ended_at": link.ended_at, "spent_on": None if link.spent_on is None else link.spent_on.isoformat(),
+        "spent": link.spent,
+    }  # fmt: skip
+
+
+def _link_from(link: Document) -> Link:
+    return Link(
+        link["partner"], link["reference"], link["since"], link["daily_limit"], link["ended_at"],
+        None if link["spent_on"] is None else date.fromisoformat(link["spent_on"]), link["spent"],
+    )  # fmt: skip
+
+
+def _absorbed_document(one: Absorbed) -> Document:
+    return {
+        "wallet": one.wallet, "version": one.version, "at": one.at, "lots": list(one.lots),
+        "links": [_link_document(link) for link in one.links], "came": list(one.came),
+        "taken": [[benefit, units] for benefit, units in one.taken.items()], "given": _given_document(one.given),
+        "spent": one.spent,
+    }  # fmt: skip
+
+
+def _absorbed_from(one: Document) -> Absorbed:
+    return Absorbed(
+        wallet=one["wallet"], version=one["version"], at=one["at"], lots=tuple(one["lots"]),
+        links=tuple(_link_from(link) for link in one["links"]), came=tuple(one["came"]), taken=dict(one["taken"]),
+        given=_given_from(one["given"]), spent=one["spent"],
+    )  # fmt: skip
 
 
 def _said(fields: Document) -> Document:
@@ -77,17 +112,12 @@ def wallet_from(document: Document) -> Wallet:
             )
             for lot in document["lots"]
         ),
-        links=tuple(
-            Link(
-                link["partner"], link["reference"], link["since"], link["daily_limit"], link["ended_at"],
-                None if link["spent_on"] is None else date.fromisoformat(link["spent_on"]), link["spent"],
-            )
-            for link in document["links"]
-        ),
+        links=tuple(_link_from(link) for link in document["links"]),
         taken=dict(document["taken"]), debts=dict(document.get("debts", ())),
-        given={issuer: Given(date.fromisoformat(on), points) for issuer, on, points in document.get("given", ())},
+        given=_given_from(document.get("given", ())),
         frozen=document.get("frozen", False), household=document.get("household"),
-        members=tuple(document.get("members", ())),
+        members=tuple(document.get("members", ())), merged_into=document.get("merged_into"),
+        absorbed=tuple(_absorbed_from(one) for one in document.get("absorbed", ())),
     )  # fmt: skip
 
 

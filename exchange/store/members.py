@@ -78,10 +78,13 @@ class Members:
             await self._link_codes.create_index("expires_at", name="expiry", expireAfterSeconds=0)
 
     async def wallets(self, ids: Iterable[str]) -> dict[str, Wallet]:
-        """Return the wallets of these ids that exist."""
+        """Return the wallets of these ids that exist; of a member that was merged, the one it has become."""
         with answering():
             found = await self._wallets.find({"_id": {"$in": list(ids)}}).to_list(None)
-        return {document["_id"]: docs.wallet_from(document) for document in found}
+        wallets = {document["_id"]: docs.wallet_from(document) for document in found}
+        merged = {wallet.id: wallet.merged_into for wallet in wallets.values() if wallet.merged_into is not None}
+        become = await self.wallets(merged.values()) if merged else {}
+        return wallets | {wallet: become[into] for wallet, into in merged.items()}
 
     async def wallet_of(self, whose: ByReference) -> Wallet | None:
         """Return the wallet that a partner's reference means."""
@@ -104,7 +107,7 @@ class Members:
 
     async def list_redemptions(
         self,
-        owners: Sequence[dict[str, str]],
+        owners: Sequence[Document],
         limit: int,
         after: tuple[datetime, str] | None = None,
         status: Sequence[RedemptionStatus] | None = None,

@@ -22,7 +22,7 @@ _TABLES = """
     CREATE TABLE links (reference TEXT, wallet TEXT);
     CREATE TABLE "references" (reference TEXT, wallet TEXT);
     CREATE TABLE redemptions (id TEXT PRIMARY KEY, redemption BLOB) WITHOUT ROWID;
-    CREATE TABLE acts (redemption TEXT, version INT, lane INT, seq INT, n INT, act BLOB);
+    CREATE TABLE acts (redemption TEXT, version INT, then_version INT, lane INT, seq INT, n INT, act BLOB);
     CREATE TABLE claims (code TEXT, redemption TEXT, cipher BLOB);
     CREATE TABLE given (redemption TEXT, cipher BLOB);
 """
@@ -46,7 +46,11 @@ class Scratch:
         self._db.execute("INSERT INTO wallets VALUES (?, ?)", (wallet.id, pickle.dumps(wallet)))
         self._db.executemany(
             "INSERT INTO links VALUES (?, ?)",
-            [(f"{link.partner}:{link.reference}", wallet.id) for link in wallet.links],
+            {
+                (f"{link.partner}:{link.reference}", wallet.id)
+                for links in (wallet.links, *(one.links for one in wallet.absorbed))
+                for link in links
+            },
         )
 
     def add_events(self, wallet_events: Iterable[tuple[str, Event]]) -> None:
@@ -66,9 +70,16 @@ class Scratch:
         self._db.execute("INSERT INTO redemptions VALUES (?, ?)", (name, blob))
 
     def add_act(self, redemption: str, act: Act) -> None:
-        """Keep what an entry means to a redemption. Each writes the wallet: its version puts them in order."""
-        row = (redemption, act.entry.wallet_version, *act.place, pickle.dumps(act))
-        self._db.execute("INSERT INTO acts VALUES (?, ?, ?, ?, ?, ?)", row)
+        """Keep what an entry means to a redemption. Each writes the wallet: its version puts them in order.
+
+        What was done after the member was merged comes after the version that it had then, in the order of the other
+        wallet's.
+        """
+        version = act.entry.wallet_version
+        merged_at = act.entry.detail.get("taken_by", "").partition("@")[2]
+        order = (int(merged_at), version) if merged_at else (version, 0)
+        row = (redemption, *order, *act.place, pickle.dumps(act))
+        self._db.execute("INSERT INTO acts VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def add_codes(self, redemption: str, codes: Iterable[bytes]) -> None:
         """Keep the codes that a redemption has."""
@@ -101,8 +112,10 @@ class Scratch:
 
     def lives(self) -> Iterator[tuple[str, bool, Redemption | None, list[Act]]]:
         """Yield every redemption that entries are about: whether it is stored, as what, and its acts in order."""
-        self._db.execute("CREATE INDEX by_redemption ON acts (redemption, version, lane, seq, n)")
-        rows = self._db.execute("SELECT redemption, act FROM acts ORDER BY redemption, version, lane, seq, n")
+        self._db.execute("CREATE INDEX by_redemption ON acts (redemption, version, then_version, lane, seq, n)")
+        rows = self._db.execute(
+            "SELECT redemption, act FROM acts ORDER BY redemption, version, then_version, lane, seq, n"
+        )
         for redemption, group in groupby(rows, key=itemgetter(0)):
             found = self._db.execute("SELECT redemption FROM redemptions WHERE id = ?", (redemption,)).fetchone()
             stored = None if found is None or found[0] is None else _value(found[0])

@@ -48,6 +48,7 @@ from graph.inputs import (
 )
 from graph.mutations.asking import own_wallet, partner_named, request, speaker, whose_of
 from graph.mutations.households import HouseholdMutations
+from graph.mutations.merging import MergingMutations
 from graph.mutations.outcomes import OfMember, OfRedemption, OfWallet, Repeatable
 from graph.mutations.points import PointsMutations
 from graph.refusals import AsData, Forbidden, ValidationError, VersionConflict, made_of
@@ -210,7 +211,7 @@ ClosePeriodPayload = Annotated[
 
 
 @strawberry.type(description="Writes. Expected outcomes are data: each payload is a union.")
-class Mutation(PointsMutations, HouseholdMutations):
+class Mutation(PointsMutations, HouseholdMutations, MergingMutations):
     """The root of mutations."""
 
     @strawberry.field(

@@ -55,7 +55,7 @@ BEHIND: dict[str, type] = {
     "VersionConflict": errors.VersionConflict, "InvalidTransition": errors.InvalidTransition,
     "Quote": Quote, "RedemptionActionSuccess": Outcome, "ReverseAwardSuccess": Outcome, "PointsSuccess": Outcome,
     "GivePointsSuccess": Outcome, "HouseholdSuccess": Outcome, "Invitation": Permit, "Debt": OwedPoints,
-    "Household": wallet.Wallet,
+    "Household": wallet.Wallet, "MergeCode": Permit, "MergeMembersSuccess": Outcome,
 }  # fmt: skip
 """What the resolvers of each type return. Connections are Pages and edges are Rows, whatever they hold."""
 

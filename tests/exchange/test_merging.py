@@ -1,0 +1,245 @@
+"""Two members who are one person, on a real MongoDB. Each test ends with a proof of all invariants."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from exchange.benefit import Fulfilment
+from exchange.commands import ByWallet, Command, Merge, ReverseAward, Unmerge
+from exchange.errors import Forbidden, InsufficientPoints, NotFound, Refusal, ValidationFailed
+from exchange.ledger import Ledger, Outcome
+from exchange.redemption import Step
+from exchange.rules import AwardReversal, Rules
+from exchange.wallet import Wallet
+from tests.exchange.conftest import House, answers, known
+from tests.exchange.speech import act, agreement, award, benefit, by_reference, day, link, redeem, reserve, unlink
+
+RIDE = benefit("rides/ride", 30, fulfilment=Fulfilment.PARTNER_CALL, member_limit=5)
+NEXT_YEAR = day(365)
+
+
+@pytest.fixture(autouse=True)
+async def proved(house: House) -> AsyncIterator[None]:
+    """Begin every test with something to take, and end it with every invariant proved."""
+    await house.agree(agreement("video", "rides", 8_005, fee=150, commission=250))
+    await house.publish(RIDE)
+    yield
+    for ledger in house.ledgers:
+        await ledger.stop()
+    await house.prove()
+
+
+@pytest.fixture
+async def two(house: House, ledger: Ledger) -> tuple[str, str]:
+    """Give ann, whom video and delivery know, 100 points, and bob, whom video and rides know, 70; return both."""
+    ann = await known(ledger, "video", "delivery", reference="ann")
+    bob = await known(ledger, "rides", reference="bob")
+    await ledger.submit(link("video", bob, reference="bob"))
+    await ledger.submit(award("video", 100, whose=by_reference("video", "ann")))
+    await ledger.submit(award("rides", 40, whose=by_reference("rides", "bob")))
+    await ledger.submit(award("video", 30, whose=by_reference("video", "bob"), expires=NEXT_YEAR))
+    return ann, bob
+
+
+def merge(
+    into: str, *, by: str = "video", who: str = "bob", key: str = "merge", until: datetime | None = None
+) -> Merge:
+    return Merge(
+        id=key, fingerprint="", partner=by, whose=by_reference(by, who), to=ByWallet(into),
+        permitted_until=until or day(9_999),
+    )  # fmt: skip
+
+
+def unmerge(wallet: str, apart: str | None, **asked: Any) -> Unmerge:
+    said = {"id": "unmerge", "fingerprint": "", "partner": "video", "to": None if apart is None else ByWallet(apart)}
+    return Unmerge(**{**said, "whose": ByWallet(wallet), **asked})
+
+
+async def held(house: House, who: str, partner: str) -> Wallet:
+    return await house.wallet(partner, who)
+
+
+async def test_two_become_one(house: House, ledger: Ledger, two: tuple[str, str]) -> None:
+    """Lots, links and counts go over as they are, and every reference of the one means the other from then on."""
+    ann, bob = two
+    taken = await ledger.submit(redeem(RIDE, through="rides", whose=by_reference("rides", "bob")))
+    merged = await ledger.submit(merge(ann))
+    assert merged.wallet == Wallet(bob, merged.wallet.version, merged.wallet.period, merged_into=ann)
+    whole = await house.wallet("rides", "bob")
+    assert whole.id == ann
+    assert await house.wallet("video", "bob") == await house.wallet("video", "ann") == whole == merged.other
+    assert sum(lot.remaining for lot in whole.lots) == 100 + 70 - 30
+    assert {each.partner: each.reference for each in whole.links} == {"video": "ann", "delivery": "ann", "rides": "bob"}
+    assert whole.taken == {RIDE.id: 1}
+    assert taken.redemption is not None
+    # What either of them redeems is the one member's.
+    for partner, who in (("video", "ann"), ("video", "bob"), ("rides", "bob")):
+        again = await ledger.submit(redeem(RIDE, through=partner, whose=by_reference(partner, who)))
+        assert again.wallet.id == ann
+    assert (await house.wallet("rides", "bob")).taken == {RIDE.id: 4}
+
+
+async def test_a_merge_is_done_once(ledger: Ledger, two: tuple[str, str]) -> None:
+    """Asked again it is the same merge, and moves nothing."""
+    ann, _ = two
+    first = await ledger.submit(merge(ann))
+    again = await ledger.submit(merge(ann))
+    assert (again.replayed, again.entry, again.wallet) == (True, first.entry, first.other)
+
+
+async def test_what_the_one_redeemed_goes_back_to_the_other(house: House, ledger: Ledger, two: tuple[str, str]) -> None:
+    """A redemption from before a merge is reversed into its very lots, wherever they are, also after the undoing."""
+    ann, bob = two
+    taken = await ledger.submit(redeem(RIDE, 2, through="rides", whose=by_reference("rides", "bob")))
+    await ledger.submit(merge(ann))
+    assert taken.redemption is not None
+    first = await ledger.submit(act(Step.REVERSE, taken.redemption, 1))
+    assert first.wallet.id == ann
+    assert first.wallet.taken == {RIDE.id: 1}
+    apart = await ledger.submit(unmerge(ann, bob))
+    assert apart.other is not None
+    assert apart.other.taken == {RIDE.id: 1}
+    second = await ledger.submit(act(Step.REVERSE, taken.redemption, 1))
+    assert second.wallet.id == bob
+    assert sum(lot.remaining for lot in second.wallet.lots) == 70
+    assert second.wallet.taken == {RIDE.id: 0}
+    assert (await house.wallet("video", "ann")).taken == {RIDE.id: 0}
+
+
+async def test_an_undone_merge_leaves_two_as_they_were(house: House, ledger: Ledger, two: tuple[str, str]) -> None:
+    """Lots, links, counts and references are where they were, with what was awarded since where it belongs."""
+    ann, bob = two
+    before = {who: await held(house, who, "video") for who in ("ann", "bob")}
+    await ledger.submit(merge(ann))
+    await ledger.submit(award("rides", 5, whose=by_reference("rides", "bob"), key="since"))
+    await ledger.submit(award("delivery", 7, whose=by_reference("delivery", "ann"), key="hers"))
+    await ledger.submit(unmerge(ann, bob))
+    after = {who: await held(house, who, "video") for who in ("ann", "bob")}
+    assert after["bob"].id == bob
+    assert after["bob"].links == before["bob"].links
+    assert [lot.id for lot in after["bob"].lots] == [*(lot.id for lot in before["bob"].lots), "since"]
+    assert [lot.id for lot in after["ann"].lots] == [*(lot.id for lot in before["ann"].lots), "hers"]
+    assert after["ann"].links == before["ann"].links
+    assert (after["ann"].absorbed, after["bob"].merged_into) == ((), None)
+    # And they can find together again.
+    await ledger.submit(merge(ann, key="merge-again"))
+
+
+async def test_a_merge_cannot_be_undone_once_its_points_are_spent(ledger: Ledger, two: tuple[str, str]) -> None:
+    """Nobody could say whose the rest is: a redemption, a hold or a gift of points that came makes it final."""
+    ann, bob = two
+    await ledger.submit(merge(ann))
+    await ledger.submit(reserve(RIDE, through="video", whose=by_reference("video", "ann"), key="hold"))
+    await ledger.submit(act(Step.CANCEL, "hold", by="video"))
+    [told] = await answers(ledger, unmerge(ann, bob))
+    assert isinstance(told, ValidationFailed)
+    assert "spent" in told.message
+
+
+async def test_spending_ones_own_does_not_hinder_it(house: House, ledger: Ledger, two: tuple[str, str]) -> None:
+    """Points that were there before the merge can be spent after it: what came can still go back."""
+    ann, bob = two
+    lunch = benefit("delivery/lunch", 5)
+    await house.publish(lunch)
+    await ledger.submit(award("delivery", 9, whose=by_reference("delivery", "ann")))
+    await ledger.submit(merge(ann))
+    # Nobody has an agreement with delivery, so only its own points are taken there.
+    await ledger.submit(redeem(lunch, through="video", whose=by_reference("video", "bob")))
+    apart = await ledger.submit(unmerge(ann, bob))
+    assert apart.other is not None
+    assert sum(lot.remaining for lot in apart.other.lots) == 70
+
+
+@pytest.mark.parametrize(
+    ("why", "error"),
+    [
+        ("late", NotFound), ("unknown", NotFound), ("itself", ValidationFailed), ("holds", ValidationFailed),
+        ("owes", ValidationFailed), ("took in", ValidationFailed), ("parted", Forbidden), ("other parted", Forbidden),
+    ],
+)  # fmt: skip
+async def test_who_cannot_be_merged(
+    house: House, ledger: Ledger, two: tuple[str, str], why: str, error: type[Refusal]
+) -> None:
+    """A refused merge says why, and changes nothing."""
+    ann, bob = two
+    asked = merge(ann)
+    if why == "late":
+        asked = merge(ann, until=await house.soon(seconds=-1))
+    elif why == "unknown":
+        asked = replace(asked, to=None)
+    elif why == "itself":
+        asked = merge(bob)
+    elif why == "holds":
+        await ledger.submit(reserve(RIDE, through="rides", whose=by_reference("rides", "bob")))
+    elif why == "owes":
+        await indebted(house, ledger)
+    elif why == "took in":
+        carl = await known(ledger, "delivery", reference="carl")
+        await ledger.submit(merge(bob, by="delivery", who="carl", key="first"))
+        assert carl
+    elif why == "parted":
+        await ledger.submit(unlink("video", bob, through="rides"))
+    elif why == "other parted":
+        await ledger.submit(unlink("video", ann, through="delivery"))
+    before = [await house.wallet("delivery", "ann"), await house.wallet("rides", "bob")]
+    [told] = await answers(ledger, asked)
+    assert type(told) is error, told
+    assert [await house.wallet("delivery", "ann"), await house.wallet("rides", "bob")] == before
+
+
+async def indebted(house: House, ledger: Ledger) -> None:
+    """Let bob owe video points: an award of its was reversed after he had spent it."""
+    await house.terms.set_rules(Rules(partner="video", award_reversal=AwardReversal.DEBT))
+    wallet = await house.wallet("video", "bob")
+    lot = next(lot for lot in wallet.lots if lot.issuer == "video")
+    await ledger.submit(redeem(RIDE, through="video", whose=by_reference("video", "bob")))
+    await ledger.submit(ReverseAward(id="back", fingerprint="", partner="video", whose=ByWallet(wallet.id), lot=lot.id))
+    assert (await house.wallet("video", "bob")).debts == {"video": 30}
+
+
+async def test_what_is_not_merged_cannot_be_undone(ledger: Ledger, two: tuple[str, str]) -> None:
+    """There is nothing to undo, or it is another who was merged last."""
+    ann, bob = two
+    for asked in (unmerge(ann, None), unmerge(ann, bob), unmerge(bob, ann)):
+        [told] = await answers(ledger, asked)
+        assert isinstance(told, ValidationFailed)
+
+
+async def test_a_merge_and_redemptions_at_once(house: House, two: tuple[str, str]) -> None:
+    """Raced from two lanes all are carried out, in some order: no point is lost and none is spent twice."""
+    ann, _ = two
+    here, there = await house.ledger(), await house.ledger()
+    rush = [redeem(RIDE, through="rides", whose=by_reference("rides", "bob"), key=f"rush-{n}") for n in range(2)]
+    told = await asyncio.gather(
+        answers(here, merge(ann)), *(answers(there, one) for one in rush), *(answers(here, one) for one in rush)
+    )
+    assert all(isinstance(one, Outcome) for each in told for one in each), told
+    whole = await house.wallet("rides", "bob")
+    assert whole.id == ann
+    assert sum(lot.remaining for lot in whole.lots) == 170 - 60
+    assert whole.taken == {RIDE.id: 2}
+
+
+async def test_within_one_batch_the_second_finds_the_first_done(
+    house: House, ledger: Ledger, two: tuple[str, str]
+) -> None:
+    """A merge and what either member does after it may share a commit."""
+    ann, _ = two
+    asked: list[Command] = [
+        merge(ann),
+        redeem(RIDE, 4, through="rides", whose=by_reference("rides", "bob"), key="all"),
+        reserve(RIDE, 9, through="video", whose=by_reference("video", "ann")),
+    ]  # fmt: skip
+    first, second, third = await answers(ledger, *asked)
+    assert isinstance(first, Outcome)
+    assert isinstance(second, Outcome)
+    assert second.wallet.id == ann
+    assert isinstance(third, Refusal)
+    assert not isinstance(third, InsufficientPoints)
+    assert (await house.wallet("video", "ann")).taken == {RIDE.id: 4}
