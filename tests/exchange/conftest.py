@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+import bson
 import pytest
 
 from exchange.agreements import Agreement
@@ -69,6 +70,14 @@ class House:
     async def count(self, collection: str, **query: Any) -> int:
         """Count documents."""
         return int(await self.db[collection].count_documents(query))
+
+    async def everything(self) -> dict[str, list[bytes]]:
+        """Return all that is stored, byte for byte; without the lanes, whose leases time renews."""
+        return {
+            name: sorted([bson.encode(one) async for one in self.db[name].find()])
+            for name in sorted(await self.db.list_collection_names())
+            if name != "lanes"
+        }
 
     async def broken(self, keyring: Keyring | None = KEYRING) -> dict[int, list[str]]:
         """Return what a check finds wrong, by invariant."""

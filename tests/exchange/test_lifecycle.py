@@ -20,7 +20,7 @@ from exchange.errors import (
     ValidationFailed,
 )
 from exchange.ledger import Ledger, Outcome
-from exchange.redemption import Redemption, RedemptionStatus, Step
+from exchange.redemption import TRANSITIONS, Redemption, RedemptionStatus, Step
 from exchange.settlement.clearing import Settlement
 from exchange.store.periods import Periods
 from tests.exchange.conftest import KEYRING, House, answers, known
@@ -66,6 +66,46 @@ async def stock(house: House, name: str) -> Stock:
 
 async def stored(house: House, name: str) -> Redemption:
     return (await house.books.second_round([], [name], [], {})).redemptions[name]
+
+
+ROADS: dict[RedemptionStatus, tuple[Step, ...]] = {
+    S.RESERVED: (), S.CONFIRMED: (Step.CONFIRM,), S.FULFILLED: (Step.CONFIRM, Step.FULFIL),
+    S.FAILED: (Step.CONFIRM, Step.FAIL), S.CANCELLED: (Step.CANCEL,), S.EXPIRED: (Step.LAPSE,),
+    S.REVERSED: (Step.CONFIRM, Step.REVERSE),
+}  # fmt: skip
+"""How a reservation comes to each status."""
+
+
+@pytest.mark.parametrize("status", S)
+async def test_each_step_from_each_status(house: House, ledger: Ledger, status: RedemptionStatus) -> None:
+    """What the table has happens and is written; every other step is refused, and not a byte is another afterwards."""
+    await member(ledger)
+
+    async def come(*steps: Step) -> Redemption:
+        now = done(await ledger.submit(reserve(RIDE, ttl=1 if Step.LAPSE in steps else 300)))
+        for step in steps:
+            if step is Step.LAPSE:
+                await asyncio.sleep(1.1)
+            now = done(await ledger.submit(act(step, now)))
+        return now
+
+    stands = await come(*ROADS[status])
+    assert stands == await stored(house, stands.id)
+    assert stands.status is status
+    before = await house.everything()
+    # A reservation lapses when its time is over, and not before.
+    for step in [step for step in Step if (status, step) not in TRANSITIONS or step is Step.LAPSE]:
+        told = (await answers(ledger, act(step, stands)))[0]
+        assert isinstance(told, InvalidTransition), step
+        assert (told.status, told.path) == (status, ["input", "redemption"])
+        assert await house.everything() == before, step
+    for step in [step for at, step in TRANSITIONS if at is status]:
+        after = await come(*ROADS[status], step)
+        assert after.status in TRANSITIONS[status, step]
+        assert after == await stored(house, after.id)
+    assert {step for step in Step if await house.count("entries", kind=step.value)} == {
+        *ROADS[status], *(step for at, step in TRANSITIONS if at is status)
+    }  # fmt: skip
 
 
 async def test_reserved_confirmed_and_reversed_with_codes(house: House, ledger: Ledger) -> None:
