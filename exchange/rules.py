@@ -81,6 +81,8 @@ class RuleBook:
         self._by_partner: dict[str, Rules] = {}
         for one in sorted(rules, key=lambda each: each.version):
             self._by_partner[one.partner] = one
+        # Asked for every lot of every redemption.
+        self._frozen = {rules.partner for rules in self._by_partner.values() if rules.frozen is not None}
 
     def of(self, partner: str) -> Rules:
         """Return a partner's rules."""
@@ -88,7 +90,7 @@ class RuleBook:
 
     def frozen(self, *partners: str) -> bool:
         """Whether the exchange has frozen one of them."""
-        return any(self.of(partner).frozen is not None for partner in partners)
+        return not self._frozen.isdisjoint(partners)
 
     def frozen_benefit(self, partner: str, benefit: str) -> bool:
         """Whether the exchange has frozen this benefit, or its partner."""

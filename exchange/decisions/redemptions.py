@@ -75,13 +75,12 @@ def allow(command: Redeem, wallet: Wallet | None, terms: Terms, now: datetime) -
     visible = benefit is not None and (benefit.status is BenefitStatus.PUBLISHED or owner)
     if benefit is None or not visible:
         raise NotFound("no such benefit", ("input", "benefit"))
-    book = terms.book
     if command.quote is not None:
         quote = _quoted(command, wallet, terms.quote, now)
-        benefit, book = replace(benefit, points_price=quote.unit_points), book.pinned(quote.agreements)
+        benefit = replace(benefit, points_price=quote.unit_points)
+        terms = replace(terms, book=terms.book.pinned(quote.agreements))
     cost = benefit.points_price * command.quantity
-    accepts = acceptor(book, benefit.partner, now, terms.rules)
-    taker = taker_of(wallet, link, benefit, command.region, replace(terms, book=book), now, cost)
+    taker = taker_of(wallet, link, benefit, command.region, terms, now, cost)
     spendable = taker.spendable
     frozen = terms.rules.frozen_benefit(benefit.partner, benefit.id)
     reasons = availability(benefit, terms.stock, now, taker, command.quantity, frozen=frozen).reasons
@@ -92,8 +91,8 @@ def allow(command: Redeem, wallet: Wallet | None, terms: Terms, now: datetime) -
         raise PriceChanged(f"it costs {cost} points now", ("input", "expectedPoints"), points_price=cost)
     if spendable < cost:
         raise InsufficientPoints(f"{cost} points needed, {spendable} to spend", required=cost, available=spendable)
-    takes = wallet.choose(cost, accepts, now)
-    debits = book.debits(_by_issuer(takes), benefit.partner, now)
+    takes = wallet.choose(cost, acceptor(terms.book, benefit.partner, now, terms.rules), now)
+    debits = terms.book.debits(_by_issuer(takes), benefit.partner, now)
     if any(debit.owed is not None and debit.owed.minor > MINOR_MAX for debit in debits):
         raise _unavailable([UnavailableReason.ISSUER_LIMIT])
     return Allowed(wallet, link, benefit, cost, takes, debits)
@@ -116,9 +115,11 @@ def taker_of(
 
 def _frozen_points(wallet: Wallet, benefit: Benefit, terms: Terms, now: datetime) -> int:
     """Return the points that this benefit's partner would take, had nobody frozen lots or their issuers."""
+    frozen = [lot for lot in wallet.lots if lot.frozen or terms.rules.frozen(lot.issuer)]
+    if not frozen:
+        return 0
     accepts = acceptor(terms.book, benefit.partner, now)
-    frozen = (lot for lot in wallet.lots if lot.counts(now) and (lot.frozen or terms.rules.frozen(lot.issuer)))
-    return sum(lot.free for lot in frozen if accepts(lot.issuer))
+    return sum(lot.free for lot in frozen if lot.counts(now) and accepts(lot.issuer))
 
 
 def _quoted(command: Redeem, wallet: Wallet, quote: Quote | None, now: datetime) -> Quote:
