@@ -23,7 +23,7 @@ ANY = "any"
 
 @click.group()
 def agreement() -> None:
-    """Set and list what issuers pay providers for redeemed points."""
+    """Set, list and simulate what issuers pay providers for redeemed points."""
 
 
 @agreement.command("set")
@@ -123,7 +123,7 @@ def simulate(
     shell: Shell, issuer: str | None, provider: str | None, price: str, currency: str, fee_bps: int,
     commission_bps: int, number: int | None,
 ) -> None:  # fmt: skip
-    """Show what a period would have cost under an agreement, before it is set. Nothing is changed.
+    """Show what a period would have cost under an agreement. Nothing is changed.
 
     The agreement takes the place among the others that it would have: a default only counts where nothing more
     specific is agreed. The table shows what would be different, and all that the period cost by currency. An open
@@ -172,7 +172,8 @@ def simulate(
 
 def _simulation_lines(simulated: Simulated) -> Iterator[str]:
     so_far = "" if simulated.period.status is PeriodStatus.CLOSED else " so far"
-    yield f"period {simulated.period.number}{so_far}: {simulated.repriced:,} redemptions would be priced by it"
+    redemptions = "1 redemption" if simulated.repriced == 1 else f"{simulated.repriced:,} redemptions"
+    yield f"period {simulated.period.number}{so_far}: {redemptions} would be priced by it"
     if simulated.rows:
         yield from _compared_lines(simulated.rows)
         yield ""
