@@ -32,7 +32,7 @@ from exchange.store.spending import RETURNING, Progress, Returns, Spending
 
 PAGE = 20
 _SUMS_KEPT = 8
-_RETURNS_AT_ONCE = 500
+_RETURNS_AT_ONCE = 200
 _LOOK_AGAIN_SECONDS = 0.01
 _NUMBER = ("input", "number")
 
@@ -166,15 +166,16 @@ class Settlement:
         spans = await self._spending.spans(period)
         simulation = Simulation(await self._spending.agreements(), proposed)
         with closing(Returns()) as returns:
-            async for entries in self._spending.entries(period.number, spans, progress):
-                confirmed = [entry.redemption or "" for entry in entries if entry.kind is EntryKind.CONFIRM]
-                begun = await self._spending.begun(period.number, confirmed)
-                for entry in entries:
-                    if entry.kind in RETURNING:
-                        returns.add(entry)
-                    else:
-                        before = entry.kind is EntryKind.CONFIRM and entry.redemption not in begun
-                        simulation.take(entry.provider or "", entry.debits, promised_before=before)
+            async with aclosing(self._spending.entries(period.number, spans, progress)) as read:
+                async for entries in read:
+                    confirmed = [entry.redemption or "" for entry in entries if entry.kind is EntryKind.CONFIRM]
+                    begun = await self._spending.begun(period.number, confirmed)
+                    for entry in entries:
+                        if entry.kind in RETURNING:
+                            returns.add(entry)
+                        else:
+                            before = entry.kind is EntryKind.CONFIRM and entry.redemption not in begun
+                            simulation.take(entry.provider or "", entry.debits, promised_before=before)
             back = returns.by_redemption()
             while some := list(islice(back, _RETURNS_AT_ONCE)):
                 begun = await self._spending.begun(period.number, (each.redemption for each in some))

@@ -1,13 +1,13 @@
 """What a period's redemptions took and gave back, as a simulation reads it: range by range of blocks.
 
-No range is larger than what memory holds with ease, and no query is longer than its range. What went back has to be
-put together by redemption, so it waits in a temporary file until all is read.
+No query is longer than its range, and no more is in memory than is read at a time. What went back has to be put
+together by redemption, so it waits in a temporary file until all is read.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
@@ -24,7 +24,9 @@ from exchange.store.periods import Periods
 
 TAKING = (EntryKind.REDEEM, EntryKind.CONFIRM)
 RETURNING = (EntryKind.FAIL, EntryKind.REVERSE)
-_BLOCKS_AT_ONCE = 50
+_BLOCKS_AT_ONCE = 100
+_ENTRIES_AT_ONCE = 200
+"""Read between two pauses: few enough not to hold up the event loop."""
 
 Progress = Callable[[int, int], None]
 """Told how many blocks are read, and of how many."""
@@ -71,8 +73,8 @@ class Spending:
         """Return every version of every agreement; those that entries name, if they were read before."""
         return await self._audit.agreements()
 
-    async def entries(self, number: int, spans: Iterable[Span], progress: Progress) -> AsyncIterator[list[Entry]]:
-        """Yield the period's entries by which money is owed or goes back, a range of blocks at a time."""
+    async def entries(self, number: int, spans: Iterable[Span], progress: Progress) -> AsyncGenerator[list[Entry]]:
+        """Yield the period's entries by which money is owed or goes back, a handful at a time."""
         wanted = {"period": number, "kind": {"$in": [kind.value for kind in (*TAKING, *RETURNING)]}}
         spans = list(spans)
         done, total = 0, sum(span.last - span.first + 1 for span in spans)
@@ -80,10 +82,9 @@ class Spending:
             for first in range(begin, end + 1, _BLOCKS_AT_ONCE):
                 last = min(first + _BLOCKS_AT_ONCE - 1, end)
                 with answering():
-                    rows = await self._entries.find(
-                        {"lane": lane, "seq": {"$gte": first, "$lte": last}, **wanted}
-                    ).to_list(None)  # fmt: skip
-                yield [docs.entry_from(row) for row in rows]
+                    found = self._entries.find({"lane": lane, "seq": {"$gte": first, "$lte": last}, **wanted})
+                    while rows := await found.to_list(_ENTRIES_AT_ONCE):
+                        yield [docs.entry_from(row) for row in rows]
                 done += last - first + 1
                 progress(done, total)
 

@@ -23,7 +23,7 @@ ANY = "any"
 
 @click.group()
 def agreement() -> None:
-    """Set, list and simulate what issuers pay providers for redeemed points."""
+    """Set, list and try what issuers pay providers for points."""
 
 
 @agreement.command("set")

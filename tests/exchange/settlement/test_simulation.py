@@ -273,6 +273,15 @@ async def test_the_worked_example(two_periods: World) -> None:
         assert seen[-1][0] == seen[-1][1]
 
 
+async def test_it_is_read_in_pieces_of_any_size(two_periods: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures are the same when blocks, entries and what went back are read one by one."""
+    for name in ("exchange.store.spending._BLOCKS_AT_ONCE", "exchange.store.spending._ENTRIES_AT_ONCE",
+                 "exchange.settlement.clearing._RETURNS_AT_ONCE"):  # fmt: skip
+        monkeypatch.setattr(name, 1)
+    simulated = await two_periods.settle().simulate(PROPOSED, 2)
+    assert (told(simulated.rows), told(simulated.totals)) == (ROWS, TOTALS)
+
+
 async def test_now_is_what_the_blocks_say(two_periods: World) -> None:
     """The figures as they are, are those that the period is settled by."""
     settlement = two_periods.settle()
