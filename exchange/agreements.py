@@ -55,6 +55,11 @@ def agreement_id(issuer: str | None, provider: str | None, version: int) -> str:
     return f"{issuer or '*'}>{provider or '*'}#{version:06d}"
 
 
+def lookup_order(issuer: str, provider: str) -> tuple[tuple[str | None, str | None], ...]:
+    """Return the pairs whose agreement can price the issuer's points at the provider, the most specific first."""
+    return (issuer, provider), (issuer, None), (None, provider), (None, None)
+
+
 def validate_terms(price: Money, fee_basis_points: int, commission_basis_points: int) -> None:
     """Refuse (ValidationFailed) terms under which a provider would pay more than it is owed, but for rounding.
 
@@ -103,7 +108,7 @@ class AgreementBook:
         """Return the version pinned, else the one in force at `now` of the most specific agreement that has one."""
         if issuer in self._pins:
             return self._pins[issuer]
-        for pair in ((issuer, provider), (issuer, None), (None, provider), (None, None)):
+        for pair in lookup_order(issuer, provider):
             for agreement in reversed(self._versions.get(pair, ())):
                 if agreement.effective_from <= now:
                     return agreement

@@ -462,6 +462,19 @@ class SetAgreementInput:
     effective_from: datetime | None = strawberry.field(default=UNSET, description="From when on; null: now.")
 
 
+@strawberry.input(description="The terms to try; without issuer or provider: a default, as in SetAgreementInput.")
+class SimulateAgreementInput:
+    """What SetAgreementInput says, but for the moment: it is tried on what has been."""
+
+    issuer: strawberry.ID | None = strawberry.field(default=UNSET, description="Who would owe.")
+    provider: strawberry.ID | None = strawberry.field(default=UNSET, description="Who would be owed.")
+    price_per_1000_points: MoneyInput = strawberry.field(
+        name="pricePer1000Points", description="What 1,000 points would cost the issuer."
+    )
+    fee_basis_points: int = strawberry.field(default=0, description="The exchange's fee, of what is owed.")
+    commission_basis_points: int = strawberry.field(default=0, description="The channel's commission, of what is owed.")
+
+
 @strawberry.input(description="The period to close.")
 class ClosePeriodInput:
     """Only the open one can be."""

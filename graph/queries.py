@@ -17,16 +17,17 @@ from exchange.commands import ByReference
 from exchange.redemption import Redemption as DomainRedemption
 from exchange.redemption import RedemptionStatus
 from exchange.settlement import period as settlement_period
+from exchange.settlement import simulation as settlement_simulation
 from exchange.settlement import statement as settlement_statement
 from exchange.wallet import Lot as DomainLot
 from exchange.wallet import Wallet as DomainWallet
 from graph import listings, settlement
 from graph.context import ANY_STAFF, Context, Info
 from graph.identifiers import Kind
-from graph.inputs import BenefitBy, Chosen, MemberBy, Order, sent
+from graph.inputs import BenefitBy, Chosen, MemberBy, Order, SimulateAgreementInput, sent
 from graph.paging import After, Before, Connection, First, Last, Page
 from graph.refusals import Code, fault
-from graph.settlement import Agreement, Period, Statement
+from graph.settlement import Agreement, AgreementSimulation, Period, Statement
 from graph.types import Benefit, BenefitConnection, Member, Node, Partner, Redemption
 from partners import registry
 
@@ -44,6 +45,10 @@ Key = Annotated[
     str | None, strawberry.argument(description="Only what this idempotency key of the caller's made: one, or none.")
 ]
 Number = Annotated[int | None, strawberry.argument(description="The period's number; without it the open one.")]
+Proposed = Annotated[SimulateAgreementInput, strawberry.argument(description="The terms to try.")]
+SimulatedPeriod = Annotated[
+    int | None, strawberry.argument(description="The period's number; without it the last one that is closed.")
+]
 Issuer = Annotated[strawberry.ID | None, strawberry.argument(description="Only those of this issuer.")]
 Provider = Annotated[strawberry.ID | None, strawberry.argument(description="Only those with this provider.")]
 
@@ -173,6 +178,16 @@ class Query:
     ) -> list[terms.Agreement]:  # fmt: skip
         """List them."""
         return await _agreements(info.context, sent(issuer), sent(provider))
+
+    @strawberry.field(
+        graphql_type=AgreementSimulation,
+        description="What a period would have cost under an agreement that is only proposed; nothing is changed.",
+    )
+    async def simulate_agreement(
+        self, info: Info, input: Proposed, period: SimulatedPeriod = strawberry.UNSET  # noqa: A002
+    ) -> settlement_simulation.Simulated:  # fmt: skip
+        """Read the period, and price it anew."""
+        return await settlement.simulate(info.context, input, sent(period))
 
     @strawberry.field(graphql_type=Statement | None, description="A statement, if it is the caller's to see.")
     async def statement(self, info: Info, id: Id) -> settlement_statement.Statement | None:  # noqa: A002

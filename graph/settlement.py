@@ -14,13 +14,15 @@ from strawberry import Parent
 from exchange import agreements
 from exchange.amounts import Money as Amount
 from exchange.benefit import Benefit as DomainBenefit
-from exchange.settlement import netting, period, statement
+from exchange.errors import NotFound, Refusal
+from exchange.settlement import netting, period, simulation, statement
 from exchange.settlement.statement import Place
 from graph.context import Context, Info
 from graph.enums import LineKind, PeriodStatus, StatementStatus
-from graph.inputs import sent
+from graph.identifiers import Kind
+from graph.inputs import SimulateAgreementInput, sent
 from graph.paging import After, Connection, First, Page, page
-from graph.refusals import made_of
+from graph.refusals import Code, fault, made_of
 from graph.scalars import Count, Points
 from graph.types import Benefit, Money, Node, the_partner
 
@@ -215,6 +217,79 @@ class Period(Node):
         behind = None if window.after is None else window.after[0]
         rows = await services.settlement.statements(root.number, behind, window.size + 1, own(info.context))
         return page(cursors, window, [((row.partner,), row) for row in rows])
+
+
+@strawberry.type(description="What redemptions cost: the issuers, and of that the providers.")
+class SimulatedCost:
+    """exchange.settlement.simulation.Cost."""
+
+    gross: Money = strawberry.field(description="What issuers owe.")
+    fees: Money = strawberry.field(description="The exchange's fees on it, paid by the providers.")
+    commissions: Money = strawberry.field(description="The channels' commissions, likewise.")
+
+
+@strawberry.type(description="What all redemptions of a period cost in one currency, and would have cost.")
+class SimulatedTotal:
+    """exchange.settlement.simulation.Comparison."""
+
+    currency: str = strawberry.field(description="ISO 4217 code.")
+    redemptions: Count = strawberry.field(description="Those that cost something in this currency, on either side.")
+    points: Points = strawberry.field(description="The points that they took, less what went back.")
+    now: SimulatedCost = strawberry.field(description="As it is.")
+    simulated: SimulatedCost = strawberry.field(description="As it would have been.")
+    difference: SimulatedCost = strawberry.field(description="simulated - now.")
+
+
+@strawberry.type(description="The same, of one issuer's points at one provider.")
+class SimulatedRow(SimulatedTotal):
+    """exchange.settlement.simulation.Comparison."""
+
+    issuer = the_partner("issuer", "Who owes.")
+
+    provider = the_partner("provider", "Who is owed.")
+
+
+@strawberry.type(description="What a period would have cost under an agreement that is only proposed.")
+class AgreementSimulation:
+    """exchange.settlement.simulation.Simulated."""
+
+    period: Period = strawberry.field(description="Of which period; if it is not closed, so far.")
+    repriced: Count = strawberry.field(description="How many redemptions the proposal would have priced.")
+    rows: list[SimulatedRow] = strawberry.field(description="The figures that would be others, by issuer and provider.")
+    totals: list[SimulatedTotal] = strawberry.field(
+        description="All that the period cost, unchanged figures too, by currency."
+    )
+
+
+async def simulate(context: Context, wish: SimulateAgreementInput, number: int | None) -> simulation.Simulated:
+    """Simulate the agreement; BAD_USER_INPUT for terms that nobody could set, and for what is not there."""
+    context.require("admin", "finance:view")
+    try:
+        price = wish.price_per_1000_points.money("input", "pricePer1000Points")
+        agreements.validate_terms(price, wish.fee_basis_points, wish.commission_basis_points)
+        return await context.services.settlement.simulate(
+            agreements.Agreement(
+                id="", version=0, price_per_1000_points=price, fee_basis_points=wish.fee_basis_points,
+                commission_basis_points=wish.commission_basis_points, effective_from=await context.now(),
+                issuer=await _side(context, sent(wish.issuer), "issuer"),
+                provider=await _side(context, sent(wish.provider), "provider"),
+            ),
+            number,
+        )  # fmt: skip
+    except Refusal as refusal:
+        where = f"{'.'.join(refusal.path)}: " if refusal.path else ""
+        raise fault(Code.BAD_USER_INPUT, f"{where}{refusal.message}") from None
+
+
+async def _side(context: Context, sealed: str | None, name: str) -> str | None:
+    """Return the handle behind a partner's id; None for None: any."""
+    if sealed is None:
+        return None
+    handle = context.ids.open(Kind.PARTNER, sealed)
+    partner = None if handle is None else await context.services.registry.find(handle)
+    if partner is None or not partner.roles:
+        raise NotFound("no such partner", ("input", name))
+    return partner.handle
 
 
 async def periods(context: Context, first: Any, after: Any) -> Page[period.Period]:

@@ -11,23 +11,28 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from datetime import datetime
+from itertools import islice
 
+from exchange.agreements import Agreement
 from exchange.errors import FiguresDisagree, NotFound, ValidationFailed
-from exchange.journal import SALT_BYTES, Block, BlockKind, Sums
+from exchange.journal import SALT_BYTES, Block, BlockKind, EntryKind, Sums
 from exchange.keyring import Keyring
 from exchange.settlement import netting
 from exchange.settlement.export.csv import csv_rows
 from exchange.settlement.netting import BilateralPosition, Payment, Position
 from exchange.settlement.period import Period, PeriodStatus, period_root, ranges
+from exchange.settlement.simulation import Simulated, Simulation
 from exchange.settlement.statement import Place, Statement, StatementLine, document, draft, lines_of
 from exchange.store.books import Books
 from exchange.store.connection import Database
 from exchange.store.periods import Periods
+from exchange.store.spending import RETURNING, Progress, Returns, Spending
 
 PAGE = 20
 _SUMS_KEPT = 8
+_RETURNS_AT_ONCE = 200
 _LOOK_AGAIN_SECONDS = 0.01
 _NUMBER = ("input", "number")
 
@@ -38,6 +43,7 @@ class Settlement:
     def __init__(self, db: Database, keyring: Keyring) -> None:
         self._periods = Periods(db)
         self._books = Books(db)
+        self._spending = Spending(db)
         self._keyring = keyring
         self._closed_sums: dict[int, Sums] = {}
 
@@ -143,6 +149,40 @@ class Settlement:
     async def payment_plan(self, number: int, partner: str | None = None) -> list[Payment]:
         """Return the payments after which every position is zero."""
         return netting.payment_plan(await self.positions(number, partner))
+
+    # ------------------------------------------------------------ simulation
+
+    async def simulate(
+        self, proposed: Agreement, number: int | None = None, progress: Progress = lambda _done, _total: None
+    ) -> Simulated:
+        """Return what a period, without a number the last closed one, would have cost under an agreement.
+
+        The agreement's id, version and moment count for nothing. Of a period that is not closed the figures are those
+        so far. NotFound when there is no such period.
+        """
+        period = await (self._spending.last_closed() if number is None else self._periods.get(number))
+        if period is None:
+            raise NotFound("no period is closed yet: name the open one" if number is None else "no such period")
+        spans = await self._spending.spans(period)
+        simulation = Simulation(await self._spending.agreements(), proposed)
+        with closing(Returns()) as returns:
+            async with aclosing(self._spending.entries(period.number, spans, progress)) as read:
+                async for entries in read:
+                    confirmed = [entry.redemption or "" for entry in entries if entry.kind is EntryKind.CONFIRM]
+                    begun = await self._spending.begun(period.number, confirmed)
+                    for entry in entries:
+                        if entry.kind in RETURNING:
+                            returns.add(entry)
+                        else:
+                            before = entry.kind is EntryKind.CONFIRM and entry.redemption not in begun
+                            simulation.take(entry.provider or "", entry.debits, promised_before=before)
+            back = returns.by_redemption()
+            while some := list(islice(back, _RETURNS_AT_ONCE)):
+                begun = await self._spending.begun(period.number, (each.redemption for each in some))
+                originals = await self._spending.originals(begun)
+                for redemption, provider, debits in some:
+                    simulation.give_back(provider, debits, originals.get(redemption))
+        return simulation.result(period)
 
     # ------------------------------------------------------------ statements
 

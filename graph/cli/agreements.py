@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from exchange.agreements import Agreement, validate_terms
-from exchange.amounts import Money, minor_from_decimal
+from exchange.amounts import Money, decimal_from_minor, minor_from_decimal
 from exchange.errors import NotFound, ValidationFailed
 from exchange.journal import milliseconds
-from graph.cli.shell import Shell, identifiers, misused, money, on_exchange, table
+from exchange.settlement.period import PeriodStatus
+from exchange.settlement.simulation import Comparison, Cost, Simulated
+from graph.cli.shell import Progress, Shell, WholeNumber, identifiers, misused, money, on_exchange, table
 from graph.identifiers import Identifiers
 from graph.services import Services
 
@@ -20,7 +23,7 @@ ANY = "any"
 
 @click.group()
 def agreement() -> None:
-    """Set and list what issuers pay providers for redeemed points."""
+    """Set, list and try what issuers pay providers for points."""
 
 
 @agreement.command("set")
@@ -103,6 +106,105 @@ def list_agreements(shell: Shell) -> None:
         for each in agreements
     ]  # fmt: skip
     shell.answer({"agreements": agreements}, table(header, rows, right=header[2:6]))
+
+
+@agreement.command("simulate")
+@click.option("--issuer", metavar="HANDLE", help="Who would owe; without it, the default for every issuer.")
+@click.option("--provider", metavar="HANDLE", help="Who would be owed; without it, likewise for every provider.")
+@click.option("--price", required=True, metavar="AMOUNT", help="What 1,000 points would cost the issuer, such as 8.00.")
+@click.option("--currency", required=True, metavar="CODE", help="ISO 4217 code, such as EUR.")
+@click.option("--fee-bps", default=0, show_default=True, help="The exchange's fee, in basis points of what is owed.")
+@click.option("--commission-bps", default=0, show_default=True, help="The channel's commission, likewise.")
+@click.option(
+    "--period", "number", type=WholeNumber(min=1), help="Of which period; without it, the last one that is closed."
+)
+@on_exchange
+def simulate(
+    shell: Shell, issuer: str | None, provider: str | None, price: str, currency: str, fee_bps: int,
+    commission_bps: int, number: int | None,
+) -> None:  # fmt: skip
+    """Show what a period would have cost under an agreement. Nothing is changed.
+
+    The agreement takes the place among the others that it would have: a default only counts where nothing more
+    specific is agreed. The table shows what would be different, and all that the period cost by currency. An open
+    period can be named too; its figures are those so far.
+
+    \b
+    exchange agreement simulate --issuer video --provider rides --price 8.00 --currency EUR --fee-bps 150
+    exchange agreement simulate --price 7.50 --currency EUR --period 7
+    """  # noqa: D301 - click's mark for a paragraph that is not to be rewrapped
+    cost = _money(price, currency.upper())
+    try:
+        validate_terms(cost, fee_bps, commission_bps)
+    except ValidationFailed as error:
+        raise misused(error) from None
+
+    async def work(services: Services) -> Simulated:
+        for handle in (issuer, provider):
+            if handle is not None:
+                await _must_exist(services, handle)
+        proposed = Agreement(
+            id="", version=0, issuer=issuer, provider=provider, price_per_1000_points=cost,
+            fee_basis_points=fee_bps, commission_basis_points=commission_bps, effective_from=await services.now(),
+        )  # fmt: skip
+        progress = Progress(quiet=shell.as_json)
+        try:
+            return await services.settlement.simulate(
+                proposed, number, lambda done, total: progress.show("blocks", done, total)
+            )
+        finally:
+            progress.end()
+
+    simulated = shell.run(work)
+    document = {
+        "period": simulated.period.number,
+        "status": simulated.period.status.value,
+        "proposed": {
+            "issuer": issuer, "provider": provider, "price_per_1000_points": money(cost),
+            "fee_basis_points": fee_bps, "commission_basis_points": commission_bps,
+        },
+        "repriced": simulated.repriced,
+        "rows": [{"issuer": row.issuer, "provider": row.provider, **_compared(row)} for row in simulated.rows],
+        "totals": [_compared(total) for total in simulated.totals],
+    }  # fmt: skip
+    shell.answer(document, _simulation_lines(simulated))
+
+
+def _simulation_lines(simulated: Simulated) -> Iterator[str]:
+    so_far = "" if simulated.period.status is PeriodStatus.CLOSED else " so far"
+    redemptions = "1 redemption" if simulated.repriced == 1 else f"{simulated.repriced:,} redemptions"
+    yield f"period {simulated.period.number}{so_far}: {redemptions} would be priced by it"
+    if simulated.rows:
+        yield from _compared_lines(simulated.rows)
+        yield ""
+    else:
+        yield "nothing would be different"
+    if simulated.totals:
+        yield "in all, with what stays as it is:"
+        yield from _compared_lines(simulated.totals)
+
+
+def _compared_lines(rows: Iterable[Comparison]) -> list[str]:
+    header = ("issuer", "provider", "redemptions", "points", "", "gross", "fees", "commissions", "currency")
+    lines = []
+    for row in rows:
+        named = (row.issuer or "all", row.provider or "all", f"{row.redemptions:,}", f"{row.points:,}")
+        for what, cost in (("now", row.now), ("simulated", row.simulated), ("difference", row.difference)):
+            figures = [decimal_from_minor(*amount) for amount in (cost.gross, cost.fees, cost.commissions)]
+            lines.append((*named, what, *figures, row.currency))
+            named = ("", "", "", "")
+    return table(header, lines, right=("redemptions", "points", "gross", "fees", "commissions"))
+
+
+def _compared(row: Comparison) -> dict[str, Any]:
+    return {
+        "currency": row.currency, "redemptions": row.redemptions, "points": str(row.points),
+        "now": _cost(row.now), "simulated": _cost(row.simulated), "difference": _cost(row.difference),
+    }  # fmt: skip
+
+
+def _cost(cost: Cost) -> dict[str, dict[str, str]]:
+    return {"gross": money(cost.gross), "fees": money(cost.fees), "commissions": money(cost.commissions)}
 
 
 def _told(each: Agreement, ids: Identifiers) -> dict[str, Any]:

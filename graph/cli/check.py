@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from exchange import check as checking
 from exchange.proof import Proof
-from graph.cli.shell import Shell, on_exchange
+from graph.cli.shell import Progress, Shell, on_exchange
 from graph.services import Services
 
 
@@ -23,7 +21,7 @@ def check(shell: Shell) -> None:
     """
 
     async def work(services: Services) -> list[Proof]:
-        progress = _Progress(quiet=shell.as_json)
+        progress = Progress(quiet=shell.as_json)
         try:
             return await checking.check(services.db, services.keyring, progress.show)
         finally:
@@ -45,23 +43,3 @@ def check(shell: Shell) -> None:
     shell.answer({"holds": sound, "invariants": document}, [proof.line() for proof in proofs])
     if not sound:
         click.get_current_context().exit(1)
-
-
-class _Progress:
-    """One line on a terminal, rewritten as it goes."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._on = sys.stderr.isatty() and not quiet
-        self._last = ""
-
-    def show(self, what: str, done: int, total: int | None) -> None:
-        """Say how far it is."""
-        line = f"{what}: {done:,}" if total is None else f"{what}: {done:,} of {total:,}"
-        if self._on and line != self._last:
-            click.echo(f"\r\033[K{line}", err=True, nl=False)
-            self._last = line
-
-    def end(self) -> None:
-        """Leave a clean line."""
-        if self._last:
-            click.echo("\r\033[K", err=True, nl=False)

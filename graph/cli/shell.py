@@ -295,6 +295,26 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[
     ]
 
 
+class Progress:
+    """One line on a terminal, rewritten as it goes."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._on = sys.stderr.isatty() and not quiet
+        self._last = ""
+
+    def show(self, what: str, done: int, total: int | None) -> None:
+        """Say how far it is."""
+        line = f"{what}: {done:,}" if total is None else f"{what}: {done:,} of {total:,}"
+        if self._on and line != self._last:
+            click.echo(f"\r\033[K{line}", err=True, nl=False)
+            self._last = line
+
+    def end(self) -> None:
+        """Leave a clean line."""
+        if self._last:
+            click.echo("\r\033[K", err=True, nl=False)
+
+
 class _Line(logging.Formatter):
     """One readable line, such as `warning: lane 2 was taken over by another process`."""
 

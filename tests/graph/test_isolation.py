@@ -46,6 +46,10 @@ QUERIES = [
     ("{ periods { nodes { number } } }", SETTLEMENT),
     ('{ statement(id: "x") { id } }', SETTLEMENT),
     ("{ agreements { id } }", AGREEMENTS),
+    (
+        '{ simulateAgreement(input: {pricePer1000Points: {amount: "1", currency: "EUR"}}, period: 1) { repriced } }',
+        {("staff", "admin"), ("staff", "finance:view")},
+    ),
 ]
 
 PRICE = {"amount": "8.00", "currency": "EUR"}

@@ -27,7 +27,7 @@ from exchange import agreements, benefit, errors, redemption, wallet
 from exchange.amounts import Money
 from exchange.ledger import Outcome
 from exchange.quote import Quote
-from exchange.settlement import netting, period, statement
+from exchange.settlement import netting, period, simulation, statement
 from exchange.store.catalog import CodesAdded, Published
 from exchange.store.members import LinkCode, Permit
 from graph.context import Context
@@ -56,6 +56,8 @@ BEHIND: dict[str, type] = {
     "Quote": Quote, "RedemptionActionSuccess": Outcome, "ReverseAwardSuccess": Outcome, "PointsSuccess": Outcome,
     "GivePointsSuccess": Outcome, "HouseholdSuccess": Outcome, "Invitation": Permit, "Debt": OwedPoints,
     "Household": wallet.Wallet, "MergeCode": Permit, "MergeMembersSuccess": Outcome,
+    "AgreementSimulation": simulation.Simulated, "SimulatedCost": simulation.Cost,
+    "SimulatedRow": simulation.Comparison, "SimulatedTotal": simulation.Comparison,
 }  # fmt: skip
 """What the resolvers of each type return. Connections are Pages and edges are Rows, whatever they hold."""
 

@@ -261,3 +261,76 @@ async def test_agreements_are_shown_to_whom_they_can_apply(world: World) -> None
     assert await seen("viewer", i=world.ids[one]) == {pair["id"], default["id"]}
     assert await seen("viewer", i=world.ids[one], p=world.ids[two]) == {pair["id"]}
     assert await seen("viewer", i="bm9uZQ") == set()
+
+
+SIMULATED = """
+fragment cost on SimulatedCost { gross { ...money } fees { ...money } commissions { ...money } }
+query($input: SimulateAgreementInput!, $period: Int) { simulateAgreement(input: $input, period: $period) {
+  period { number status } repriced
+  rows { issuer { handle } provider { handle } currency redemptions points now { ...cost } simulated { ...cost }
+    difference { ...cost } }
+  totals { currency redemptions points now { ...cost } simulated { ...cost } difference { ...cost } } } }
+fragment money on Money { amount currency }"""
+
+
+def wish(world: World, issuer: str | None, provider: str | None, price: str, **more: int) -> Payload:
+    sides = {"issuer": issuer, "provider": provider}
+    named = {side: world.ids[handle] for side, handle in sides.items() if handle is not None}
+    return {"pricePer1000Points": {"amount": price, "currency": "EUR"}, **named, **more}
+
+
+def costs(compared: Payload) -> list[str]:
+    """Say what it costs now, what it would, and the difference."""
+    return [
+        " ".join(compared[side][name]["amount"] for name in ("gross", "fees", "commissions"))
+        for side in ("now", "simulated", "difference")
+    ]
+
+
+async def test_an_agreement_is_simulated_before_it_is_set(world: World, closed: Closed) -> None:
+    """10,000 points of video at delivery for 9.00 instead of 8.00; the rest of the period stays as it is."""
+    proposed = wish(world, "video", "delivery", "9.00", feeBasisPoints=100)
+    for who in ("viewer", "admin"):
+        simulated = await world.read(who, SIMULATED, input=proposed, period=closed.number)
+        assert (simulated["period"], simulated["repriced"]) == ({"number": closed.number, "status": "CLOSED"}, "1")
+        (row,) = simulated["rows"]
+        sides = (row["issuer"]["handle"], row["provider"]["handle"])
+        assert (*sides, row["currency"], row["redemptions"], row["points"]) == (
+            "video", "delivery", "EUR", "1", "10000",
+        )  # fmt: skip
+        assert costs(row) == ["80.00 1.20 2.40", "90.00 0.90 0.00", "10.00 -0.30 -2.40"]
+        (total,) = simulated["totals"]
+        assert (total["currency"], total["redemptions"], total["points"]) == ("EUR", "2", "14000")
+        assert costs(total) == ["112.00 1.68 3.36", "122.00 1.38 0.96", "10.00 -0.30 -2.40"]
+    assert await world.read("viewer", PERIOD, n=closed.number) == closed.seen
+
+
+async def test_without_a_period_the_last_closed_one_is_simulated(world: World, closed: Closed) -> None:
+    """A default prices nothing where every pair has an agreement; the open period can be named."""
+    newest = (await world.read("viewer", "{ periods { nodes { number status } } }"))["nodes"]
+    proposed = wish(world, None, None, "1.00")
+    simulated = await world.read("viewer", SIMULATED, input=proposed)
+    assert simulated["period"] == next(node for node in newest if node["status"] == "CLOSED")
+    assert (simulated["repriced"], simulated["rows"]) == ("0", [])
+    so_far = await world.read("viewer", SIMULATED, input=proposed, period=newest[0]["number"])
+    assert so_far["period"] == newest[0] | {"status": "OPEN"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "period", "said"),
+    [
+        ({"pricePer1000Points": {"amount": "8.001", "currency": "EUR"}}, 1, "input.pricePer1000Points.amount: EUR has"),
+        ({"feeBasisPoints": 10_001}, 1, "input.feeBasisPoints: must be 0 to 10000"),
+        ({"feeBasisPoints": 1, "commissionBasisPoints": 10_000}, 1, "input.commissionBasisPoints: fee and commission"),
+        ({"provider": "bm9uZQ"}, 1, "input.provider: no such partner"),
+        ({}, 999, "no such period"),
+        ({}, -1, "no such period"),
+    ],
+)
+async def test_terms_that_nobody_could_set_are_not_simulated(
+    world: World, closed: Closed, changed: Payload, period: int, said: str
+) -> None:
+    """What setAgreement would refuse, and a period that is not there, are BAD_USER_INPUT, said in one sentence."""
+    answer = await world.ask("viewer", SIMULATED, input=wish(world, "video", None, "8.00") | changed, period=period)
+    assert answer.codes == ["BAD_USER_INPUT"]
+    assert answer.body["errors"][0]["message"].startswith(said)

@@ -47,8 +47,10 @@ class World:
         self.ledgers.append(ledger)
         return ledger
 
-    async def agree(self, issuer: str, provider: str, price: Money, *, fee: int = 0, commission: int = 0) -> None:
-        """Set the price of 1,000 points; fee and commission in basis points."""
+    async def agree(
+        self, issuer: str | None, provider: str | None, price: Money, *, fee: int = 0, commission: int = 0
+    ) -> None:
+        """Set the price of 1,000 points; fee and commission in basis points; None: any."""
         since = await server_time(self.database) - timedelta(days=1)
         await self.terms.add(
             Agreement(

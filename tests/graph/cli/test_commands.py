@@ -43,8 +43,8 @@ def away(mongo_url: str, database_name: str, folder: Path) -> tuple[str, ...]:
     "command",
     [
         "", "up", "staff", "staff create", "partner", "partner create", "partner list", "agreement", "agreement set",
-        "agreement list", "catalog", "catalog import", "period", "period close", "period list", "statement",
-        "statement list", "statement export", "check", "schema",
+        "agreement list", "agreement simulate", "catalog", "catalog import", "period", "period close", "period list",
+        "statement", "statement list", "statement export", "check", "schema",
     ],
 )  # fmt: skip
 def test_every_command_explains_itself(command: str) -> None:
@@ -71,6 +71,9 @@ def test_it_tells_its_version() -> None:
         ("agreement set --price 8 --currency EURO", "not an ISO 4217 currency"),
         ("agreement set --price 8.001 --currency EUR", "EUR has 2 decimal digits"),
         ("agreement set --price 8 --currency EUR --effective-from tomorrow", "must be a time with offset"),
+        ("agreement simulate --price 8 --currency EURO", "not an ISO 4217 currency"),
+        ("agreement simulate --price 8 --currency EUR --period 0", "'0' is no whole number from 1 on"),
+        ("agreement simulate --price 8 --currency EUR --fee-bps 10001", "--fee-bps: must be 0 to 10000"),
         ("catalog import --partner x /no/such/file", "does not exist"),
         ("catalog import --partner x --points-per-unit none -", "none is no number of points"),
         ("agreement set --price 999999999999999999.99 --currency EUR", "'999999999999999999.99' is too large"),
@@ -266,6 +269,46 @@ def test_an_agreement_is_set_and_listed(demo: Up) -> None:
         said = run(*agree, *options)
         assert said.status == 1
         assert complaint in said.complaint
+
+
+def test_an_agreement_is_simulated(demo: Up) -> None:
+    """Twice the price costs twice as much, but for rounding; what is in force changes nothing; nothing is set by it."""
+    before = tell("agreement", "list", "--data", demo.data)
+    now = next(each for each in before["agreements"] if (each["issuer"], each["provider"]) == ("video", "rides"))
+    bps = ("--fee-bps", str(now["fee_basis_points"]), "--commission-bps", str(now["commission_basis_points"]))
+    price, currency = now["price_per_1000_points"].values()
+    pair = ("agreement", "simulate", "--data", demo.data, "--issuer", "video", "--provider", "rides", *bps,
+            "--currency", currency.lower(), "--period", "1")  # fmt: skip
+    same = tell(*pair, "--price", price)
+    assert (same["period"], same["status"], same["rows"]) == (1, "CLOSED", [])
+    assert same["repriced"] > 0
+    assert run(*pair, "--price", price).out.splitlines()[:2] == [
+        f"period 1: {same['repriced']:,} redemptions would be priced by it", "nothing would be different",
+    ]  # fmt: skip
+
+    twice = f"{_cents(price) * 2 / 100:.2f}"
+    other = tell(*pair, "--price", twice)
+    row = next(row for row in other["rows"] if row["issuer"] == "video")
+    amounts = {side: _cents(row[side]["gross"]["amount"]) for side in ("now", "simulated", "difference")}
+    assert amounts["now"] > 0
+    assert amounts["simulated"] - amounts["now"] == amounts["difference"]
+    assert abs(amounts["simulated"] - 2 * amounts["now"]) <= 2 * row["redemptions"]
+    (total,) = other["totals"]
+    assert total["now"] == same["totals"][0]["now"] == same["totals"][0]["simulated"]
+    lines = run(*pair, "--price", twice).out.splitlines()
+    assert lines[1].split() == [
+        "issuer", "provider", "redemptions", "points", "gross", "fees", "commissions", "currency"
+    ]  # fmt: skip
+    figures = [row["now"][name]["amount"] for name in ("gross", "fees", "commissions")]
+    told = next(line.split() for line in lines if line.startswith("video"))
+    assert told[0:2] + told[4:] == ["video", "rides", "now", *figures, currency]
+    assert tell("agreement", "list", "--data", demo.data) == before
+
+    for options, complaint in (
+        (["--period", "999"], "no such period"), (["--issuer", "nobody"], "there is no partner nobody"),
+    ):  # fmt: skip
+        said = run(*pair, "--price", price, *options)
+        assert (said.status, said.complaint) == (1, complaint)
 
 
 def test_statements_are_listed_and_exported(demo: Up, folder: Path) -> None:
