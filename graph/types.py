@@ -14,6 +14,7 @@ import strawberry
 from strawberry import Parent
 
 from exchange import benefit as offers
+from exchange import passbook
 from exchange import wallet as wallets
 from exchange.amounts import Money as Amount
 from exchange.amounts import decimal_from_minor
@@ -25,12 +26,13 @@ from graph.context import Info
 from graph.enums import (
     BenefitCategory,
     BenefitStatus,
+    EntryKind,
     Fulfilment,
     PartnerRole,
     RedemptionStatus,
     UnavailableReason,
 )
-from graph.identifiers import Identified
+from graph.identifiers import Identified, Kind
 from graph.inputs import Chosen, Order, sent
 from graph.paging import After, Before, Connection, First, Last, Page, page
 from graph.refusals import made_of
@@ -200,6 +202,14 @@ class Debt:
     points: Points = strawberry.field(description="How many.")
 
 
+@strawberry.type(description="Points that are lost at one moment if they are not spent before.")
+class PointsExpiration:
+    """exchange.passbook.Expiration."""
+
+    expires_at: datetime = strawberry.field(description="When.")
+    points: Points = strawberry.field(description="How many, held or not.")
+
+
 @strawberry.type(description="A member's points, from all issuers.")
 class Wallet:
     """exchange.wallet.Wallet."""
@@ -261,6 +271,20 @@ class Wallet:
         """Count as of now."""
         return Points(root.expiring(before, await info.context.now()))
 
+    @strawberry.field(
+        graphql_type=Connection[PointsExpiration],
+        description="What expires when, the soonest first; a partner's server sees its own points alone. "
+        "Points that never expire are not listed.",
+    )
+    async def expirations(
+        root: Parent[DomainWallet],
+        info: Info,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+    ) -> Page[passbook.Expiration]:
+        """List as of now."""
+        return await listings.expiring(info.context, root, first, after)
+
 
 @strawberry.type(description="A partner through which the member's points may be earned and spent.")
 class Link:
@@ -291,6 +315,49 @@ class Household:
         """Load those who have a link to the caller's partner."""
         found = await info.context.wallets.load_many(root.members)
         return [wallet for wallet in found if wallet is not None and wallet.linked_to(info.context.partner)]
+
+
+@strawberry.type(description="Points that came into a lot, or left it.")
+class PointsMovement:
+    """exchange.passbook.Movement."""
+
+    issuer = the_partner("issuer", "Whose points they are.")
+
+    points: Points = strawberry.field(description="How many; negative when they left.")
+
+    @strawberry.field(description="The id of the lot: `node` finds it.")
+    def lot_id(root: Parent[passbook.Movement], info: Info) -> strawberry.ID:
+        """Seal the lot's identity for this caller."""
+        return strawberry.ID(info.context.ids.seal(Kind.LOT, root.lot))
+
+
+@strawberry.type(
+    description="What happened to a member's points. The member sees all of it; a partner's server sees, of what it "
+    "brought or what moved lots of its own, those lots alone."
+)
+class PointsEvent:
+    """exchange.passbook.PointsEvent."""
+
+    at: datetime = strawberry.field(description="When.")
+    kind: EntryKind = strawberry.field(description="What happened.")
+    points: Points = strawberry.field(description="What it changed of the balance: the sum of its movements.")
+    held: Points = strawberry.field(description="What it changed of the held points; negative when they were let go.")
+    reason: str | None = strawberry.field(description="Why, in the words of the partner that brought it.")
+
+    @strawberry.field(graphql_type="Redemption | None", description="Of which redemption, if the caller may see it.")
+    async def redemption(root: Parent[passbook.PointsEvent], info: Info) -> DomainRedemption | None:
+        """Find it."""
+        return None if root.redemption is None else await listings.redemption(info.context, root.redemption)
+
+    @strawberry.field(graphql_type=Benefit | None, description="The benefit, as its partner describes it now.")
+    async def benefit(root: Parent[passbook.PointsEvent], info: Info) -> offers.Benefit | None:
+        """Load it; to whom the event was only reported, no more of it than everybody sees."""
+        found = None if root.benefit is None else await info.context.benefits.load(root.benefit)
+        return found if found is not None and (root.by is not None or info.context.sees(found)) else None
+
+    partner = the_partner("by", "Who brought it; null for a partner that did not.", nullable=True)
+
+    movements: list[PointsMovement] = strawberry.field(description="Lot by lot, what came and what left.")
 
 
 @strawberry.type(
@@ -341,6 +408,19 @@ class Member(Node):
     ) -> Page[DomainRedemption]:
         """List with the wallet fixed."""
         return await listings.redemptions(info.context, first, after, None, wallets=root.whole)
+
+    @strawberry.field(
+        graphql_type=Connection[PointsEvent],
+        description="What happened to its points that the caller may see, newest first.",
+    )
+    async def history(
+        root: Parent[DomainWallet],
+        info: Info,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+    ) -> Page[passbook.PointsEvent]:
+        """List for this caller."""
+        return await listings.history(info.context, root, first, after)
 
 
 # ---------------------------------------------------------------- redemption

@@ -23,7 +23,7 @@ from graphql import (
 )
 from strawberry.types.base import StrawberryObjectDefinition
 
-from exchange import agreements, benefit, errors, redemption, wallet
+from exchange import agreements, benefit, errors, passbook, redemption, wallet
 from exchange.amounts import Money
 from exchange.ledger import Outcome
 from exchange.quote import Quote
@@ -56,6 +56,7 @@ BEHIND: dict[str, type] = {
     "Quote": Quote, "RedemptionActionSuccess": Outcome, "ReverseAwardSuccess": Outcome, "PointsSuccess": Outcome,
     "GivePointsSuccess": Outcome, "HouseholdSuccess": Outcome, "Invitation": Permit, "Debt": OwedPoints,
     "Household": wallet.Wallet, "MergeCode": Permit, "MergeMembersSuccess": Outcome,
+    "PointsEvent": passbook.PointsEvent, "PointsExpiration": passbook.Expiration, "PointsMovement": passbook.Movement,
 }  # fmt: skip
 """What the resolvers of each type return. Connections are Pages and edges are Rows, whatever they hold."""
 
