@@ -39,7 +39,7 @@ reference_option = click.option("--reference", required=True, help="That partner
 
 @click.group()
 def member() -> None:
-    """Show what a member has, and everything that happened to its points."""
+    """Show what a member has, and how it came to it."""
 
 
 @member.command("show")
@@ -71,7 +71,7 @@ def show(shell: Shell, partner: str, reference: str) -> None:
 @out_option
 @on_exchange
 def history(shell: Shell, partner: str, reference: str, form: str | None, out: Path | None) -> None:
-    """Write everything that happened to a member's points, the oldest first.
+    """Write all that happened to a member's points, oldest first.
 
     A CSV has a row for each posting to a lot and for each lot that is held or let go, and one for an event that did
     neither; balance and balance_held are those after the row. JSON has one object for each event. A lot whose time is
