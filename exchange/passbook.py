@@ -7,8 +7,9 @@ with gaps proves nothing: the versions that a wallet's entries gave it follow ea
 A partner is shown the lines that it brought, or that move lots of its own, and in them only those lots. What another
 partner brought, it learns about no more than its own part of the journal says: neither who that was, nor why.
 
-Sums here go by what is written down. A lot whose time is over counts until its expiry is an entry too, so the running
-balance is the wallet's balance and what has expired but was not swept yet.
+Sums here go by what is written down. A lot that is cooling off counts from its award on, and one whose time is over
+counts until its expiry is an entry too. So the running balance is the wallet's balance, what is pending, and what has
+expired but was not swept yet.
 
 Pure: no driver, no clock.
 """
@@ -87,14 +88,18 @@ def _side(entry: Entry, wallet: str) -> tuple[int, tuple[Movement, ...], tuple[M
 
     The only place that knows how an entry says which wallet a posting is of.
     """
-    if entry.wallet != wallet:
-        message = f"entry {entry.id} is not about wallet {wallet}"
-        raise ValueError(message)
     movements = tuple(
         Movement(posting.lot or "", posting.party, posting.amount)
         for posting in entry.postings
         if posting.account is Account.WALLET
     )
+    if wallet == entry.counterpart:
+        return entry.counterpart_version, tuple(move for move in movements if move.points >= 0), ()
+    if wallet != entry.wallet:
+        message = f"entry {entry.id} is not about wallet {wallet}"
+        raise ValueError(message)
+    if entry.counterpart is not None:
+        movements = tuple(move for move in movements if move.points < 0)
     return entry.wallet_version, movements, tuple(Movement(*take) for take in entry.holds)
 
 
@@ -124,6 +129,6 @@ def expirations(wallet: Wallet, now: datetime, issuer: str | None = None) -> lis
     """Return what expires when, the soonest first, a row for each moment; of one issuer's lots, or of all."""
     points: dict[datetime, int] = {}
     for lot in wallet.lots:
-        if lot.expires_at is not None and lot.remaining and lot.live(now) and lot.issuer == (issuer or lot.issuer):
+        if lot.expires_at is not None and lot.remaining and lot.counts(now) and lot.issuer == (issuer or lot.issuer):
             points[lot.expires_at] = points.get(lot.expires_at, 0) + lot.remaining
     return [Expiration(*row) for row in sorted(points.items())]

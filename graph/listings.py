@@ -181,7 +181,9 @@ async def history(context: Context, wallet: Wallet, first: Any, after: Any) -> P
     context.require("points:read", "points:award", "redemptions:redeem")
     cursors = context.cursors(f"history/{wallet.id}")
     window = cursors.window(sent(first), sent(after))
-    if not wallet.linked_to(context.partner):
+    mine = await context.own_wallet()
+    # A member may find another one, as of its household; the other's history is not for it.
+    if not wallet.linked_to(context.partner) or (context.is_member and (mine is None or mine.id != wallet.id)):
         return page(cursors, window, [])
     position = None if window.after is None else (window.after[0], window.after[1])
     events = await context.services.members.history(

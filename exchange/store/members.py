@@ -26,7 +26,7 @@ LINK_CODE_LIFETIME = timedelta(minutes=10)
 HISTORY_CHUNK = 500
 """Entries read at once when a whole history is."""
 
-_SIDES = (("wallet", "wallet_version"),)
+_SIDES = (("wallet", "wallet_version"), ("counterpart", "counterpart_version"))
 """By which fields an entry names a wallet that it changed, and the version that it made of it."""
 
 

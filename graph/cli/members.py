@@ -195,6 +195,9 @@ def _told(wallet: Wallet, now: datetime, ids: Identifiers) -> dict[str, Any]:
         "balance": wallet.balance(now),
         "held": wallet.held(now),
         "available": wallet.available(now),
+        "pending": wallet.pending(now),
+        "frozen": wallet.frozen,
+        "debts": dict(wallet.debts),
         "lots": [_lot_told(lot, now, ids) for lot in wallet.lots],
         "links": [_link_told(link) for link in wallet.links],
         "expirations": [
@@ -211,8 +214,11 @@ def _lot_told(lot: Lot, now: datetime, ids: Identifiers) -> dict[str, Any]:
         "remaining": lot.remaining,
         "held": lot.held,
         "awarded_at": milliseconds(lot.awarded_at),
+        "active_from": _moment(lot.active_from),
         "expires_at": _moment(lot.expires_at),
         "live": lot.live(now),
+        "pending": lot.pending(now),
+        "frozen": lot.frozen,
     }
 
 
@@ -231,13 +237,13 @@ def _moment(at: datetime | None) -> str | None:
 
 
 def _lines(document: dict[str, Any]) -> list[str]:
-    figures = ("balance", "held", "available")
+    figures = ("balance", "held", "available", "pending")
     width = max(len(str(document[name])) for name in figures)
-    lines = [f"{document['reference']} of {document['partner']}", ""]
+    lines = [f"{document['reference']} of {document['partner']}{' (frozen)' if document['frozen'] else ''}", ""]
     lines += [f"{name:9}  {document[name]:>{width}}" for name in figures]
     lots = [
         (lot["issuer"], str(lot["remaining"]), str(lot["held"]), str(lot["awarded"]), lot["awarded_at"],
-         f"{lot['expires_at'] or 'never'}{'' if lot['live'] else ' (over)'}")
+         lot["expires_at"] or "never", _state(lot))
         for lot in document["lots"] if lot["remaining"]
     ]  # fmt: skip
     links = [
@@ -246,10 +252,19 @@ def _lines(document: dict[str, Any]) -> list[str]:
     ]
     expiries = [(row["expires_at"], str(row["points"])) for row in document["expirations"]]
     for header, rows in (
-        (("lots of", "points", "held", "awarded", "since", "expires"), lots),
+        (("lots of", "points", "held", "awarded", "since", "expires", "state"), lots),
         (("link to", "reference", "since", "a day", "ended"), links),
         (("what expires", "points"), expiries),
+        (("owed to", "points"), [(issuer, str(points)) for issuer, points in document["debts"].items()]),
     ):
         if rows:
             lines += ["", *table(header, rows, right=("points", "held", "awarded", "a day"))]
     return lines
+
+
+def _state(lot: dict[str, Any]) -> str:
+    if not lot["live"]:
+        return "over"
+    return ", ".join(
+        said for holds, said in ((lot["pending"], f"from {lot['active_from']}"), (lot["frozen"], "frozen")) if holds
+    )

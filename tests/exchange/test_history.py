@@ -6,10 +6,12 @@ import asyncio
 
 import pytest
 
+from exchange.commands import Give
 from exchange.journal import EntryKind
 from exchange.ledger import Ledger
 from exchange.passbook import Place, PointsEvent, Standing
 from exchange.redemption import Step
+from exchange.rules import Rules
 from exchange.store import members
 from exchange.store.members import Members
 from exchange.sweeper import Sweeper
@@ -115,11 +117,38 @@ async def test_the_running_balance_is_the_wallets_and_what_is_over_but_not_swept
     await house.prove()
 
 
-async def test_history_is_read_along_an_index(house: House, ann: str, reading: Members) -> None:
+async def test_gifts_stand_in_both_histories_among_the_rest(house: House, ledger: Ledger, reading: Members) -> None:
+    """Given and received points, from two sides of the entries, come page by page in each wallet's own order."""
+    await house.terms.set_rules(Rules(partner="video", gift_day_points=1_000))
+    names = {name: by_reference("video", name) for name in ("ann", "bob")}
+    for whose in names.values():
+        await ledger.submit(award("video", 100, whose=whose))
+    for n, (giver, receiver) in enumerate([("ann", "bob"), ("bob", "ann"), ("bob", "ann"), ("ann", "bob")]):
+        await answers(
+            ledger,
+            Give(
+                id=f"gift-{n}", fingerprint="", partner="video", whose=names[giver], to=names[receiver],
+                points=10 * (n + 1),
+            ),
+            award("video", 1, whose=names[giver]),
+        )  # fmt: skip
+    for name, changes in (("ann", [100, -10, 1, 20, 30, -40, 1]), ("bob", [100, 10, -20, 1, -30, 1, 40])):
+        wallet = await house.wallet("video", name)
+        for size in (1, 2, 100):
+            assert [event.points for event in await pages(reading, wallet.id, size, oldest_first=True)] == changes
+            assert [event.points for event in await pages(reading, wallet.id, size)] == changes[::-1]
+        assert wallet.balance(await house.soon()) == sum(changes)
+    await ledger.stop()
+    await house.prove()
+
+
+@pytest.mark.parametrize("side", ["wallet", "counterpart"])
+async def test_history_is_read_along_an_index(house: House, side: str) -> None:
     """Neither the journal is scanned nor anything sorted, however long either is."""
+    version = f"{side}_version"
     for order in (1, -1):
-        query = {"wallet": ann, "wallet_version": {"$lte": 9}}
-        found = house.db["entries"].find(query).sort([("wallet_version", order), ("index", order)]).limit(5)
+        query = {side: "w", version: {"$lte": 9}}
+        found = house.db["entries"].find(query).sort([(version, order), ("index", order)]).limit(5)
         plan = (await found.explain())["queryPlanner"]["winningPlan"]
         stages = []
         while plan:
@@ -127,4 +156,4 @@ async def test_history_is_read_along_an_index(house: House, ann: str, reading: M
             name = plan.get("indexName", "")
             plan = plan.get("inputStage")
         assert "SORT" not in stages
-        assert (stages[-1], name) == ("IXSCAN", "wallet_history")
+        assert (stages[-1], name) == ("IXSCAN", f"{side}_history")

@@ -9,12 +9,28 @@ from typing import Any
 import pytest
 
 from exchange.benefit import Fulfilment
-from exchange.commands import Command
+from exchange.commands import Command, Give
+from exchange.decisions import Terms, decide
 from exchange.journal import EXCHANGE, Entry, EntryKind
 from exchange.passbook import Expiration, Movement, PointsEvent, Standing, expirations
 from exchange.redemption import Redemption, Step
+from exchange.rules import RuleBook, Rules
 from exchange.wallet import Wallet
-from tests.exchange.speech import act, agreements, award, benefit, day, decided, expire, link, lot, reserve
+from tests.exchange.speech import (
+    SALT,
+    act,
+    agreements,
+    award,
+    awarded,
+    benefit,
+    by_reference,
+    day,
+    decided,
+    expire,
+    link,
+    lot,
+    reserve,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "points.md"
 BOOK = agreements(("video", "rides", 800), ("delivery", "rides", 800))
@@ -135,6 +151,23 @@ def test_what_does_not_concern_a_partner_it_does_not_see(life: Life) -> None:
     assert not any(event.seen_by("music") for event in life.events)
 
 
+def test_a_gift_is_in_two_passbooks_each_with_its_side() -> None:
+    """Who gives sees points leave its lots, who gets sees them come into new ones; each by its own wallet's version."""
+    giver = replace(awarded(award("video", 100, key="of-video")), version=4)
+    bob = by_reference("video", "bob")
+    receiver = replace(awarded(award("video", 1, whose=bob), wallet=Wallet("of-bob")), version=8)
+    terms = Terms(other=receiver, rules=RuleBook([Rules(partner="video", gift_day_points=30)]))
+    gift = Give(
+        id="gift", fingerprint="", partner="video", whose=by_reference("video"), to=bob, points=30, reason="birthday"
+    )
+    entry = decide(gift, giver, terms, day(0), SALT).entry
+    gave, got = PointsEvent.of(entry, giver.id, 2), PointsEvent.of(entry, "of-bob", 2)
+    assert gave.movements == (Movement("of-video", "video", -30),)
+    assert got.movements == (Movement("gift/0", "video", 30),)
+    assert (gave.place, got.place) == ((5, 2), (9, 2))
+    assert (gave.points, got.points, gave.reason, got.reason) == (-30, 30, "birthday", "birthday")
+
+
 def test_an_entry_of_another_wallet_is_refused(life: Life) -> None:
     """Nobody reads an entry into a passbook that it is not about."""
     with pytest.raises(ValueError, match="is not about wallet of-bob"):
@@ -148,7 +181,7 @@ def test_the_place_is_the_version_and_the_index() -> None:
 
 
 def test_what_expires_when_is_a_row_for_each_moment() -> None:
-    """Soonest first; held points count; what is over, spent or never expires is not listed."""
+    """Soonest first; held points count; what is over, spent, pending or never expires is not."""
     wallet = Wallet(
         "w",
         lots=(
@@ -158,6 +191,7 @@ def test_what_expires_when_is_a_row_for_each_moment() -> None:
             lot("d", "video", 1_000),
             lot("e", "video", 50, expires=day(4), remaining=0),
             lot("f", "video", 30, expires=day(0)),
+            lot("g", "video", 60, expires=day(9), active_from=day(1)),
         ),
     )
     assert expirations(wallet, day(0)) == [Expiration(day(3), 5), Expiration(day(9), 47)]

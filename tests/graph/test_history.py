@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from exchange.rules import Rules
 from partners.oauth.scopes import MEMBER_SCOPES, PARTNER_SCOPES
 from tests.graph.speech import Payload, World, at
 
@@ -224,6 +225,34 @@ async def test_held_points_and_time_are_events_too(world: World) -> None:
         ("RESERVE", 0, 30, None, "video", []),
         ("AWARD", 100, 0, None, "video", ["video 100"]),
     ]
+
+
+async def test_a_household_does_not_open_its_members_histories(world: World) -> None:
+    """A member finds who shares its household, and sees its own history alone; what went into the pool is in it."""
+    if not await world.services.terms.rules("video"):
+        await world.services.terms.set_rules(Rules(partner="video", gift_day_points=1_000))
+    ann, bob = world.fresh("member"), world.fresh("member")
+    for name in (ann, bob):
+        await world.award("video", name, 100)
+
+    async def does(name: str, mutation: str, kind: str, selection: str = "__typename", **given: Any) -> Payload:
+        document = f"mutation($i: {kind}!) {{ {mutation}(input: $i) {{ ... on UserError {{ code }} {selection} }} }}"
+        payload: Payload = await world.read(f"{name}@video", document, i=given)
+        assert "code" not in payload, payload
+        return payload
+
+    await does(ann, "foundHousehold", "HouseholdInput", idempotencyKey=world.fresh("key"))
+    code = (await does(ann, "inviteToHousehold", "InviteInput", "... on Invitation { secret: code }"))["secret"]
+    await does(bob, "joinHousehold", "JoinHouseholdInput", code=code)
+    await does(bob, "payIntoPool", "PoolInput", points="30", idempotencyKey=world.fresh("key"))
+    await does(ann, "drawFromPool", "PoolInput", points="20", idempotencyKey=world.fresh("key"))
+    query = """query { viewer { member { household { members { reference
+        history { nodes { kind points movements { points } } } } } } } }"""
+    members = (await world.read(f"{ann}@video", query))["member"]["household"]["members"]
+    told = {member["reference"]: [(e["kind"], e["points"]) for e in member["history"]["nodes"]] for member in members}
+    assert told == {ann: [("DRAW", "20"), ("FOUND", "0"), ("AWARD", "100")], bob: []}
+    bobs = await history(world, f"{bob}@video")
+    assert [(e["kind"], e["points"]) for e in bobs["nodes"]] == [("PAY_IN", "-30"), ("JOIN", "0"), ("AWARD", "100")]
 
 
 # ---------------------------------------------------------------- what expires when
