@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from exchange.commands import Give
+from exchange.commands import ByWallet, Give, Merge
 from exchange.journal import EntryKind
 from exchange.ledger import Ledger
 from exchange.passbook import Place, PointsEvent, Standing
@@ -138,6 +138,25 @@ async def test_gifts_stand_in_both_histories_among_the_rest(house: House, ledger
             assert [event.points for event in await pages(reading, wallet.id, size, oldest_first=True)] == changes
             assert [event.points for event in await pages(reading, wallet.id, size)] == changes[::-1]
         assert wallet.balance(await house.soon()) == sum(changes)
+    await ledger.stop()
+    await house.prove()
+
+
+async def test_a_merge_is_the_end_of_one_history_and_a_line_in_the_other(
+    house: House, ledger: Ledger, reading: Members
+) -> None:
+    """The points leave the one's lots and come into the other's; both running balances are their wallets'."""
+    ann, bob = [await known(ledger, "video", reference=name) for name in ("ann", "bob")]
+    for name, points in (("ann", 100), ("bob", 70)):
+        await ledger.submit(award("video", points, whose=by_reference("video", name)))
+    merge = Merge(
+        id="merge", fingerprint="", partner="video", whose=by_reference("video", "bob"), to=ByWallet(ann),
+        permitted_until=await house.soon(days=1),
+    )  # fmt: skip
+    await ledger.submit(merge)
+    told = {wallet: [(event.kind, event.points) for event in await reading.history(wallet, 2)] for wallet in (ann, bob)}
+    assert told == {ann: [("MERGE", 70), ("AWARD", 100)], bob: [("MERGE", -70), ("AWARD", 70)]}
+    assert (await house.wallet("video", "bob")).balance(await house.soon()) == 170
     await ledger.stop()
     await house.prove()
 
