@@ -121,6 +121,13 @@ class Context:
         """Return a partner by its handle; partners are resident, so this seldom reads."""
         return await self.services.registry.get(handle)
 
+    async def opens(self, wallet: Wallet) -> bool:
+        """Whether the caller may look into a member's wallet: through an open link, and a member into its own alone."""
+        if not wallet.linked_to(self.partner):
+            return False
+        mine = await self.own_wallet() if self.is_member else wallet
+        return mine is not None and mine.id == wallet.id
+
     def sees(self, benefit: Benefit) -> bool:
         """Whether the caller may know of this benefit: a partner's members see no more than everybody."""
         return benefit.status == "PUBLISHED" or (not self.is_member and benefit.partner == self.partner)

@@ -7,7 +7,7 @@ from enum import Enum, StrEnum
 import strawberry
 
 from exchange.benefit import BenefitCategory, BenefitStatus, Fulfilment, UnavailableReason
-from exchange.journal import LineKind
+from exchange.journal import EntryKind, LineKind
 from exchange.redemption import RedemptionStatus
 from exchange.settlement.period import PeriodStatus
 from exchange.settlement.statement import StatementStatus
@@ -17,6 +17,7 @@ __all__ = [
     "BenefitCategory",
     "BenefitSort",
     "BenefitStatus",
+    "EntryKind",
     "Fulfilment",
     "LineKind",
     "PartnerRole",
@@ -106,6 +107,37 @@ made_known(
     CLOSED="Is what it is for ever.",
 )
 made_known(StatementStatus, description="How far a statement has come.", DRAFT="Computed, and agreed by two ways.")
+made_known(
+    EntryKind,
+    "PointsEventKind",
+    description="What happened to a member's points, or to what they can be spent through.",
+    ENROL="A partner mentioned the member for the first time.",
+    LINK="The member linked a partner.",
+    UNLINK="The member ended a link.",
+    AWARD="An issuer gave points.",
+    REVERSE_AWARD="An issuer took an award back, or what was left of it; what was gone may be a debt.",
+    EXTEND="An issuer gave a lot more time.",
+    ADJUST="An issuer gave or took points as a goodwill.",
+    FREEZE="Spending was stopped, from one lot or altogether.",
+    UNFREEZE="Spending may go on.",
+    GIVE="Points went from this member to another, or came from one.",
+    FOUND="The member founded a household.",
+    JOIN="The member joined a household.",
+    LEAVE="The member left its household.",
+    PAY_IN="Points went into the household's pool.",
+    DRAW="Points came out of the household's pool.",
+    MERGE="Two members became one.",
+    UNMERGE="The two are two again.",
+    EXPIRE="What was left of a lot was lost, because its time was over.",
+    REDEEM="A benefit was taken.",
+    RESERVE="Points were held for a benefit.",
+    CONFIRM="A reservation became a taking, whole or in part; what was held is held no longer.",
+    CANCEL="A reservation was let go.",
+    LAPSE="A reservation's deadline passed.",
+    FULFIL="The partner delivered.",
+    FAIL="The partner could not deliver; the points came back.",
+    REVERSE="A redemption went back, whole or in part, and its points with it.",
+)
 made_known(
     LineKind,
     "StatementLineKind",

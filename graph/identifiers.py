@@ -71,8 +71,11 @@ class Identifiers:
 
     def of(self, thing: Identified) -> str:
         """Return the id that goes out; a wallet's is its member's."""
-        kind = KINDS[type(thing)]
-        return self._keyring.seal(f"{kind}:{thing.id}", self._audience if kind in PAIRWISE else PUBLIC)
+        return self.seal(KINDS[type(thing)], thing.id)
+
+    def seal(self, kind: Kind, identity: str) -> str:
+        """Return the id of something by its identity, where the thing itself is not at hand."""
+        return self._keyring.seal(f"{kind}:{identity}", self._audience if kind in PAIRWISE else PUBLIC)
 
     def open(self, kind: Kind, sealed: str | None) -> str | None:
         """Return the identity behind an id of that kind, or None."""

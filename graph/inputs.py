@@ -238,7 +238,7 @@ class FreezeLotInput:
     """By its issuer, or by the exchange."""
 
     lot: strawberry.ID = strawberry.field(description="Which lot.")
-    reason: str = strawberry.field(description="Why; no personal data.")
+    reason: str = strawberry.field(description="Why; for the member's history; no personal data.")
     actor: str | None = strawberry.field(
         default=UNSET, description="Who of the partner decided it, as you know them; staff leaves it out."
     )
@@ -258,7 +258,7 @@ class FreezeMemberInput:
 
     member: MemberBy = strawberry.field(description="Which member; a reference is that of the `partner` named.")
     partner: strawberry.ID | None = strawberry.field(default=UNSET, description="Whose reference it is.")
-    reason: str = strawberry.field(description="Why; no personal data.")
+    reason: str = strawberry.field(description="Why; for the member's history; no personal data.")
     idempotency_key: str = strawberry.field(description=SAME_FOR_EVER)
 
     def check(self) -> None:

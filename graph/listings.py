@@ -1,4 +1,4 @@
-"""The lists that several fields show: benefits and redemptions, as the caller may see them."""
+"""The lists that fields show: benefits, redemptions and a member's history, as the caller may see them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 from exchange.agreements import Debit
 from exchange.benefit import TAGS_MAX, Benefit
+from exchange.passbook import Expiration, PointsEvent, expirations
 from exchange.redemption import Redemption, RedemptionStatus
 from exchange.store.catalog import ENDING_SOON, NEWEST, POINTS_PRICE, RELEVANCE, Found, Wanted, words_of
+from exchange.wallet import Wallet
 from graph.context import Context
 from graph.enums import BenefitSort
 from graph.identifiers import Kind
@@ -172,6 +174,29 @@ async def redemption(context: Context, identity: str) -> Redemption | None:
     if found is None or not any(all(getattr(found, k) == v for k, v in owner.items()) for owner in owners):
         return None
     return found
+
+
+async def history(context: Context, wallet: Wallet, first: Any, after: Any) -> Page[PointsEvent]:
+    """List what happened to a member's points, newest first: all for the member, for a partner what concerns it."""
+    context.require("points:read", "points:award", "redemptions:redeem")
+    cursors = context.cursors(f"history/{wallet.id}")
+    window = cursors.window(sent(first), sent(after))
+    if not await context.opens(wallet):
+        return page(cursors, window, [])
+    position = None if window.after is None else (window.after[0], window.after[1])
+    events = await context.services.members.history(
+        wallet.id, window.size + 1, position, concerning=None if context.is_member else context.partner
+    )
+    return page(cursors, window, [(event.place, event) for event in events])
+
+
+async def expiring(context: Context, wallet: Wallet, first: Any, after: Any) -> Page[Expiration]:
+    """List what expires when, the soonest first: all for the member, for a partner's server its own points."""
+    cursors = context.cursors(f"expirations/{wallet.id}")
+    window = cursors.window(sent(first), sent(after))
+    found = expirations(wallet, await context.now(), None if context.is_member else context.partner)
+    behind = found if window.after is None else [row for row in found if row.expires_at > window.after[0]]
+    return page(cursors, window, [((row.expires_at,), row) for row in behind[: window.size + 1]])
 
 
 def _staff(context: Context) -> Sequence[str]:

@@ -14,6 +14,7 @@ import strawberry
 from strawberry import Parent
 
 from exchange import benefit as offers
+from exchange import passbook
 from exchange import wallet as wallets
 from exchange.amounts import Money as Amount
 from exchange.amounts import decimal_from_minor
@@ -25,12 +26,13 @@ from graph.context import Info
 from graph.enums import (
     BenefitCategory,
     BenefitStatus,
+    EntryKind,
     Fulfilment,
     PartnerRole,
     RedemptionStatus,
     UnavailableReason,
 )
-from graph.identifiers import Identified
+from graph.identifiers import Identified, Kind
 from graph.inputs import Chosen, Order, sent
 from graph.paging import After, Before, Connection, First, Last, Page, page
 from graph.refusals import made_of
@@ -200,6 +202,14 @@ class Debt:
     points: Points = strawberry.field(description="How many.")
 
 
+@strawberry.type(description="Points that are lost at one moment if they are not spent before.")
+class PointsExpiration:
+    """exchange.passbook.Expiration."""
+
+    expires_at: datetime = strawberry.field(description="When.")
+    points: Points = strawberry.field(description="How many, held or not.")
+
+
 @strawberry.type(description="A member's points, from all issuers.")
 class Wallet:
     """exchange.wallet.Wallet."""
@@ -261,6 +271,20 @@ class Wallet:
         """Count as of now."""
         return Points(root.expiring(before, await info.context.now()))
 
+    @strawberry.field(
+        graphql_type=Connection[PointsExpiration],
+        description="What expires when, the soonest first; a partner's server sees its own points alone. "
+        "Points that never expire are not listed.",
+    )
+    async def expirations(
+        root: Parent[DomainWallet],
+        info: Info,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+    ) -> Page[passbook.Expiration]:
+        """List as of now."""
+        return await listings.expiring(info.context, root, first, after)
+
 
 @strawberry.type(description="A partner through which the member's points may be earned and spent.")
 class Link:
@@ -293,6 +317,49 @@ class Household:
         return [wallet for wallet in found if wallet is not None and wallet.linked_to(info.context.partner)]
 
 
+@strawberry.type(description="Points that came into a lot, or left it.")
+class PointsMovement:
+    """exchange.passbook.Movement."""
+
+    issuer = the_partner("issuer", "Whose points they are.")
+
+    points: Points = strawberry.field(description="How many; negative when they left.")
+
+    @strawberry.field(description="The id of the lot: `node` finds it.")
+    def lot_id(root: Parent[passbook.Movement], info: Info) -> strawberry.ID:
+        """Seal the lot's identity for this caller."""
+        return strawberry.ID(info.context.ids.seal(Kind.LOT, root.lot))
+
+
+@strawberry.type(
+    description="What happened to a member's points. The member sees all of it; a partner's server sees, of what it "
+    "brought or what moved lots of its own, those lots alone."
+)
+class PointsEvent:
+    """exchange.passbook.PointsEvent."""
+
+    at: datetime = strawberry.field(description="When.")
+    kind: EntryKind = strawberry.field(description="What happened.")
+    points: Points = strawberry.field(description="What it changed of the balance: the sum of its movements.")
+    held: Points = strawberry.field(description="What it changed of the held points; negative when they were let go.")
+    reason: str | None = strawberry.field(description="Why, in the words of the partner that brought it.")
+
+    @strawberry.field(graphql_type="Redemption | None", description="Of which redemption, if the caller may see it.")
+    async def redemption(root: Parent[passbook.PointsEvent], info: Info) -> DomainRedemption | None:
+        """Find it."""
+        return None if root.redemption is None else await listings.redemption(info.context, root.redemption)
+
+    @strawberry.field(graphql_type=Benefit | None, description="The benefit, as its partner describes it now.")
+    async def benefit(root: Parent[passbook.PointsEvent], info: Info) -> offers.Benefit | None:
+        """Load it; to whom the event was only reported, no more of it than everybody sees."""
+        found = None if root.benefit is None else await info.context.benefits.load(root.benefit)
+        return found if found is not None and (root.by is not None or info.context.sees(found)) else None
+
+    partner = the_partner("by", "Who brought it; null for a partner that did not.", nullable=True)
+
+    movements: list[PointsMovement] = strawberry.field(description="Lot by lot, what came and what left.")
+
+
 @strawberry.type(
     description="A member, as the caller knows it: ids are pairwise per partner. "
     "wallet is null for a partner the member has no link to."
@@ -302,31 +369,35 @@ class Member(Node):
 
     is_type_of = made_of(DomainWallet)
 
-    @strawberry.field(description="The asking partner's own reference of the member.")
-    def reference(root: Parent[DomainWallet], info: Info) -> str | None:
+    @strawberry.field(description="The asking partner's own reference of the member; no other member's.")
+    async def reference(root: Parent[DomainWallet], info: Info) -> str | None:
         """Find the caller's link."""
         link = root.link(info.context.partner)
-        return None if link is None else link.reference
+        hidden = info.context.is_member and not await info.context.opens(root)
+        return None if link is None or hidden else link.reference
 
     @strawberry.field(graphql_type=list[Link], description="The member sees all its links, a partner its own.")
-    def links(root: Parent[DomainWallet], info: Info) -> list[wallets.Link]:
+    async def links(root: Parent[DomainWallet], info: Info) -> list[wallets.Link]:
         """Show the open ones that are the caller's to see."""
-        if not root.linked_to(info.context.partner):
+        if not await info.context.opens(root):
             return []
         mine = info.context.is_member
         return [link for link in root.links if link.open and (mine or link.partner == info.context.partner)]
 
-    @strawberry.field(graphql_type=Wallet | None, description="Its points; null without a link to the asking partner.")
-    def wallet(root: Parent[DomainWallet], info: Info) -> DomainWallet | None:
-        """Show it through an open link alone."""
+    @strawberry.field(
+        graphql_type=Wallet | None,
+        description="Its points; null without a link to the asking partner, and to any other member.",
+    )
+    async def wallet(root: Parent[DomainWallet], info: Info) -> DomainWallet | None:
+        """Show it to whom it is open."""
         info.context.require("points:read", "points:award", "redemptions:redeem")
-        return root if root.linked_to(info.context.partner) else None
+        return root if await info.context.opens(root) else None
 
     @strawberry.field(graphql_type=Household | None, description="The household it shares; null where it shares none.")
     async def household(root: Parent[DomainWallet], info: Info) -> DomainWallet | None:
-        """Show its pool through an open link alone."""
+        """Show its pool to whom the wallet is open."""
         info.context.require("points:read", "points:award", "redemptions:redeem")
-        if root.household is None or not root.linked_to(info.context.partner):
+        if root.household is None or not await info.context.opens(root):
             return None
         return await info.context.wallets.load(root.household)
 
@@ -341,6 +412,19 @@ class Member(Node):
     ) -> Page[DomainRedemption]:
         """List with the wallet fixed."""
         return await listings.redemptions(info.context, first, after, None, wallets=root.whole)
+
+    @strawberry.field(
+        graphql_type=Connection[PointsEvent],
+        description="What happened to its points that the caller may see, newest first.",
+    )
+    async def history(
+        root: Parent[DomainWallet],
+        info: Info,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+    ) -> Page[passbook.PointsEvent]:
+        """List for this caller."""
+        return await listings.history(info.context, root, first, after)
 
 
 # ---------------------------------------------------------------- redemption

@@ -226,6 +226,12 @@ class Books:
                 name="statement_lines", partialFilterExpression={"settles": {"$exists": True}},
             )  # fmt: skip
             await self.entries.create_index([("lane", 1), ("seq", 1), ("index", 1)], name="block_order", unique=True)
+            # A member's history, from either end; few entries have a second wallet.
+            await self.entries.create_index([("wallet", 1), ("wallet_version", 1), ("index", 1)], name="wallet_history")
+            await self.entries.create_index(
+                [("counterpart", 1), ("counterpart_version", 1), ("index", 1)],
+                name="counterpart_history", partialFilterExpression={"counterpart": {"$exists": True}},
+            )  # fmt: skip
             await self.blocks.create_index([("period", 1), ("kind", 1)], name="period_blocks")
             newest_first = [("created_at", -1), ("_id", -1)]
             for owner in ("wallet", "channel", "provider"):

@@ -6,14 +6,16 @@ Nothing here changes a wallet: that is the ledger's alone.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from exchange.commands import ByReference
+from exchange.journal import Account
 from exchange.keyring import Keyring
+from exchange.passbook import Place, PointsEvent
 from exchange.redemption import Redemption, RedemptionStatus
 from exchange.store import documents as docs
 from exchange.store.connection import MAJORITY, Collection, Database, Document, answering, server_time
@@ -21,6 +23,11 @@ from exchange.wallet import Wallet
 
 LINK_CODE_BYTES = 16
 LINK_CODE_LIFETIME = timedelta(minutes=10)
+HISTORY_CHUNK = 500
+"""Entries read at once when a whole history is."""
+
+_SIDES = (("wallet", "wallet_version"), ("counterpart", "counterpart_version"))
+"""By which fields an entry names a wallet that it changed, and the version that it made of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +135,35 @@ class Members:
             rows = self._redemptions.find({"$and": clauses}).sort([("created_at", -1), ("_id", -1)]).limit(limit)
             return [docs.redemption_from(row) for row in await rows.to_list(None)]
 
+    async def history(
+        self, wallet: str, limit: int, after: Place | None = None, *, concerning: str | None = None,
+        oldest_first: bool = False,
+    ) -> list[PointsEvent]:  # fmt: skip
+        """Return the events of a wallet behind the place `after`, newest first unless said otherwise.
+
+        `concerning`: only those that this partner may know of, and of them only what it may know.
+        """
+        direction = 1 if oldest_first else -1
+        found: list[PointsEvent] = []
+        with answering():
+            for whose, version in _SIDES:
+                query = {whose: wallet, **_behind(version, after, direction), **_concerning(concerning)}
+                rows = self._entries.find(query).sort([(version, direction), ("index", direction)]).limit(limit)
+                found += [
+                    PointsEvent.of(docs.entry_from(row), wallet, row["index"]) for row in await rows.to_list(None)
+                ]
+        found.sort(key=lambda event: event.place, reverse=not oldest_first)
+        seen = found if concerning is None else [event.seen_by(concerning) for event in found]
+        return [event for event in seen if event is not None][:limit]
+
+    async def whole_history(self, wallet: str) -> AsyncIterator[PointsEvent]:
+        """Yield every event of a wallet, oldest first; what is added meanwhile comes in its turn."""
+        after: Place | None = None
+        while chunk := await self.history(wallet, HISTORY_CHUNK, after, oldest_first=True):
+            for event in chunk:
+                yield event
+            after = chunk[-1].place
+
     async def create_link_code(self, wallet: str, partner: str, daily_limit: int | None) -> LinkCode:
         """Make a code of 128 random bits, good once, for ten minutes, for that partner alone."""
         code = secrets.token_urlsafe(LINK_CODE_BYTES)
@@ -167,3 +203,21 @@ class Members:
         with answering():
             found = await self._link_codes.find_one({"_id": self._keyring.digest(purpose, code)})
         return None if found is None else Permit(code, found["wallet"], found["expires_at"])
+
+
+def _behind(version: str, after: Place | None, direction: int) -> Document:
+    if after is None:
+        return {}
+    further, at_or_further = ("$gt", "$gte") if direction > 0 else ("$lt", "$lte")
+    made, index = after
+    # The first clause is for the index alone: it cannot be walked by alternatives.
+    return {version: {at_or_further: made}, "$or": [{version: {further: made}}, {"index": {further: index}}]}
+
+
+def _concerning(partner: str | None) -> Document:
+    """Ask for what `PointsEvent.seen_by` shows a partner something of."""
+    if partner is None:
+        return {}
+    moved = {"postings": {"$elemMatch": {"account": Account.WALLET.value, "party": partner}}}
+    held = {"holds": {"$elemMatch": {"$elemMatch": {"$eq": partner}}}}
+    return {"$and": [{"$or": [{"by": partner}, moved, held]}]}

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import AsyncIterator
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +14,7 @@ from exchange.journal import milliseconds
 from exchange.settlement.netting import Position
 from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement
-from graph.cli.shell import Shell, WholeNumber, identifiers, money, on_exchange, table
+from graph.cli.shell import Shell, WholeNumber, identifiers, money, on_exchange, out_option, table, write_out
 from graph.identifiers import Identifiers, Kind
 from graph.services import Services
 
@@ -109,10 +106,7 @@ def list_statements(shell: Shell, number: int | None) -> None:
 
 @statement.command("export")
 @click.option("--format", "form", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True, help="The form.")
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-    help="Where to write it; without it, stdout.",
-)  # fmt: skip
+@out_option
 @click.argument("statement", metavar="STATEMENT")
 @on_exchange
 def export(shell: Shell, form: str, out: Path | None, statement: str) -> None:
@@ -132,36 +126,12 @@ def export(shell: Shell, form: str, out: Path | None, statement: str) -> None:
         if found is None:
             raise NotFound(f"there is no statement {statement}: see `exchange statement list`")
         rows = services.settlement.csv(found)
-        written = await (_to_stdout(rows) if out is None else _to_file(rows, out))
+        written = await write_out(rows, out)
         return {**_told(found, ids), "format": form, "file": None if out is None else str(out), **written}
 
     document = shell.run(work)
     if out is not None:
         shell.answer(document, f"{document['statement']}: {document['lines']} lines in {out}")
-
-
-async def _to_stdout(rows: AsyncIterator[str]) -> dict[str, Any]:
-    async for row in rows:
-        sys.stdout.buffer.write(row.encode())
-    sys.stdout.buffer.flush()
-    return {}
-
-
-async def _to_file(rows: AsyncIterator[str], out: Path) -> dict[str, Any]:
-    """Write the whole file or none; a file of that name is replaced."""
-    draft = out.with_name(f".{out.name}.{os.getpid()}")
-    digest = sha256()
-    try:
-        with draft.open("wb") as file:
-            async for row in rows:
-                digest.update(row.encode())
-                file.write(row.encode())
-        draft.replace(out)
-    except OSError as error:
-        raise click.ClickException(f"cannot write {out}: {error.strerror}") from None
-    finally:
-        draft.unlink(missing_ok=True)
-    return {"sha256": digest.hexdigest()}
 
 
 async def _periods(services: Services) -> AsyncIterator[Period]:

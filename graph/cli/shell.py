@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -62,6 +63,10 @@ mongo_url_option = click.option(
     "--mongo-url", envvar="EXCHANGE_MONGO_URL", show_envvar=True, metavar="URL",
     callback=lambda _context, _option, url: _checked_url(url),
     help="The database, if it is not the embedded one: a replica set or a cluster.",
+)  # fmt: skip
+out_option = click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Where to write it; without it, stdout.",
 )  # fmt: skip
 
 
@@ -313,6 +318,28 @@ class Progress:
         """Leave a clean line."""
         if self._last:
             click.echo("\r\033[K", err=True, nl=False)
+
+
+async def write_out(rows: AsyncIterator[str], out: Path | None) -> dict[str, Any]:
+    """Write rows to stdout as they come; or the whole file or none, and return its SHA-256. It replaces one there."""
+    if out is None:
+        async for row in rows:
+            sys.stdout.buffer.write(row.encode())
+        sys.stdout.buffer.flush()
+        return {}
+    draft = out.with_name(f".{out.name}.{os.getpid()}")
+    digest = sha256()
+    try:
+        with draft.open("wb") as file:
+            async for row in rows:
+                digest.update(row.encode())
+                file.write(row.encode())
+        draft.replace(out)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {out}: {error.strerror}") from None
+    finally:
+        draft.unlink(missing_ok=True)
+    return {"sha256": digest.hexdigest()}
 
 
 class _Line(logging.Formatter):

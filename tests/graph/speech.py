@@ -71,6 +71,12 @@ SUCCESS = {
         (f"{step}Redemption" for step in ("confirm", "cancel", "fulfil", "fail", "reverse")),
         "... on RedemptionActionSuccess { replayed redemption { ...redemption } }... on InvalidTransition { status }",
     ),
+    **dict.fromkeys(
+        ("foundHousehold", "joinHousehold", "leaveHousehold", "payIntoPool", "drawFromPool"),
+        "... on HouseholdSuccess { replayed member { id reference wallet { ...wallet }"
+        " household { size pool { ...wallet } members { id } } } } ... on InsufficientPoints { required available }",
+    ),
+    "inviteToHousehold": "... on Invitation { invitation: code expiresAt }",
     "createLinkCode": "... on LinkCode { linkCode: code expiresAt }",
     "unlinkPartner": "... on UnlinkPartnerSuccess { member { ...links } }",
     "linkMember": "... on LinkMemberSuccess { member { ...links } }",
@@ -118,8 +124,12 @@ class Answer:
 
 def input_type(mutation: str) -> str:
     """Return the type of a mutation's input: the steps of a redemption share one."""
-    if mutation == "quoteRedemption":
-        return "QuoteInput"
+    shared = {
+        "quoteRedemption": "QuoteInput", "foundHousehold": "HouseholdInput", "leaveHousehold": "HouseholdInput",
+        "payIntoPool": "PoolInput", "drawFromPool": "PoolInput", "inviteToHousehold": "InviteInput",
+    }  # fmt: skip
+    if mutation in shared:
+        return shared[mutation]
     return "RedemptionActionInput" if mutation.endswith("Redemption") else f"{mutation[0].upper()}{mutation[1:]}Input"
 
 

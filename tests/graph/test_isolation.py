@@ -442,3 +442,28 @@ async def test_cursors_tell_two_partners_nothing(world: World) -> None:
     assert len(seen[0]["edges"]) == len(seen[1]["edges"]) == 1
     assert seen[0]["edges"][0]["cursor"] != seen[1]["edges"][0]["cursor"]
     assert seen[0]["pageInfo"] != seen[1]["pageInfo"]
+
+
+async def test_who_shares_a_household_shares_the_pool_alone(world: World) -> None:
+    """Of a housemate a member learns that it is there: no points, links, reference or history of it."""
+    anna, ben = world.fresh("anna"), world.fresh("ben")
+    for member in (anna, ben):
+        await world.award("video", member, 50)
+    await world.done(f"{anna}@video", "foundHousehold", idempotencyKey=world.fresh("found"))
+    code = (await world.done(f"{anna}@video", "inviteToHousehold"))["invitation"]
+    await world.done(f"{ben}@video", "joinHousehold", code=code)
+    seen = await world.read(
+        f"{ben}@video",
+        """{ viewer { member { id household { size members {
+            id reference links { since } wallet { balance } household { size } history { nodes { at } }
+            redemptions { nodes { id } } } } } } }""",
+    )
+    me, household = seen["member"]["id"], seen["member"]["household"]
+    assert household["size"] == 2
+    [other] = [member for member in household["members"] if member["id"] != me]
+    assert {name: value for name, value in other.items() if name != "id"} == {
+        "reference": None, "links": [], "wallet": None, "household": None, "history": {"nodes": []},
+        "redemptions": {"nodes": []},
+    }  # fmt: skip
+    [own] = [member for member in household["members"] if member["id"] == me]
+    assert own["wallet"] == {"balance": "50"}

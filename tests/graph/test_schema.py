@@ -23,7 +23,7 @@ from graphql import (
 )
 from strawberry.types.base import StrawberryObjectDefinition
 
-from exchange import agreements, benefit, errors, redemption, wallet
+from exchange import agreements, benefit, errors, passbook, redemption, wallet
 from exchange.amounts import Money
 from exchange.ledger import Outcome
 from exchange.quote import Quote
@@ -58,6 +58,7 @@ BEHIND: dict[str, type] = {
     "Household": wallet.Wallet, "MergeCode": Permit, "MergeMembersSuccess": Outcome,
     "AgreementSimulation": simulation.Simulated, "SimulatedCost": simulation.Cost,
     "SimulatedRow": simulation.Comparison, "SimulatedTotal": simulation.Comparison,
+    "PointsEvent": passbook.PointsEvent, "PointsExpiration": passbook.Expiration, "PointsMovement": passbook.Movement,
 }  # fmt: skip
 """What the resolvers of each type return. Connections are Pages and edges are Rows, whatever they hold."""
 

@@ -43,8 +43,8 @@ def away(mongo_url: str, database_name: str, folder: Path) -> tuple[str, ...]:
     "command",
     [
         "", "up", "staff", "staff create", "partner", "partner create", "partner list", "agreement", "agreement set",
-        "agreement list", "agreement simulate", "catalog", "catalog import", "period", "period close", "period list",
-        "statement", "statement list", "statement export", "check", "schema",
+        "agreement list", "agreement simulate", "catalog", "catalog import", "member", "member show", "member history",
+        "period", "period close", "period list", "statement", "statement list", "statement export", "check", "schema",
     ],
 )  # fmt: skip
 def test_every_command_explains_itself(command: str) -> None:
@@ -93,6 +93,11 @@ def test_it_tells_its_version() -> None:
         ("up --json", "No such option"),
         ("statement export 1:x --format pdf", "'pdf' is not 'csv'"),
         ("statement export 1:x --json", "--json tells about the file: it needs --out FILE"),
+        ("member show --partner video", "Missing option '--reference'. (see exchange member show --help)"),
+        (
+            "member history --partner x --reference y --format csv --json",
+            "--json tells about the file: it needs --out FILE",
+        ),
     ],
 )
 def test_wrong_usage_is_one_line_and_2(arguments: str, complaint: str) -> None:
