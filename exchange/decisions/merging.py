@@ -34,7 +34,7 @@ def merge(command: Merge, wallet: Wallet | None, terms: Terms, now: datetime, sa
     if into.id == wallet.id:
         raise ValidationFailed("is this member's own", ("input", "code"))
     _refuse_entangled(command, wallet, into)
-    refuse_too_much(into, len(wallet.lots), sum(lot.remaining for lot in wallet.lots))
+    refuse_too_much(into, len(wallet.lots), sum(lot.remaining for lot in wallet.lots), path=("input",))
     # Nothing may refuse from here.
     came = tuple(link.partner for link in wallet.links if into.link(link.partner) is None)
     record = Absorbed(

@@ -142,10 +142,10 @@ def expire(command: Expire, wallet: Wallet | None, terms: Terms, now: datetime, 
     )
 
 
-def refuse_too_much(wallet: Wallet, lots: int, points: int) -> None:
+def refuse_too_much(wallet: Wallet, lots: int, points: int, *, path: tuple[str, ...] = ("input", "member")) -> None:
     """Refuse more lots, or points, than a wallet can hold."""
     if len(wallet.lots) + lots > LOTS_MAX:
-        raise ValidationFailed(f"the wallet has {len(wallet.lots)} lots already", ("input", "member"))
+        raise ValidationFailed(f"the wallet has {len(wallet.lots)} lots already", path)
     if sum(lot.remaining for lot in wallet.lots) + points > INT64_MAX:
         raise ValidationFailed("the wallet cannot hold that many", ("input", "points"))
 

@@ -37,7 +37,7 @@ def give(command: Give, wallet: Wallet | None, terms: Terms, now: datetime, salt
     if other.id == giver.id:
         raise ValidationFailed("is the member itself", ("input", "to"))
     takes = _giveable(command, giver, command.points, terms, now)
-    refuse_too_much(other, len(takes), command.points)
+    refuse_too_much(other, len(takes), command.points, path=("input", "to"))
     # Nothing may refuse from here.
     return _passed(command, EntryKind.GIVE, giver, other, takes, now, salt, because(command.reason))
 
@@ -56,7 +56,7 @@ def share(command: Share, wallet: Wallet | None, terms: Terms, now: datetime, sa
         return _leave(command, member, pool, now, salt)
     if command.what is Sharing.PAY_IN:
         takes = _giveable(command, member, command.points, terms, now)
-        refuse_too_much(pool, len(takes), command.points)
+        refuse_too_much(pool, len(takes), command.points, path=("input",))
         # Nothing may refuse from here.
         return _passed(command, EntryKind.PAY_IN, member, pool, takes, now, salt, {})
     if member.frozen or pool.frozen:

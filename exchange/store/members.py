@@ -100,11 +100,21 @@ class Members:
         return None if reference is None else (await self.wallets([reference["wallet"]])).get(reference["wallet"])
 
     async def owner_of_lot(self, lot: str) -> str | None:
-        """Return the wallet that a lot came to: it is known by the entry that made it, and by its place in that."""
+        """Return the wallet that has a lot: it is known by the entry that made it, and by its place in that."""
         name, _, passed_on = lot.partition("/")
         with answering():
             entry = await self._entries.find_one({"_id": name}, {"wallet": 1, "counterpart": 1})
-        return None if entry is None else entry.get("counterpart" if passed_on else "wallet")
+        came_to = None if entry is None else entry.get("counterpart" if passed_on else "wallet")
+        holder = None if came_to is None else (await self.wallets([came_to])).get(came_to)
+        if holder is None or holder.lot(lot) is not None:
+            return None if holder is None else holder.id
+        # Awarded while two members were one: it may have gone with the other when they parted.
+        with answering():
+            partings = await self._entries.find({"wallet": holder.id, "kind": "UNMERGE"}, {"counterpart": 1}).to_list(
+                None
+            )
+        parted = await self.wallets(parting["counterpart"] for parting in partings)
+        return next((wallet.id for wallet in parted.values() if wallet.lot(lot) is not None), None)
 
     async def redemptions(self, ids: Iterable[str]) -> dict[str, Redemption]:
         """Return the redemptions of these ids that exist."""

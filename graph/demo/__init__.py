@@ -31,6 +31,7 @@ from exchange.amounts import Money
 from exchange.benefit import BenefitContent, Fulfilment, benefit_id
 from exchange.commands import Award, ByReference, ByWallet, Command, LinkMember, Redeem
 from exchange.errors import ValidationFailed
+from exchange.rules import Rules
 from exchange.store.catalog import Offer
 from exchange.wallet import Wallet
 from graph.demo.benefits import benefits, codes
@@ -44,6 +45,7 @@ from partners.staff import Staff
 DAY_SECONDS: Final = 24 * 3600
 MEMBERS: Final = 200
 
+_GIFT_DAY_POINTS = 1_000
 _IN_FLIGHT_MAX = 64
 """Members at once; each waits for its own steps, and the ledger commits all that wait together."""
 
@@ -258,6 +260,7 @@ class _Loading:
         self._say("loading the demo: partners, benefits, members, redemptions")
         await services.ledger.start()
         await self._agree()
+        await self._lay_down_rules()
         await asyncio.gather(*(self._publish(handle) for handle in _PARTNERS))
         await asyncio.gather(*(self._bring(member) for member in _members()))
         await asyncio.gather(*(self._submit(each) for each in redemptions[:-1]))
@@ -290,6 +293,14 @@ class _Loading:
                         effective_from=await services.now(),
                     )
                 )  # fmt: skip
+
+    async def _lay_down_rules(self) -> None:
+        """Let members give points away, so that gifts and households can be tried."""
+        for handle in _PARTNERS:
+            if not await self._services.terms.rules(handle):
+                await self._services.terms.set_rules(
+                    Rules(partner=handle, gift_day_points=_GIFT_DAY_POINTS, time_zone="Europe/Berlin")
+                )
 
     async def _publish(self, handle: str) -> None:
         catalog, contents = self._services.catalog, self._catalog[handle]

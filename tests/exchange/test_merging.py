@@ -16,8 +16,9 @@ from exchange.errors import Forbidden, InsufficientPoints, NotFound, Refusal, Va
 from exchange.ledger import Ledger, Outcome
 from exchange.redemption import Step
 from exchange.rules import AwardReversal, Rules
+from exchange.store.members import Members
 from exchange.wallet import Wallet
-from tests.exchange.conftest import House, answers, known
+from tests.exchange.conftest import KEYRING, House, answers, known
 from tests.exchange.speech import act, agreement, award, benefit, by_reference, day, link, redeem, reserve, unlink
 
 RIDE = benefit("rides/ride", 30, fulfilment=Fulfilment.PARTNER_CALL, member_limit=5)
@@ -127,6 +128,9 @@ async def test_an_undone_merge_leaves_two_as_they_were(house: House, ledger: Led
     assert [lot.id for lot in after["ann"].lots] == [*(lot.id for lot in before["ann"].lots), "hers"]
     assert after["ann"].links == before["ann"].links
     assert (after["ann"].absorbed, after["bob"].merged_into) == ((), None)
+    members = Members(house.db, KEYRING)
+    assert [await members.owner_of_lot(lot.id) for lot in after["bob"].lots] == [bob] * 3
+    assert await members.owner_of_lot("hers") == ann
     # And they can find together again.
     await ledger.submit(merge(ann, key="merge-again"))
 
