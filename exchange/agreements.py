@@ -8,8 +8,9 @@ exchange's (contract: (issuer, provider), (issuer, any), (any, provider), (any, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from exchange.amounts import BASIS, Money, exponent, share_by_basis_points, split_total
 from exchange.errors import ValidationFailed
@@ -24,8 +25,7 @@ class StaleBook(Exception):  # noqa: N818 - what the book is
     """A version is pinned that was added after the book was read: read it again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class Agreement(Struct, frozen=True, kw_only=True):
     """One version of a price. `issuer` or `provider` None: any. Fee and commission are basis points of what is owed."""
 
     id: str
@@ -38,8 +38,7 @@ class Agreement:
     effective_from: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Debit:
+class Debit(Struct, frozen=True):
     """What one issuer gave to a redemption under one agreement version; `owed` None at its own benefit."""
 
     issuer: str

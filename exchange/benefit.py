@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 from unicodedata import category
+
+from msgspec import Struct, field
+from msgspec.structs import fields
 
 from exchange.amounts import Money
 from exchange.countries import COUNTRIES
@@ -98,8 +100,7 @@ class UnavailableReason(StrEnum):
     FROZEN = "FROZEN"
 
 
-@dataclass(frozen=True, slots=True)
-class Translation:
+class Translation(Struct, frozen=True):
     """Title and description in one more language (BCP 47 tag)."""
 
     locale: str
@@ -107,8 +108,7 @@ class Translation:
     description: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenefitContent:
+class BenefitContent(Struct, frozen=True, kw_only=True):
     """What a partner says of a benefit. `stock`: units ever offered; None, no limit. Empty `regions`: everywhere."""
 
     sku: str
@@ -132,8 +132,7 @@ class BenefitContent:
     status: BenefitStatus = BenefitStatus.PUBLISHED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Benefit(BenefitContent):
+class Benefit(BenefitContent, frozen=True, kw_only=True):
     """A published content with its identity; `version` counts the changes of content, from 1."""
 
     id: str
@@ -241,8 +240,7 @@ def _shows(text: str, besides: str = "") -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Stock:
+class Stock(Struct, frozen=True):
     """What was ever offered (None: no limit), and what became of it. For a code pool, offered = codes loaded."""
 
     offered: int | None
@@ -273,8 +271,7 @@ class StockChange(NamedTuple):
 NO_CHANGE = StockChange()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taker:
+class Taker(Struct, frozen=True, kw_only=True):
     """Who would take it: what availability needs to know of a member. `region` None: not known.
 
     `taken`: units that count against its limit now; `too_fast`: whether a rule on how fast members may redeem stands
@@ -292,8 +289,7 @@ class Taker:
     frozen_points: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Availability:
+class Availability(Struct, frozen=True):
     """Whether `quantity` can be taken now; `remaining` and `member_remaining` are None without a limit."""
 
     remaining: int | None

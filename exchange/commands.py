@@ -8,25 +8,24 @@ identifier that was not one of the caller's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from exchange.redemption import Step
 
 Path = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ByReference:
+class ByReference(Struct, frozen=True):
     """A member by the partner's own reference of it."""
 
     partner: str
     reference: str
 
 
-@dataclass(frozen=True, slots=True)
-class ByWallet:
+class ByWallet(Struct, frozen=True):
     """A member by its wallet's id, once the identifier that the caller sent was opened."""
 
     wallet: str
@@ -35,8 +34,7 @@ class ByWallet:
 Whose = ByReference | ByWallet | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(Struct, frozen=True, kw_only=True):
     """What every command says: its identity, and the partner that brings it. `whose`: the wallet it is for."""
 
     id: str
@@ -45,13 +43,11 @@ class Command:
     whose: Whose
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Enrol(Command):
+class Enrol(Command, frozen=True, kw_only=True):
     """First mention of a member by a partner; `whose` is by reference."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Award(Command):
+class Award(Command, frozen=True, kw_only=True):
     """Points given by an issuer (`partner`); the member comes into being if it was never mentioned."""
 
     points: int
@@ -60,8 +56,7 @@ class Award(Command):
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReverseAward(Command):
+class ReverseAward(Command, frozen=True, kw_only=True):
     """An issuer (`partner`) takes back what it awarded; `points` None: all of it."""
 
     lot: str | None
@@ -69,8 +64,7 @@ class ReverseAward(Command):
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extend(Command):
+class Extend(Command, frozen=True, kw_only=True):
     """An issuer gives a lot of its own more time; None: for ever."""
 
     lot: str | None
@@ -78,8 +72,7 @@ class Extend(Command):
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adjust(Command):
+class Adjust(Command, frozen=True, kw_only=True):
     """Goodwill: an issuer gives (or, negative, takes) points outside its awards. `actor`: who of it decided that."""
 
     points: int
@@ -88,8 +81,7 @@ class Adjust(Command):
     expires_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Freeze(Command):
+class Freeze(Command, frozen=True, kw_only=True):
     """Stops, or with `frozen` False lets go on, spending from a wallet or, where `lot` names one, from that lot."""
 
     frozen: bool
@@ -99,15 +91,13 @@ class Freeze(Command):
     by_exchange: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Between(Command):
+class Between(Command, frozen=True, kw_only=True):
     """A command that concerns a second wallet: `to`."""
 
     to: Whose
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Give(Between):
+class Give(Between, frozen=True, kw_only=True):
     """Points from member to member, both known to the partner that brings it."""
 
     points: int
@@ -115,15 +105,13 @@ class Give(Between):
     by_member: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Merge(Between):
+class Merge(Between, frozen=True, kw_only=True):
     """The member that asks becomes the one (`to`) that gave it a code, good until `permitted_until`."""
 
     permitted_until: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unmerge(Between):
+class Unmerge(Between, frozen=True, kw_only=True):
     """The member (`to`) that was merged last into this one goes its own way again."""
 
     reason: str | None = None
@@ -140,8 +128,7 @@ class Sharing(StrEnum):
     DRAW = "DRAW"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share(Between):
+class Share(Between, frozen=True, kw_only=True):
     """A member founds, joins or leaves a household, pays `points` into its pool (`to`), or draws them out of it."""
 
     what: Sharing
@@ -150,8 +137,7 @@ class Share(Between):
     invited_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redeem(Command):
+class Redeem(Command, frozen=True, kw_only=True):
     """A benefit taken through a channel (`partner`). `by_member`: with the member's own token; `quote`: its id."""
 
     benefit: str | None
@@ -162,15 +148,13 @@ class Redeem(Command):
     quote: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reserve(Redeem):
+class Reserve(Redeem, frozen=True, kw_only=True):
     """A benefit held for a channel, for so many seconds."""
 
     ttl_seconds: int = 300
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Act(Command):
+class Act(Command, frozen=True, kw_only=True):
     """A step of a redemption; its wallet is the redemption's, so `whose` is None.
 
     `quantity` None: all of it. `by_wallet`: the member that asks with its own token; `by_exchange`: the operator.
@@ -184,8 +168,7 @@ class Act(Command):
     by_exchange: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkMember(Command):
+class LinkMember(Command, frozen=True, kw_only=True):
     """A second partner's reference for a wallet that its member gave a link code for."""
 
     reference: str
@@ -194,15 +177,13 @@ class LinkMember(Command):
     code_expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unlink(Command):
+class Unlink(Command, frozen=True, kw_only=True):
     """The member ends its link to `ended`."""
 
     ended: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expire(Command):
+class Expire(Command, frozen=True, kw_only=True):
     """What is left of a lot whose time is over."""
 
     lot: str

@@ -25,6 +25,8 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from exchange.agreements import Debit
 from exchange.wallet import Take
@@ -122,8 +124,7 @@ class Line(NamedTuple):
     currency: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """One business event. `by`: the partner that brought it (an award's issuer, a redemption's channel or provider).
 
     `redemption`, `benefit`, `provider`, `channel`: of the redemption that it is about. `holds`: points of lots that
@@ -373,8 +374,7 @@ class Sums:
         return merkle_root(leaves).hex()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class Block(Struct, frozen=True, kw_only=True):
     """What was committed together. `hash` covers every other field but the sums, which `sums_root` stands for."""
 
     lane: int
@@ -402,7 +402,7 @@ class Block:
             root=merkle_root([entry.leaf() for entry in entries]).hex(),
             sums=sums, sums_salt=salt, sums_root=sums.root(salt), at=at, hash="",
         )  # fmt: skip
-        object.__setattr__(block, "hash", block.computed_hash())
+        force_setattr(block, "hash", block.computed_hash())
         return block
 
     def computed_hash(self) -> str:

@@ -22,9 +22,12 @@ import logging
 import random
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NoReturn
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from exchange.agreements import StaleBook
 from exchange.benefit import Fulfilment, Stock, StockChange
@@ -87,8 +90,7 @@ _LOOK_AGAIN_SECONDS = 0.01
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """A command that was carried out, now or before: its entry, and the wallets and redemption as they now stand.
 
     `other`: the second wallet, where the entry concerns two.

@@ -7,18 +7,18 @@ In everything else it is complete: from the entry alone either wallet can be mad
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from exchange.journal import canonical, milliseconds
 from exchange.wallet import Given, Link, Lot
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(Struct, frozen=True):
     """Lots, of which nothing is held; links without references; counts against limits of taking and of giving."""
 
     lots: tuple[Lot, ...]

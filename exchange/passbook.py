@@ -17,9 +17,11 @@ Pure: no driver, no clock.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from exchange.journal import Account, Entry, EntryKind
 from exchange.wallet import Wallet
@@ -37,8 +39,7 @@ class Movement(NamedTuple):
     points: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PointsEvent:
+class PointsEvent(Struct, frozen=True, kw_only=True):
     """One entry, from the side of one wallet. `movements`: its postings; `holds`: what it began, or ceased, to hold.
 
     `by`: the partner that brought it, None for whom that does not concern; `reason`: what it says of why.

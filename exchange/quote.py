@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from exchange.agreements import Debit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quote:
+class Quote(Struct, frozen=True, kw_only=True):
     """What a benefit costs one member through one partner until `expires_at`.
 
     `agreements`: the version pinned for each issuer (None at its own benefit). Which lots will give the points is

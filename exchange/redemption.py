@@ -16,9 +16,10 @@ can never be confirmed after that (`standing`). A reversal of a part leaves the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from exchange.agreements import Debit
 from exchange.amounts import Money, half_even
@@ -70,8 +71,7 @@ CONFIRMED_AS = {
 """What a redemption is once its points have moved: done, or waiting for the partner."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redemption:
+class Redemption(Struct, frozen=True, kw_only=True):
     """Known by the id of the entry that made it. `codes`: encrypted, bound to the benefit's id.
 
     `takes`: points per lot, held while RESERVED and taken afterwards, in the order of consumption; `debits`: one row

@@ -9,10 +9,11 @@ A partner that never said anything has the rules of `Rules`' defaults.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec import Struct, field
 
 from exchange.errors import ValidationFailed
 
@@ -29,8 +30,7 @@ class AwardReversal(StrEnum):
     DEBT = "DEBT"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Velocity:
+class Velocity(Struct, frozen=True, kw_only=True):
     """How fast one member may redeem: at most so many redemptions, or points, in any `window_seconds`.
 
     It counts the redemptions through the partner whose rule it is and of its benefits (the exchange's: all), and
@@ -49,8 +49,7 @@ class Velocity:
         return timedelta(seconds=self.window_seconds)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class Rules(Struct, frozen=True, kw_only=True):
     """One partner's. `gift_day_points`: how many of its points a member may give away a day (UTC); 0: none.
 
     `time_zone`: the one in which days, weeks and months of limits begin. `frozen`: why the exchange has stopped all

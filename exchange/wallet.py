@@ -9,9 +9,11 @@ Wallets are values. A change returns a new wallet; the old one is still what it 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import NamedTuple
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from exchange.amounts import INT64_MAX
 
@@ -21,8 +23,7 @@ LOTS_MAX = 10_000
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Lot:
+class Lot(Struct, frozen=True):
     """Points of one issuer with one expiry (None: never).
 
     awarded = remaining + redeemed + expired + given + withdrawn - restored. They can be spent from `active_from` on
@@ -81,8 +82,7 @@ class Take(NamedTuple):
     points: int
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """A partner through which the member may earn and spend, since when, until it was ended.
 
     `daily_limit`: points a day (UTC) that may be spent through it; `spent_on` and `spent` count the current day.
@@ -124,8 +124,7 @@ class Given(NamedTuple):
     points: int
 
 
-@dataclass(frozen=True, slots=True)
-class Absorbed:
+class Absorbed(Struct, frozen=True):
     """What came with another member that was merged into this one, so that it can go back.
 
     `version`: that wallet's, as the merge left it. `lots`, `links`, `taken`, `given`: what it had; `taken` goes down
@@ -149,8 +148,7 @@ class Absorbed:
         return lot.id in self.lots or (since and lot.issuer in self.came)
 
 
-@dataclass(frozen=True, slots=True)
-class Wallet:
+class Wallet(Struct, frozen=True):
     """`version` and `period`: as last written (0: never). `taken`: units per benefit id that count against limits.
 
     `debts`: points that were reversed after they were spent, by issuer, which its next awards repay; `given`: what

@@ -123,10 +123,12 @@ class Context:
 
     async def opens(self, wallet: Wallet) -> bool:
         """Whether the caller may look into a member's wallet: through an open link, and a member into its own alone."""
-        if not wallet.linked_to(self.partner):
-            return False
+        return wallet.linked_to(self.partner) and not await self.is_another(wallet)
+
+    async def is_another(self, wallet: Wallet) -> bool:
+        """Whether a member asks, and this is the wallet of another: one that shares its household, for instance."""
         mine = await self.own_wallet() if self.is_member else wallet
-        return mine is not None and mine.id == wallet.id
+        return mine is None or mine.id != wallet.id
 
     def sees(self, benefit: Benefit) -> bool:
         """Whether the caller may know of this benefit: a partner's members see no more than everybody."""

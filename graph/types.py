@@ -373,8 +373,7 @@ class Member(Node):
     async def reference(root: Parent[DomainWallet], info: Info) -> str | None:
         """Find the caller's link."""
         link = root.link(info.context.partner)
-        hidden = info.context.is_member and not await info.context.opens(root)
-        return None if link is None or hidden else link.reference
+        return None if link is None or await info.context.is_another(root) else link.reference
 
     @strawberry.field(graphql_type=list[Link], description="The member sees all its links, a partner its own.")
     async def links(root: Parent[DomainWallet], info: Info) -> list[wallets.Link]:

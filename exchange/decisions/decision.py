@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from exchange.agreements import AgreementBook, Debit
 from exchange.benefit import NO_CHANGE, Benefit, Stock, StockChange
@@ -17,8 +18,7 @@ from exchange.rules import RuleBook
 from exchange.wallet import Take, Wallet
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(Struct, frozen=True):
     """What a decision rests on besides the wallet, read after the command arrived.
 
     `referenced`: the wallet id that the reference of a `LinkMember` already means, if any; `quote`, `redemption` and
@@ -36,8 +36,7 @@ class Terms:
     recent: Sequence[Redemption] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """What is to be written: the wallet as it will be, its entry, and what else the event makes or takes.
 
     `other`: the second wallet that the entry concerns; `renamed`: references that from now on mean `renamed_to`.

@@ -6,8 +6,9 @@ and a reservation of a frozen member cannot be confirmed until it is let go.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from exchange.commands import Freeze
 from exchange.decisions.decision import Decision, Terms, because, entry_of, no_member

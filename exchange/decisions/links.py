@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from exchange.commands import ByReference, Enrol, LinkMember, Unlink
 from exchange.decisions.decision import Decision, Terms, entry_of, no_member

@@ -12,8 +12,9 @@ is, so the undoing is refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from exchange.commands import ByReference, Merge, Unmerge
 from exchange.decisions.decision import Decision, Terms, because, entry_of, no_member

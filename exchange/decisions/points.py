@@ -7,8 +7,9 @@ next awards. A balance is never negative.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from exchange.amounts import INT64_MAX
 from exchange.commands import Adjust, Award, ByReference, Command, Expire, Extend, ReverseAward

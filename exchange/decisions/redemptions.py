@@ -13,8 +13,10 @@ first. If such a lot has expired meanwhile, what was still in it is lost as its 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from exchange.agreements import Debit
 from exchange.amounts import MINOR_MAX
@@ -53,8 +55,7 @@ GRACE = timedelta(days=30)
 QUOTE_LIFETIME = timedelta(minutes=5)
 
 
-@dataclass(frozen=True, slots=True)
-class Allowed:
+class Allowed(Struct, frozen=True):
     """A taking that passed its ladder: the wallet it is from, through which link, what it costs and who gives it."""
 
     wallet: Wallet

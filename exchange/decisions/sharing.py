@@ -11,8 +11,9 @@ redemption always concerns one wallet, and all that is said of one holds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from exchange.commands import Between, Give, Share, Sharing
 from exchange.decisions.decision import Decision, Terms, because, entry_of, no_member

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from exchange.agreements import AgreementBook
 from exchange.journal import Account, Entry, EntryKind
@@ -49,8 +51,7 @@ class Change(NamedTuple):
     points: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True):
     """A wallet's side of an entry. `version`: the wallet's, `place`: the block's lane and seq, and the index there."""
 
     id: str

@@ -13,9 +13,11 @@ Pure: no driver, no clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
+
+from msgspec.structs import fields, replace
 
 from exchange.agreements import Agreement, AgreementBook
 from exchange.benefit import StockChange

@@ -19,15 +19,15 @@ Pure: no driver, no clock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from exchange.amounts import Money
 from exchange.journal import EXCHANGE, LineKind, Sums
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
+class Position(Struct, frozen=True, kw_only=True):
     """What one party owes and is owed in one currency. `partner`: its handle; the operator's is `exchange`."""
 
     partner: str
@@ -46,8 +46,7 @@ class Position:
         return Money(self.receivable.minor - self.payable.minor - self.fees.minor, self.currency)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BilateralPosition:
+class BilateralPosition(Struct, frozen=True, kw_only=True):
     """What `debtor` owes `creditor`, gross. `points`: those spent; none for commissions and fees.
 
     `entries`: the redemptions it is for.
@@ -60,8 +59,7 @@ class BilateralPosition:
     entries: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Payment:
+class Payment(Struct, frozen=True, kw_only=True):
     """One transfer of the plan; `amount` is positive."""
 
     from_: str

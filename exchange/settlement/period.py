@@ -21,9 +21,10 @@ Pure: the values and their hashes. `clearing` walks the steps.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from exchange.journal import Block, canonical, leaf_hash, merkle_root
 
@@ -36,8 +37,7 @@ class PeriodStatus(StrEnum):
     CLOSED = "CLOSED"
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(Struct, frozen=True):
     """A lane's blocks in a period: from `first` to the cut at `last`, whose hash covers all before it."""
 
     lane: int
@@ -51,8 +51,7 @@ class Range:
         return leaf_hash(canonical(content))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Period:
+class Period(Struct, frozen=True, kw_only=True):
     """One period. `marked_at`: when it became CLOSING; `statements`: how many were drafted, None until all are.
 
     `root` is the Merkle root over `ranges`, by lane; a lane that began in a later period has no range.

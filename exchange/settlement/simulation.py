@@ -18,8 +18,11 @@ Pure: no driver, no clock. The arithmetic is `AgreementBook.debits` and `returne
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from exchange.agreements import Agreement, AgreementBook, Debit, agreement_id, lookup_order
 from exchange.amounts import Money
@@ -27,8 +30,7 @@ from exchange.redemption import Redemption, returned_debits
 from exchange.settlement.period import Period
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(Struct, frozen=True):
     """What issuers owe in one currency, and what providers pay of it."""
 
     gross: Money
@@ -36,8 +38,7 @@ class Cost:
     commissions: Money
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class Comparison(Struct, frozen=True, kw_only=True):
     """What redemptions cost and would have cost. `issuer` and `provider` None: all of a currency.
 
     `redemptions`: how many cost something in this currency, now or in the simulation; `points`: what they took less
@@ -63,8 +64,7 @@ class Comparison:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Simulated:
+class Simulated(Struct, frozen=True, kw_only=True):
     """What came of a simulation. `repriced`: how many redemptions the proposal would have priced, wholly or in part.
 
     `rows`: the pairs whose figures would be others; `totals`: everything that the period cost, by currency.

@@ -26,11 +26,12 @@ Pure: lines come from outside.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from exchange.amounts import Money
 from exchange.errors import FiguresDisagree
@@ -70,8 +71,7 @@ class Place(NamedTuple):
         return EntryPlace(*self[:4])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatementLine:
+class StatementLine(Struct, frozen=True, kw_only=True):
     """One line. `entry`: the partner's own identifier of it; `benefit`: its id; `counterparty`: a handle."""
 
     entry: str
@@ -96,8 +96,7 @@ class StatementLine:
         return self.gross.currency
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
+class Statement(Struct, frozen=True, kw_only=True):
     """One partner's period. `totals`: its position in each currency; `root`: the period's; `line_count`: of lines."""
 
     id: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
+
+from msgspec import Struct
 
 from exchange.agreements import Agreement
 from exchange.benefit import Fulfilment
@@ -31,8 +32,7 @@ from exchange.wallet import Wallet
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Found(Generic[_T]):
+class Found(Struct, Generic[_T], frozen=True):
     """A document read as what it should be. `value` None: it cannot be, `error` says why."""
 
     id: str

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from bson import Binary
+from msgspec import Struct
 from pymongo import InsertOne, ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 
@@ -114,8 +115,7 @@ class TermsVersions(NamedTuple):
     rules: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class FirstRound:
+class FirstRound(Struct, frozen=True):
     """What a batch needs before it knows which wallets it is about."""
 
     now: datetime
@@ -129,8 +129,7 @@ class FirstRound:
     terms: TermsVersions
 
 
-@dataclass(frozen=True, slots=True)
-class SecondRound:
+class SecondRound(Struct, frozen=True):
     """Wallets, redemptions to answer again, their benefits, and the next free codes as (code id, cipher)."""
 
     wallets: dict[str, Wallet]

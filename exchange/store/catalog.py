@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+from msgspec.structs import fields
 from pymongo import ASCENDING, DESCENDING, InsertOne, ReplaceOne, UpdateOne
 
 from exchange.benefit import (
@@ -54,8 +55,7 @@ class Offer(NamedTuple):
     expected_version: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Struct, frozen=True):
     """What publishing did, the benefits in the order given."""
 
     benefits: list[Benefit]
@@ -64,8 +64,7 @@ class Published:
     unchanged: int
 
 
-@dataclass(frozen=True, slots=True)
-class CodesAdded:
+class CodesAdded(Struct, frozen=True):
     """What adding codes did; `remaining` is how many can now be handed out."""
 
     added: int
@@ -73,8 +72,7 @@ class CodesAdded:
     remaining: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Struct, frozen=True, kw_only=True):
     """Which benefits to list. `viewer`: the partner that also sees its own unpublished ones."""
 
     viewer: str | None = None

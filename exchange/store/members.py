@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from exchange.commands import ByReference
 from exchange.journal import Account
@@ -30,8 +31,7 @@ _SIDES = (("wallet", "wallet_version"), ("counterpart", "counterpart_version"))
 """By which fields an entry names a wallet that it changed, and the version that it made of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkCode:
+class LinkCode(Struct, frozen=True):
     """Permission to link a wallet to one partner. `code` is shown once; only its keyed hash is kept."""
 
     code: str
@@ -56,8 +56,7 @@ class Purpose(StrEnum):
 PERMITTED_FOR = {Purpose.INVITATION: timedelta(days=1), Purpose.MERGE: timedelta(minutes=10)}
 
 
-@dataclass(frozen=True, slots=True)
-class Permit:
+class Permit(Struct, frozen=True):
     """A code that lets another member join a household's pool, or become one with the member (`wallet`)."""
 
     code: str

@@ -11,11 +11,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final, TypeVar
+
+from msgspec import NODEFAULT
+from msgspec.structs import fields, replace
 
 from exchange.amounts import Money, minor_from_decimal
 from exchange.benefit import BenefitCategory, BenefitContent, BenefitStatus, Fulfilment, Translation, validate
@@ -178,7 +181,7 @@ FIELDS: Final = tuple(_READ)
 REQUIRED: Final = ("sku", "category", "title", "pointsPrice")
 
 _HARMLESS: Final[Mapping[str, Any]] = {
-    **{field.name: field.default for field in fields(BenefitContent) if field.default is not MISSING},
+    **{field.name: field.default for field in fields(BenefitContent) if field.default is not NODEFAULT},
     "sku": "x",
     "category": BenefitCategory.OTHER,
     "title": "x",

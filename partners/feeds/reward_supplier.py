@@ -25,9 +25,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from exchange.amounts import Money, decimal_from_minor, exponent, minor_from_decimal
 from exchange.benefit import TAG_MAX, BenefitCategory, BenefitContent, BenefitStatus, Fulfilment

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import bson
 import pytest
+from msgspec.structs import replace
 
 from exchange.agreements import Agreement
 from exchange.benefit import Benefit, content_of

