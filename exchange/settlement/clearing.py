@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing, closing, suppress
 from datetime import datetime
 from itertools import islice
 
 from exchange.agreements import Agreement
 from exchange.errors import FiguresDisagree, NotFound, ValidationFailed
 from exchange.journal import SALT_BYTES, Block, BlockKind, EntryKind, Sums
-from exchange.keyring import Keyring
+from exchange.keyring import BadToken, Keyring
 from exchange.settlement import netting
 from exchange.settlement.export.csv import csv_rows
 from exchange.settlement.netting import BilateralPosition, Payment, Position
@@ -258,6 +258,13 @@ class Settlement:
                 for line in lines_of(entry, place, partner, late_before, self._identify):
                     if after is None or line.place > after:
                         yield line
+
+    def entry_behind(self, name: str, partners: Iterable[str]) -> str:
+        """Return the id of the entry that a statement of one of these partners calls so; else the name itself."""
+        for partner in partners:
+            with suppress(BadToken):
+                return self._keyring.unseal(name, partner).removeprefix("Entry:")
+        return name
 
     def _identify(self, entry: str, partner: str) -> str:
         return self._keyring.seal(f"Entry:{entry}", partner)

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Generic, NamedTuple, TypeVar
 
+from bson import CodecOptions, decode
+from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
 
 from exchange.agreements import Agreement
@@ -30,6 +32,7 @@ from exchange.store.periods import Periods
 from exchange.wallet import Wallet
 
 _T = TypeVar("_T")
+_NAMES_AT_ONCE = 1_000
 
 
 class Found(Struct, Generic[_T], frozen=True):
@@ -111,6 +114,49 @@ class Audit:
             rows = await self._wallets.find({"_id": {"$in": list(ids)}}).to_list(None)
         return {row["_id"]: _found(docs.wallet_from, row).value for row in rows}
 
+    async def stored_wallets(self, at_once: int) -> AsyncIterator[dict[str, tuple[bytes, Found[Wallet]]]]:
+        """Yield every wallet by its id, so many at once: the bytes that are stored, and what they are read as."""
+        raw = self._wallets.with_options(codec_options=CodecOptions(RawBSONDocument, tz_aware=True))
+        chunk: dict[str, tuple[bytes, Found[Wallet]]] = {}
+        with answering():
+            async for row in raw.find({}).sort("_id", 1):
+                written = bytes(row.raw)
+                document: Document = decode(written, CodecOptions(tz_aware=True))
+                chunk[document["_id"]] = (written, _found(docs.wallet_from, document))
+                if len(chunk) == at_once:
+                    yield chunk
+                    chunk = {}
+        if chunk:
+            yield chunk
+
+    async def wallets_named_not_there(self) -> list[str]:
+        """Return the wallets that references or entries name and that are not stored.
+
+        A wallet has references; or it is a household's pool, founded by an entry; or it was merged, by an entry.
+        """
+        named: set[str] = set()
+        async for _, wallet in self.references():
+            named.add(wallet)
+        with answering():
+            async for row in self._entries.find({"kind": {"$in": ["FOUND", "MERGE"]}}, {"wallet": 1, "counterpart": 1}):
+                named |= {row["wallet"], row["counterpart"]}
+        missing = []
+        for first in range(0, len(named), _NAMES_AT_ONCE):
+            some = sorted(named)[first : first + _NAMES_AT_ONCE]
+            with answering():
+                rows = await self._wallets.find({"_id": {"$in": some}}, {"_id": 1}).to_list(None)
+            missing += sorted(set(some) - {row["_id"] for row in rows})
+        return missing
+
+    async def references_to(self, wallets: Iterable[str]) -> dict[str, list[str]]:
+        """Return all references that mean these wallets."""
+        found: dict[str, list[str]] = {}
+        with answering():
+            rows = await self._references.find({"wallet": {"$in": list(wallets)}}).sort("_id", 1).to_list(None)
+        for row in rows:
+            found.setdefault(row["wallet"], []).append(row["_id"])
+        return found
+
     async def references(self) -> AsyncIterator[tuple[str, str]]:
         """Yield every reference and the wallet that it means."""
         with answering():
@@ -152,6 +198,21 @@ class Audit:
         with answering():
             rows = await self._entries.find(wanted).sort(order).to_list(None)
         return [_placed(row) for row in rows]
+
+    async def entry(self, entry: str) -> Placed | None:
+        """Return one entry at its place."""
+        with answering():
+            row = await self._entries.find_one({"_id": entry})
+        return None if row is None else _placed(row)
+
+    async def entries_of_wallets(self, wallets: Iterable[str]) -> list[Placed]:
+        """Return all entries that changed one of these wallets."""
+        names = list(wallets)
+        rows: dict[str, Document] = {}
+        with answering():
+            for side in ("wallet", "counterpart"):
+                rows |= {row["_id"]: row for row in await self._entries.find({side: {"$in": names}}).to_list(None)}
+        return [_placed(row) for row in rows.values()]
 
     async def lanes_of_entries(self) -> dict[int, int]:
         """Return every lane that an entry names, with the highest seq named in it; jumps through the index."""

@@ -239,6 +239,7 @@ class Books:
             await self.redemptions.create_index(
                 "reserved_until", name="reserved", partialFilterExpression={"status": "RESERVED"}
             )
+            await self.references.create_index("wallet", name="wallet")
             await self.quotes.create_index("expires_at", name="expiry", expireAfterSeconds=0)
             await self.wallets.create_index(
                 "next_expiry", name="next_expiry", partialFilterExpression={"next_expiry": {"$type": "date"}}
@@ -315,6 +316,18 @@ class Books:
         with answering():
             found = await self.wallets.find({"_id": {"$in": list(ids)}}).to_list(None)
         return {wallet["_id"]: docs.wallet_from(wallet) for wallet in found}
+
+    async def restore_wallet(self, wallet: Wallet) -> bool:
+        """Insert a wallet that is not there, as of the version it has; False if there is one. Nothing is replaced."""
+        document = docs.wallet_document(wallet, wallet.version, wallet.period)
+        try:
+            with answering():
+                await self.wallets.insert_one(document)
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, DuplicateKeyError):
+                return False
+            raise
+        return True
 
     async def overdue_reservations(self, limit: int) -> list[str]:
         """Return reservations whose deadline has passed on the primary's clock."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
+from bson import encode
 from msgspec.structs import asdict
 
 from exchange.agreements import Agreement, Debit
@@ -44,9 +45,10 @@ def wallet_document(wallet: Wallet, version: int, period: int) -> Document:
         # When the sweeper has to look at it next; points that are held wait for their hold's end.
         "next_expiry": min((lot.expires_at for lot in wallet.lots if lot.expires_at and lot.free), default=None),
         # Pairs, not keys: a SKU may hold dots.
-        "taken": [[benefit, units] for benefit, units in wallet.taken.items()],
+        # In order, so that a wallet made again from its entries is the same to the byte.
+        "taken": [[benefit, units] for benefit, units in sorted(wallet.taken.items())],
         **_said({
-            "debts": [[issuer, points] for issuer, points in wallet.debts.items()],
+            "debts": [[issuer, points] for issuer, points in sorted(wallet.debts.items())],
             "given": _given_document(wallet.given),
             "frozen": wallet.frozen, "household": wallet.household, "members": list(wallet.members),
             "merged_into": wallet.merged_into, "absorbed": [_absorbed_document(one) for one in wallet.absorbed],
@@ -54,8 +56,13 @@ def wallet_document(wallet: Wallet, version: int, period: int) -> Document:
     }  # fmt: skip
 
 
+def wallet_bytes(wallet: Wallet) -> bytes:
+    """Return a wallet as its last commit wrote it, to the byte."""
+    return encode(wallet_document(wallet, wallet.version, wallet.period))
+
+
 def _given_document(given: Mapping[str, Given]) -> list[Any]:
-    return [[issuer, one.on.isoformat(), one.points] for issuer, one in given.items()]
+    return [[issuer, one.on.isoformat(), one.points] for issuer, one in sorted(given.items())]
 
 
 def _given_from(rows: Iterable[Any]) -> dict[str, Given]:
@@ -81,8 +88,8 @@ def _absorbed_document(one: Absorbed) -> Document:
     return {
         "wallet": one.wallet, "version": one.version, "at": one.at, "lots": list(one.lots),
         "links": [_link_document(link) for link in one.links], "came": list(one.came),
-        "taken": [[benefit, units] for benefit, units in one.taken.items()], "given": _given_document(one.given),
-        "spent": one.spent,
+        "taken": [[benefit, units] for benefit, units in sorted(one.taken.items())],
+        "given": _given_document(one.given), "spent": one.spent,
     }  # fmt: skip
 
 

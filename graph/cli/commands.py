@@ -14,6 +14,7 @@ import click
 
 from exchange.errors import ExchangeError
 from graph.cli.agreements import agreement
+from graph.cli.anytime import as_of, rebuild
 from graph.cli.catalog import catalog
 from graph.cli.check import check
 from graph.cli.members import member
@@ -44,7 +45,8 @@ def exchange() -> None:
     """
 
 
-for command in (up, staff, partner, agreement, catalog, member, period, statement, check, schema):
+_COMMANDS = (up, staff, partner, agreement, catalog, member, period, statement, check, as_of, rebuild, schema)
+for command in _COMMANDS:
     exchange.add_command(command)
 
 

@@ -44,7 +44,8 @@ def away(mongo_url: str, database_name: str, folder: Path) -> tuple[str, ...]:
     [
         "", "up", "staff", "staff create", "partner", "partner create", "partner list", "agreement", "agreement set",
         "agreement list", "agreement simulate", "catalog", "catalog import", "member", "member show", "member history",
-        "period", "period close", "period list", "statement", "statement list", "statement export", "check", "schema",
+        "period", "period close", "period list", "statement", "statement list", "statement export", "check", "as-of",
+        "rebuild", "schema",
     ],
 )  # fmt: skip
 def test_every_command_explains_itself(command: str) -> None:
@@ -518,3 +519,47 @@ def _spawned(*arguments: str | Path) -> Any:
 
 def _cents(amount: str) -> int:
     return round(float(amount) * 100)
+
+
+def test_wallets_are_made_again_from_the_journal(demo: Up) -> None:
+    """Every wallet of the demo is what its entries make of it, to the byte; nothing is missing."""
+    document = tell("rebuild", "--data", demo.data)
+    assert document["equal"] >= 200
+    assert (document["restored"], document["wrong"]) == ([], [])
+    said = run("rebuild", "--data", demo.data)
+    assert (said.status, said.err) == (0, "")
+    assert said.out == f"{document['equal']:,} wallets are what their entries make of them, to the byte\n"
+
+
+def test_a_wallet_that_cannot_be_made_again_is_told(away: tuple[str, ...]) -> None:
+    """A reference that means no wallet and that no entry made: the reason is said, and the exit code is 1."""
+    tell("partner", "create", "--handle", "rides", "--name", "Rides", *away)
+    assert tell("rebuild", *away) == {"equal": 0, "restored": [], "wrong": []}
+    with MongoClient[dict[str, Any]](away[1]) as client:
+        client.get_default_database()["references"].insert_one({"_id": "rides:ann", "wallet": "w"})
+    said = run("rebuild", "--missing", "--yes", *away)
+    assert (said.status, said.err) == (1, "")
+    assert said.out.splitlines()[1:] == ["wallet w: no entry made it"]
+
+
+def test_what_was_as_of_an_entry(demo: Up, folder: Path) -> None:
+    """The member's wallet, or a partner's accounts, as of an entry that a statement names."""
+    file = folder / "statement.csv"
+    run("statement", "export", "1:rides", "--format", "csv", "--out", file, "--data", demo.data)
+    entry = next(csv.DictReader(file.read_text().splitlines()))["entry"]
+    [wallet] = tell("as-of", entry, "--data", demo.data)["wallets"]
+    assert sum(lot["redeemed"] for lot in wallet["lots"]) > 0
+    rides = tell("as-of", entry, "--partner", "rides", "--data", demo.data)
+    assert rides["points"]["ISSUED"] < 0
+    assert rides["out"] == -sum(rides["points"].values())
+    [position] = rides["positions"]
+    assert position["net"] == position["receivable"] - position["payable"] - position["fees"]
+    for more in ((), ("--partner", "rides")):
+        said = run("as-of", entry, *more, "--data", demo.data)
+        assert (said.status, said.err) == (0, "")
+        assert said.out
+    for arguments, complaint in (
+        (("nothing",), "there is no entry nothing"), ((entry, "--partner", "nobody"), "there is no partner nobody"),
+    ):  # fmt: skip
+        said = run("as-of", *arguments, "--data", demo.data)
+        assert (said.status, said.complaint) == (1, complaint)
