@@ -14,9 +14,12 @@ from exchange.errors import BenefitUnavailable, ExchangeError, IdempotencyConfli
 from exchange.exposure import Cap, Exposure, Funding, Pair
 from exchange.ledger import Ledger, Outcome
 from exchange.redemption import Step
+from exchange.settlement.clearing import Settlement
+from exchange.store.books import Books
 from exchange.store.headroom import Headroom
+from exchange.store.periods import Periods
 from exchange.sweeper import Sweeper
-from tests.exchange.conftest import House, answers, known
+from tests.exchange.conftest import KEYRING, House, answers, known
 from tests.exchange.speech import NOW, act, agreement, award, benefit, by_reference, redeem, reserve
 
 VIDEO = Pair("video", "EUR")
@@ -171,6 +174,52 @@ async def test_a_cap_begins_while_members_redeem(house: House, headroom: Headroo
     going = False
     await asyncio.gather(*members)
     assert (await standing(headroom)).used_minor == 100 * taken == cap
+
+
+async def test_what_was_decided_without_the_cap_is_decided_again(
+    house: House, ledger: Ledger, headroom: Headroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that read before the cap was set and commits after it loses its place in the lane, and is refused."""
+    await rich(ledger)
+    commit, decided, go = Books.commit, asyncio.Event(), asyncio.Event()
+
+    async def slowly(*what: Any) -> None:
+        decided.set()
+        await go.wait()
+        await commit(*what)
+
+    monkeypatch.setattr(Books, "commit", slowly)
+    asked = asyncio.create_task(trip(ledger))
+    await decided.wait()
+    await capped(headroom, 99)
+    go.set()
+    assert await asked is False
+    assert (await standing(headroom)).left_minor == 99
+
+
+async def test_a_cut_does_not_carry_a_batch_past_a_cap(
+    house: House, ledger: Ledger, headroom: Headroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that wants to cut its lane and finds it marked reads again before it goes on."""
+    await rich(ledger)
+    cut, wanted, go = Ledger._cut_if_due, asyncio.Event(), asyncio.Event()
+
+    async def slowly(*what: Any) -> None:
+        if not wanted.is_set():
+            wanted.set()
+            await go.wait()
+        await cut(*what)
+
+    closing = Periods(house.db)
+    await closing.mark(1)
+    monkeypatch.setattr(Ledger, "_cut_if_due", slowly)
+    asked = asyncio.create_task(trip(ledger))
+    await wanted.wait()
+    await capped(headroom, 99)
+    go.set()
+    assert await asked is False
+    assert (await standing(headroom)).left_minor == 99
+    await Settlement(house.db, KEYRING).close(1)
 
 
 async def test_a_cap_whose_setter_died_is_opened_by_the_next_batch(
