@@ -130,6 +130,12 @@ class Funding(Struct, frozen=True, kw_only=True):
     fingerprint: str = ""
 
 
+def validate_payment(amount: Money) -> None:
+    """Refuse (ValidationFailed) what is no payment."""
+    if not 0 < abs(amount.minor) <= MINOR_MAX:
+        raise ValidationFailed("must not be zero, nor absurdly high", ("input", "amount", "amount"))
+
+
 class Notice(Struct, frozen=True, kw_only=True):
     """Headroom that had fallen below what somebody wants to be told of; `cleared_at` None: it still is."""
 
@@ -139,22 +145,48 @@ class Notice(Struct, frozen=True, kw_only=True):
 
 
 class Exposure(Struct, frozen=True, kw_only=True):
-    """A capped partner's standing in one currency, everything in minor units."""
+    """A capped partner's standing in one currency. `in_force`: its cap; `low`: whether too little is left."""
 
-    cap: Cap
-    paid_minor: int
-    used_minor: int
+    in_force: Cap
+    paid: Money
+    used: Money
     notices: Sequence[Notice] = ()
 
     @property
-    def left_minor(self) -> int:
-        """What it may still come to owe; negative: it is beyond its cap."""
-        return (self.cap.minor or 0) + self.paid_minor - self.used_minor
+    def currency(self) -> str:
+        """The one currency of all its amounts."""
+        return self.in_force.currency
 
     @property
-    def is_low(self) -> bool:
-        """Whether less is left than somebody wants to be told of."""
-        return self.cap.low_minor is not None and self.left_minor < self.cap.low_minor
+    def cap(self) -> Money:
+        """What it may owe, net, before its payments."""
+        return Money(self.in_force.minor or 0, self.currency)
+
+    @property
+    def left(self) -> Money:
+        """What it may still come to owe; negative: it is beyond its cap."""
+        return Money(self.cap.minor + self.paid.minor - self.used.minor, self.currency)
+
+    @property
+    def low_balance(self) -> Money | None:
+        """What somebody wants to be told of."""
+        low = self.in_force.low_minor
+        return None if low is None else Money(low, self.currency)
+
+    @property
+    def low(self) -> bool:
+        """Whether less than that is left."""
+        return self.low_balance is not None and self.left.minor < self.low_balance.minor
+
+    @property
+    def version(self) -> int:
+        """Of the cap."""
+        return self.in_force.version
+
+    @property
+    def since(self) -> datetime:
+        """Since when this version holds."""
+        return self.in_force.since
 
 
 # ---------------------------------------------------------------- what an event does to it

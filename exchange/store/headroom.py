@@ -26,8 +26,8 @@ from msgspec.structs import replace
 from pymongo import InsertOne, UpdateOne
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from exchange.amounts import INT64_MAX, Money
-from exchange.errors import Contended, IdempotencyConflict, StoreUnavailable, ValidationFailed, VersionConflict
+from exchange.amounts import Money
+from exchange.errors import Contended, IdempotencyConflict, StoreUnavailable, VersionConflict
 from exchange.exposure import (
     NO_SLICE,
     Cap,
@@ -43,6 +43,7 @@ from exchange.exposure import (
     call_in,
     draw,
     validate_cap,
+    validate_payment,
     with_draw,
 )
 from exchange.journal import BlockKind, block_id
@@ -226,8 +227,7 @@ class Headroom:
     async def fund(self, funding: Funding) -> Recorded:
         """Record a payment, once for its id; IdempotencyConflict if the id stands for another."""
         pair = Pair(funding.partner, funding.amount.currency)
-        if not -INT64_MAX <= funding.amount.minor <= INT64_MAX or not funding.amount.minor:
-            raise ValidationFailed("must not be zero", ("input", "amount", "amount"))
+        validate_payment(funding.amount)
 
         async def in_order(session: Session) -> Recorded:
             known = await self._db["funding"].find_one({"_id": funding.id}, session=session)
@@ -289,7 +289,7 @@ class Headroom:
         """Return the headroom left of these, whichever lane has it; nothing of a pool that is not open."""
         by_pair = {cap.pair: cap for cap in caps}
         exposures = await self._exposures(list(by_pair.values())) if by_pair else []
-        return {each.cap.pair: each.left_minor for each in exposures}
+        return {each.in_force.pair: each.left.minor for each in exposures}
 
     async def _level(self, cap: Cap) -> None:
         """Take back what lanes have left while more is granted than there is: a lower cap holds at once."""
@@ -345,7 +345,7 @@ class Headroom:
             rows = await self._caps.find({} if partner is None else {"partner": partner}).to_list(None)
         book = CapBook(_cap_from(row) for row in rows)
         found = await self._exposures(book.of(row["partner"] for row in rows))
-        return [replace(each, notices=tuple(await self.notices(each.cap.pair))) for each in found]
+        return [replace(each, notices=tuple(await self.notices(each.in_force.pair))) for each in found]
 
     async def _exposures(self, caps: Sequence[Cap]) -> list[Exposure]:
         names = [cap.pair.id for cap in caps]
@@ -359,7 +359,8 @@ class Headroom:
                 continue  # being counted
             slices = (row for row in rows if row.get("pool") == cap.pair.id and row["epoch"] == cap.epoch)
             used = pool["opening"] + sum(row["used"] for row in slices)
-            found.append(Exposure(cap=cap, paid_minor=pool["paid"], used_minor=used))
+            money = (Money(pool["paid"], cap.currency), Money(used, cap.currency))
+            found.append(Exposure(in_force=cap, paid=money[0], used=money[1]))
         return found
 
     async def notices(self, pair: Pair, limit: int = 20) -> list[Notice]:
@@ -380,7 +381,7 @@ class Headroom:
         known = {Pair(row["partner"], row["currency"]) for row in standing if partner in (None, row["partner"])}
         book = await self.cap_book(terms["version"])
         caps = [cap for cap in book.of([partner] if partner else book.partners) if cap.low_minor is not None]
-        low = {each.cap.pair: each.left_minor for each in await self._exposures(caps) if each.is_low}
+        low = {each.in_force.pair: each.left.minor for each in await self._exposures(caps) if each.low}
         now = await server_time(self._db)
         for pair in low.keys() - known:
             row = {**pair._asdict(), "at": now, "left": low[pair], "cleared_at": None, "standing": True}

@@ -16,6 +16,7 @@ from exchange.errors import ExchangeError
 from graph.cli.agreements import agreement
 from graph.cli.catalog import catalog
 from graph.cli.check import check
+from graph.cli.exposure import exposure
 from graph.cli.members import member
 from graph.cli.partners import partner
 from graph.cli.schema import schema
@@ -44,7 +45,7 @@ def exchange() -> None:
     """
 
 
-for command in (up, staff, partner, agreement, catalog, member, period, statement, check, schema):
+for command in (up, staff, partner, agreement, exposure, catalog, member, period, statement, check, schema):
     exchange.add_command(command)
 
 

@@ -64,7 +64,7 @@ async def paid(headroom: Headroom, minor: int, key: str = "payment", pair: Pair 
 
 
 async def standing(headroom: Headroom, pair: Pair = VIDEO) -> Exposure:
-    (found,) = [each for each in await headroom.exposures() if each.cap.pair == pair]
+    (found,) = [each for each in await headroom.exposures() if each.in_force.pair == pair]
     return found
 
 
@@ -88,13 +88,13 @@ async def test_no_more_is_owed_than_the_cap(house: House, ledger: Ledger, headro
     await rich(ledger)
     assert await trip(ledger)
     await capped(headroom, 350)
-    assert (await standing(headroom)).left_minor == 250
+    assert (await standing(headroom)).left.minor == 250
     assert [await trip(ledger) for _ in range(4)] == [True, True, False, False]
     assert await trip(ledger, quantity=2) is False
     half = benefit("rides/half", 50)
     await house.publish(half)
     assert not refused((await answers(ledger, redeem(half)))[0])
-    assert (await standing(headroom)).left_minor == 0
+    assert (await standing(headroom)).left.minor == 0
     await capped(headroom, None)
     assert await trip(ledger)
 
@@ -116,7 +116,7 @@ async def test_two_lanes_spend_exactly_the_headroom(house: House, headroom: Head
     await asyncio.gather(*(hammer(number) for number in range(16)))
     assert taken == 100
     found = await standing(headroom)
-    assert (found.used_minor, found.left_minor) == (10_000, 0)
+    assert (found.used.minor, found.left.minor) == (10_000, 0)
     assert await house.count("headroom", pool=VIDEO.id, used={"$gt": 0}) == 2
 
 
@@ -146,7 +146,7 @@ async def test_who_takes_over_a_lane_goes_on_with_its_slice(house: House, ledger
     thief = await house.ledger()
     assert all([await trip(thief), await trip(ledger), await trip(thief)])
     assert [await trip(thief, quantity=7), await trip(thief, quantity=6)] == [False, True]
-    assert (await standing(headroom)).left_minor == 0
+    assert (await standing(headroom)).left.minor == 0
 
 
 async def test_a_cap_begins_while_members_redeem(house: House, headroom: Headroom) -> None:
@@ -169,11 +169,11 @@ async def test_a_cap_begins_while_members_redeem(house: House, headroom: Headroo
         cap = None if more is None else taken * 100 + more
         await capped(headroom, cap)
     async with asyncio.timeout(30):
-        while (await standing(headroom)).left_minor > 0:  # noqa: ASYNC110 - members redeem it
+        while (await standing(headroom)).left.minor > 0:  # noqa: ASYNC110 - members redeem it
             await asyncio.sleep(0.05)
     going = False
     await asyncio.gather(*members)
-    assert (await standing(headroom)).used_minor == 100 * taken == cap
+    assert (await standing(headroom)).used.minor == 100 * taken == cap
 
 
 async def test_what_was_decided_without_the_cap_is_decided_again(
@@ -195,7 +195,7 @@ async def test_what_was_decided_without_the_cap_is_decided_again(
     await capped(headroom, 199)
     go.set()
     assert await asked is False
-    assert (await standing(headroom)).left_minor == 99
+    assert (await standing(headroom)).left.minor == 99
 
 
 async def test_a_cut_does_not_carry_a_batch_past_a_cap(
@@ -219,7 +219,7 @@ async def test_a_cut_does_not_carry_a_batch_past_a_cap(
     await capped(headroom, 199)
     go.set()
     assert await asked is False
-    assert (await standing(headroom)).left_minor == 99
+    assert (await standing(headroom)).left.minor == 99
     await Settlement(house.db, KEYRING).close(1)
 
 
@@ -239,7 +239,7 @@ async def test_a_cap_whose_setter_died_is_opened_by_the_next_batch(
             await capped(headroom, 300)
     assert await headroom.exposures() == []
     assert [await trip(ledger) for _ in range(3)] == [True, True, False]
-    assert (await standing(headroom)).used_minor == 300
+    assert (await standing(headroom)).used.minor == 300
 
 
 async def test_a_reservation_uses_headroom_until_it_ends(house: House, ledger: Ledger, headroom: Headroom) -> None:
@@ -247,19 +247,19 @@ async def test_a_reservation_uses_headroom_until_it_ends(house: House, ledger: L
     await rich(ledger)
     early = await ledger.submit(reserve(TRIP, 3, ttl=3_600))
     await capped(headroom, 600)
-    assert (await standing(headroom)).left_minor == 300
+    assert (await standing(headroom)).left.minor == 300
     late = await ledger.submit(reserve(TRIP, 2, ttl=3_600))
     assert refused((await answers(ledger, reserve(TRIP, 2)))[0])
     assert [await trip(ledger), await trip(ledger)] == [True, False]
     await ledger.submit(act(Step.CONFIRM, early.redemption, 1))
-    assert (await standing(headroom)).left_minor == 200
+    assert (await standing(headroom)).left.minor == 200
     await ledger.submit(act(Step.CANCEL, late.redemption))
-    assert (await standing(headroom)).left_minor == 400
+    assert (await standing(headroom)).left.minor == 400
     short = await ledger.submit(reserve(TRIP, 4, ttl=1))
-    assert (await standing(headroom)).left_minor == 0
+    assert (await standing(headroom)).left.minor == 0
     await asyncio.sleep(1.1)
     await ledger.submit(act(Step.LAPSE, short.redemption))
-    assert (await standing(headroom)).left_minor == 400
+    assert (await standing(headroom)).left.minor == 400
 
 
 async def test_a_quote_says_it_too(house: House, ledger: Ledger, headroom: Headroom) -> None:
@@ -291,11 +291,11 @@ async def test_a_prepaid_issuer_spends_what_it_paid_in(house: House, ledger: Led
     assert [await trip(ledger), await trip(ledger)] == [True, False]
     await paid(headroom, 250)
     assert [await trip(ledger), await trip(ledger)] == [True, True]
-    assert (await standing(headroom)).left_minor == 50
+    assert (await standing(headroom)).left.minor == 50
     await paid(headroom, 150, "more")
     await paid(headroom, -120, "out")
     found = await standing(headroom)
-    assert (found.paid_minor, found.used_minor, found.left_minor) == (380, 300, 80)
+    assert (found.paid.minor, found.used.minor, found.left.minor) == (380, 300, 80)
     assert await trip(ledger) is False
 
 
@@ -304,7 +304,7 @@ async def test_a_payment_is_recorded_once(headroom: Headroom) -> None:
     await capped(headroom, 0)
     for _ in range(2):
         await paid(headroom, 100)
-    assert (await standing(headroom)).paid_minor == 100
+    assert (await standing(headroom)).paid.minor == 100
     with pytest.raises(IdempotencyConflict):
         await headroom.fund(
             Funding(
@@ -339,14 +339,14 @@ async def test_giving_back_is_never_refused(house: House, ledger: Ledger, headro
     film = (await ledger.submit(redeem("video/film", 3, through="rides", whose=ron))).redemption
     assert [await trip(other), await trip(ledger)] == [True, True]
     await ledger.submit(act(Step.REVERSE, film))
-    assert (await standing(headroom)).left_minor == -200
+    assert (await standing(headroom)).left.minor == -200
     assert [await trip(other), await trip(ledger)] == [False, False]
     await ledger.submit(redeem("video/film", 1, through="rides", whose=ron))
-    assert (await standing(headroom)).left_minor == -100
+    assert (await standing(headroom)).left.minor == -100
     assert [await trip(ledger), await trip(other)] == [False, False]
     await paid(headroom, 290)
     assert [await trip(other), await trip(ledger)] == [True, False]
-    assert (await standing(headroom)).left_minor == 90
+    assert (await standing(headroom)).left.minor == 90
 
 
 async def test_a_lower_cap_holds_at_once(house: House, ledger: Ledger, headroom: Headroom) -> None:
@@ -357,7 +357,7 @@ async def test_a_lower_cap_holds_at_once(house: House, ledger: Ledger, headroom:
     await capped(headroom, 150)
     assert await trip(ledger) is False
     await capped(headroom, 50)
-    assert (await standing(headroom)).left_minor == -50
+    assert (await standing(headroom)).left.minor == -50
     assert await trip(ledger) is False
     await capped(headroom, 200)
     assert [await trip(ledger), await trip(ledger)] == [True, False]

@@ -43,7 +43,8 @@ def away(mongo_url: str, database_name: str, folder: Path) -> tuple[str, ...]:
     "command",
     [
         "", "up", "staff", "staff create", "partner", "partner create", "partner list", "agreement", "agreement set",
-        "agreement list", "agreement simulate", "catalog", "catalog import", "member", "member show", "member history",
+        "agreement list", "agreement simulate", "exposure", "exposure set", "exposure fund", "exposure list",
+        "catalog", "catalog import", "member", "member show", "member history",
         "period", "period close", "period list", "statement", "statement list", "statement export", "check", "schema",
     ],
 )  # fmt: skip
@@ -77,6 +78,12 @@ def test_it_tells_its_version() -> None:
         ("catalog import --partner x /no/such/file", "does not exist"),
         ("catalog import --partner x --points-per-unit none -", "none is no number of points"),
         ("agreement set --price 999999999999999999.99 --currency EUR", "'999999999999999999.99' is too large"),
+        ("exposure set --partner video --currency EUR", "give --cap with an amount, or --none"),
+        ("exposure set --partner video --currency EUR --cap 1 --none", "give --cap with an amount, or --none"),
+        ("exposure set --partner video --currency EURO --cap 1", "not an ISO 4217 currency"),
+        ("exposure set --partner video --currency EUR --cap=-1", "--cap: must not be negative, nor absurdly high"),
+        ("exposure set --partner video --currency EUR --none --low 1", "--low: without a cap there is no balance"),
+        ("exposure fund --partner video --currency EUR --amount 0 --reference a", "--amount: must not be zero"),
         ("agreement set --price -1 --currency EUR", "--price: must not be negative, nor absurdly high"),
         ("agreement set --price 1 --currency EUR --fee-bps -1", "--fee-bps: must be 0 to 10000"),
         ("agreement set --price 1 --currency EUR --fee-bps 10001", "--fee-bps: must be 0 to 10000"),
