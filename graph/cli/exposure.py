@@ -18,7 +18,7 @@ BY = "the command line"
 
 @click.group()
 def exposure() -> None:
-    """Cap what partners may owe, record what they pay, and list what is left."""
+    """Cap what partners may owe, and record payments."""
 
 
 @exposure.command("set")
@@ -65,8 +65,8 @@ def set_cap(
 
     document = shell.run(work)
     left = document["exposure"]
-    said = "may owe as much as it likes" if left is None else f"may owe {_said(left['left'])} more"
-    shell.answer(document, f"{partner}, version {document['version']}: {said} in {code}")
+    said = f"may owe as much {code} as it likes" if left is None else f"may owe {_said(left['left'])} more"
+    shell.answer(document, f"{partner}, version {document['version']}: {said}")
 
 
 @exposure.command("fund")
@@ -122,7 +122,10 @@ def fund(
 @click.option("--partner", metavar="HANDLE", help="Only this one's.")
 @on_exchange
 def list_exposures(shell: Shell, partner: str | None) -> None:
-    """List the caps in force: what was paid, what is used, and what is left."""
+    """List the caps in force.
+
+    With what was paid, what is used (owed, or promised to reservations), and what is left.
+    """
 
     async def work(services: Services) -> list[dict[str, Any]]:
         if partner is not None:
