@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from exchange.amounts import Money
+from exchange.amounts import Money, decimal_from_minor
 from exchange.benefit import UnavailableReason
 from exchange.errors import BenefitUnavailable, ExchangeError, IdempotencyConflict, ValidationFailed, VersionConflict
 from exchange.exposure import Cap, Exposure, Funding, Pair
@@ -19,6 +20,7 @@ from exchange.store.books import Books
 from exchange.store.headroom import Headroom
 from exchange.store.periods import Periods
 from exchange.sweeper import Sweeper
+from tests.examples import DOCS
 from tests.exchange.conftest import KEYRING, House, answers, known
 from tests.exchange.speech import NOW, act, agreement, award, benefit, by_reference, redeem, reserve
 
@@ -445,3 +447,63 @@ async def test_a_check_finds_headroom_that_was_tampered_with(house: House, ledge
     assert [what for what in (await house.broken())[12] if "granted, of a cap" in what]
     for one in ({"_id": VIDEO.id}, {"pool": VIDEO.id}):
         await house.db["headroom"].update_one(one, {"$inc": {"granted": -10_000}})
+
+
+def told_in_the_docs() -> list[tuple[str, ...]]:
+    """Return cap, paid, used and left of each step of the worked example."""
+    lines = (DOCS / "exposure.md").read_text().splitlines()
+    first = lines.index("| what happens | cap | paid | used | left |") + 2
+    rows = itertools.takewhile(lambda line: line.startswith("|"), lines[first:])
+    return [tuple(cell.strip() for cell in row.split("|")[2:-1]) for row in rows]
+
+
+async def test_the_worked_example(house: House, ledger: Ledger, headroom: Headroom) -> None:
+    """docs/exposure.md has every figure of a cap's life, step by step."""
+    await house.agree(
+        agreement("video", "rides", 809), agreement("rides", "video", 950, fee=200, commission=300),
+    )  # fmt: skip
+    trip, film = benefit("rides/trip", 150), benefit("video/film", 100)
+    await house.publish(trip, film)
+    await rich(ledger)
+    await known(ledger, "rides", "delivery", reference="ron")
+    ron = by_reference("delivery", "ron")
+    await ledger.submit(award("rides", 100, whose=by_reference("rides", "ron")))
+
+    async def one() -> bool:
+        return not refused((await answers(ledger, redeem(trip)))[0])
+
+    shown: list[tuple[str, ...]] = []
+
+    async def show() -> None:
+        await headroom.notice()
+        found = await standing(headroom)
+        cap, paid, used, left = (
+            decimal_from_minor(amount.minor, "EUR") for amount in (found.cap, found.paid, found.used, found.left)
+        )
+        shown.append((cap, paid, used, f"{left}, low" if found.low else left))
+
+    assert await one()
+    held = (await ledger.submit(reserve(trip, 2, ttl=3_600))).redemption
+    await capped(headroom, 500, low_minor=100)
+    await show()
+    for taken in (True, False):
+        assert await one() is taken
+        await show()
+    await ledger.submit(act(Step.CONFIRM, held, 1))
+    await show()
+    earned = (await ledger.submit(redeem(film, through="delivery", whose=ron))).redemption
+    await show()
+    assert await one()
+    await show()
+    await ledger.submit(act(Step.REVERSE, earned))
+    await show()
+    await paid(headroom, 200)
+    await show()
+    await capped(headroom, 200, low_minor=100)
+    await show()
+    assert await one() is False
+    await show()
+    assert shown == told_in_the_docs()
+    notices = (await standing(headroom)).notices
+    assert [each.left.minor for each in notices] == [-84, 16, 15]
+    assert [each.cleared_at is None for each in notices] == [True, False, False]
