@@ -7,7 +7,8 @@ How it can be right while members redeem. Blocks and entries are never changed, 
 or the version that it was written by. So the order of reading does it:
 
 1. wallets, references, redemptions and periods, as they come, by majority;
-2. one snapshot: each lane's head, stock, codes. What was read before it is the work of blocks up to those heads;
+2. one snapshot: each lane's head, stock, codes, headroom. What was read before it is the work of blocks up to those
+   heads;
 3. the journal up to those heads, range by range, at leisure.
 
 A wallet or redemption is then held against the fold of its entries *up to its own version*, stock against the
@@ -39,7 +40,7 @@ from exchange.settlement import netting
 from exchange.settlement.clearing import Settlement
 from exchange.settlement.period import Period, PeriodStatus, Range, period_root
 from exchange.settlement.statement import Statement
-from exchange.store.audit import Audit, StockRow
+from exchange.store.audit import Audit, HeadroomRow, StockRow
 from exchange.store.connection import Database
 from exchange.store.scratch import Scratch
 from exchange.wallet import Wallet
@@ -76,6 +77,8 @@ class _Examination:
         self._stock: list[StockRow] = []
         self._sold: Counter[str] = Counter()
         self._reserved: Counter[str] = Counter()
+        self._headroom: list[HeadroomRow] = []
+        self._promised: Counter[tuple[str, str]] = Counter()
         self._open_holds = 0
         self._units: Counter[str] = Counter()
         self._accounts: Counter[tuple[str, Account]] = Counter()
@@ -102,6 +105,7 @@ class _Examination:
             await self._judge_references()
             self._judge_totals()
             self._judge_stock()
+            self._judge_headroom()
             await self._judge_periods()
         finally:
             self._scratch.close()
@@ -130,6 +134,7 @@ class _Examination:
         async with self._audit.snapshot() as snapshot:
             heads = await snapshot.heads()
             self._stock = [row async for row in snapshot.stock()]
+            self._headroom = [row async for row in snapshot.headroom()]
             async for claim in snapshot.claims():
                 self._scratch.add_claim(*claim)
         return heads
@@ -257,7 +262,11 @@ class _Examination:
             if redemption is not None:
                 self._sold[redemption.benefit] += life.stock.sold
                 self._reserved[redemption.benefit] += life.stock.reserved
-                reserved += redemption.status is RedemptionStatus.RESERVED
+                if redemption.status is RedemptionStatus.RESERVED:
+                    reserved += 1
+                    for debit in redemption.debits:
+                        if debit.owed is not None:
+                            self._promised[debit.issuer, debit.owed.currency] += debit.owed.minor
         found = await self._audit.redemptions_of(missing) if missing else {}
         self._proofs.add(Wrong(5, f"redemption {redemption} is not there")
                          for redemption in missing if redemption not in found)  # fmt: skip
@@ -327,6 +336,16 @@ class _Examination:
                    for one in scratch.codes_given_unclaimed())  # fmt: skip
         proofs.add(Wrong(11, f"code {code} went to redemption {one}, which does not have it")
                    for code, one in scratch.codes_claimed_ungiven())  # fmt: skip
+
+    # ------------------------------------------------------------ headroom
+
+    def _judge_headroom(self) -> None:
+        """Hold pools and slices against the postings up to the same heads, and what reservations promise."""
+        for row in self._headroom:
+            self._proofs.judged(12)
+            posted = sum(sums[row.pair] for sums in self._by_entries.values())
+            owed = self._promised[row.pair] - posted
+            self._proofs.add(Wrong(12, f"{row.pair.id}: {what}") for what in _wrong_headroom(row, owed))
 
     # ------------------------------------------------------------ periods
 
@@ -416,6 +435,22 @@ def _wrong_stock(row: StockRow, redeemed: int) -> Iterable[str]:
         yield f"{row.offered} offered and {row.left} left, but {row.codes} codes, {row.free} free"
     if row.codes and not row.pool:
         yield f"{row.codes} codes, and no pool"
+
+
+def _wrong_headroom(row: HeadroomRow, owed: int) -> Iterable[str]:
+    pool = row.pool
+    used = pool.opening + sum(each.used for each in row.slices)
+    if used != owed:
+        yield f"{used} used, it owes or has promised {owed}"
+    granted = sum(each.granted for each in row.slices)
+    if pool.granted != granted:
+        yield f"{pool.granted} granted by the pool, {granted} to its slices"
+    if any(each.used > each.granted for each in row.slices):
+        yield "a lane has used more than it was granted"
+    if (pool.cap, pool.paid) != (row.cap, row.paid):
+        yield f"a cap of {pool.cap} and {pool.paid} paid, not {row.cap} and {row.paid}"
+    if pool.opening + granted > pool.cap + pool.paid + pool.over:
+        yield f"{granted} granted, of a cap of {pool.cap} with {pool.paid} paid and {pool.opening} owed before"
 
 
 def _wrong_order(periods: Sequence[Period]) -> Iterable[str]:

@@ -25,8 +25,8 @@ whether the same request could end differently without the caller changing it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 
 class ExchangeError(Exception):
@@ -98,14 +98,21 @@ class VersionConflict(Refusal):
 
 
 class BenefitUnavailable(Refusal):
-    """`reasons` holds all that stand in the way, as `benefit.UnavailableReason`."""
+    """`reasons` holds all that stand in the way, as `benefit.UnavailableReason`.
+
+    `beyond`: what issuers would owe, by (partner, currency), of those that may not owe that much. Nobody is told.
+    """
 
     code = "BENEFIT_UNAVAILABLE"
     retryable = True
 
-    def __init__(self, message: str, path: Sequence[str] = (), *, reasons: Sequence[str]) -> None:
+    def __init__(
+        self, message: str, path: Sequence[str] = (), *, reasons: Sequence[str],
+        beyond: Mapping[Any, int] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(message, path)
         self.reasons = list(reasons)
+        self.beyond = dict(beyond or {})
 
 
 class PriceChanged(Refusal):

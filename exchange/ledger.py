@@ -21,10 +21,10 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -49,6 +49,7 @@ from exchange.commands import (
 )
 from exchange.decisions import Decision, Terms, decide, promise
 from exchange.errors import (
+    BenefitUnavailable,
     Contended,
     ExchangeError,
     Fault,
@@ -57,6 +58,7 @@ from exchange.errors import (
     Refusal,
     StoreUnavailable,
 )
+from exchange.exposure import Cap, Pair, Room, change
 from exchange.journal import SALT_BYTES, Block, BlockKind, Entry
 from exchange.keyring import Keyring
 from exchange.limits import look_back
@@ -73,8 +75,10 @@ from exchange.store.books import (
     SessionId,
     UnknownOutcome,
     Writes,
+    empty_block,
 )
 from exchange.store.documents import reference_id
+from exchange.store.headroom import Headroom, slice_use
 from exchange.wallet import Wallet
 
 BATCH_MAX = 128
@@ -115,7 +119,11 @@ class _Job:
 
 @dataclass(slots=True)
 class _Batch:
-    """A batch being decided: the state as its decisions so far have made it, and what they will write."""
+    """A batch being decided: the state as its decisions so far have made it, and what they will write.
+
+    `rooms`: the lane's, of those concerned that are capped; `owed`: what they owe more by what was decided, `wanted`:
+    what they would, had there been the headroom.
+    """
 
     first: FirstRound
     second: SecondRound
@@ -125,6 +133,9 @@ class _Batch:
     codes: dict[str, list[tuple[str, bytes]]]
     redemptions: dict[str, Redemption]
     recent: dict[str, Redemption] = field(default_factory=dict)
+    rooms: dict[Pair, Room] = field(default_factory=dict)
+    owed: dict[Pair, int] = field(default_factory=dict)
+    wanted: dict[Pair, int] = field(default_factory=dict)
     changed: dict[str, Wallet] = field(default_factory=dict)
     stepped: dict[str, Redemption] = field(default_factory=dict)
     writes: Writes = field(default_factory=Writes)
@@ -136,12 +147,25 @@ class _Batch:
             found = self.wallets.get(found.merged_into)
         return found
 
+    def owe(self, before: Redemption | None, after: Redemption, entry: Entry) -> None:
+        """Count what a decision makes the capped owe more."""
+        if self.rooms:
+            for pair, more in change(before, after, entry).items():
+                if pair in self.rooms:
+                    self.owed[pair] = self.owed.get(pair, 0) + more
+
+    def want(self, beyond: Mapping[Any, int]) -> None:
+        """Count what a redemption was refused for."""
+        for pair, minor in beyond.items():
+            self.wanted[pair] = self.wanted.get(pair, 0) + minor
+
 
 class Ledger:
     """The one way to change a wallet. `start` before the first `submit`; `stop` answers what was accepted."""
 
     def __init__(self, books: Books, keyring: Keyring, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self._books = books
+        self._headroom = Headroom(books.db, books)
         self._keyring = keyring
         self._deadline_seconds = deadline_seconds
         self._owner = secrets.token_hex(8)
@@ -195,8 +219,10 @@ class Ledger:
         terms = await self._common_terms(first)
         batch = _batch_of(first, second)
         await self._look_back([command], batch, terms, first.now)
+        caps = await self._caps([command], batch)
+        headroom = await self._headroom.lefts(caps) if caps else {}
         wallet = batch.standing(self._wallet_of(command.whose, batch.references))
-        quote = promise(command, wallet, self._terms(command, batch, terms), first.now)
+        quote = promise(command, wallet, replace(self._terms(command, batch, terms), headroom=headroom), first.now)
         await self._books.add_quote(quote)
         return quote
 
@@ -260,18 +286,17 @@ class Ledger:
         now = max(first.now, lane.head.at)
         terms = await self._common_terms(first)
         await self._look_back(commands, batch, terms, now)
-        done: dict[str, Outcome] = {}
-        decided: list[Answer] = []
-        for command in commands:
-            answer = self._replay(command, batch, done)
-            if answer is None:
-                answer = self._decide(command, batch, self._terms(command, batch, terms), now)
-                if isinstance(answer, Outcome):
-                    done[command.id] = answer
-            decided.append(answer)
+        recent = dict(batch.recent)
+        batch.rooms = await self._rooms(commands, batch, lane)
+        decided = self._decide_all(commands, batch, terms, now)
+        while await self._drawn(batch):
+            rooms, batch = batch.rooms, _batch_of(first, second)
+            batch.recent, batch.rooms = dict(recent), rooms
+            decided = self._decide_all(commands, batch, terms, now)
         if batch.writes.entries:
             batch.writes.wallets = list(batch.changed.values())
             batch.writes.redemptions = list(batch.stepped.values())
+            batch.writes.headroom = [slice_use(batch.rooms[pair], more) for pair, more in batch.owed.items()]
             await self._commit(lane, batch.writes, now)
         else:
             # Nothing to commit, but what the answers rest on must be durable before they leave.
@@ -325,6 +350,45 @@ class Ledger:
         found = await self._books.recent_redemptions(wallets, since)
         batch.recent = {redemption.id: redemption for redemption in found}
 
+    async def _caps(self, commands: Sequence[Command], batch: _Batch) -> list[Cap]:
+        """Return the caps of everybody who could come to owe by these commands: usually there are none."""
+        if not any(isinstance(command, Redeem | Act) for command in commands):
+            return []
+        book = await self._headroom.cap_book(batch.first.terms.caps)
+        if not book:
+            return []
+        partners = {command.partner for command in commands}
+        partners |= {lot.issuer for wallet in batch.wallets.values() for lot in wallet.lots}
+        partners |= {benefit.partner for benefit in batch.first.benefits.values()}
+        for redemption in batch.redemptions.values():
+            issuers = (debit.issuer for debit in redemption.debits)
+            partners |= {redemption.provider, redemption.channel, *issuers}
+        return book.of(partners)
+
+    async def _rooms(self, commands: Sequence[Command], batch: _Batch, lane: Lane) -> dict[Pair, Room]:
+        caps = await self._caps(commands, batch)
+        if not caps:
+            return {}
+        try:
+            rooms = await self._headroom.rooms(lane.number, caps)
+        except Conflict:
+            await self._find_head(lane)
+            raise
+        return {room.cap.pair: room for room in rooms}
+
+    async def _drawn(self, batch: _Batch) -> bool:
+        """Draw headroom where the lane's was too small; returns whether to decide anew with what it is now."""
+        drawn = False
+        for pair, room in batch.rooms.items():
+            owed = batch.owed.get(pair, 0)
+            wish = owed + batch.wanted.get(pair, 0)
+            missing = pair in batch.owed and room.slice.version == 0
+            # What cannot be refused is owed whatever is left; then the slice has to hold it all the same.
+            if missing or owed > room.slice.left or (wish > room.usable and not room.dry):
+                batch.rooms[pair] = await self._headroom.draw(room, wish, owed)
+                drawn = True
+        return drawn
+
     def _wallet_of(self, whose: Whose, references: dict[str, str], *, new: bool = False) -> str | None:
         if isinstance(whose, ByWallet):
             return whose.wallet
@@ -360,6 +424,7 @@ class Ledger:
             terms, benefit=benefit, stock=batch.stocks.get(benefit.id, Stock(0)),
             quote=batch.first.quotes.get(command.quote or ""),
             recent=[one for one in batch.recent.values() if one.wallet in whole],
+            headroom={pair: room.usable - batch.owed.get(pair, 0) for pair, room in batch.rooms.items()},
         )  # fmt: skip
 
     @staticmethod
@@ -388,6 +453,20 @@ class Ledger:
         redemption = batch.second.redemptions.get(entry.redemption or "")
         wallet, other = batch.standing(entry.wallet), batch.standing(entry.counterpart)
         return Outcome(entry, wallet or batch.wallets[entry.wallet], redemption, replayed=True, other=other)
+
+    def _decide_all(self, commands: Sequence[Command], batch: _Batch, terms: Terms, now: datetime) -> list[Answer]:
+        done: dict[str, Outcome] = {}
+        decided: list[Answer] = []
+        for command in commands:
+            answer = self._replay(command, batch, done)
+            if answer is None:
+                answer = self._decide(command, batch, self._terms(command, batch, terms), now)
+                if isinstance(answer, Outcome):
+                    done[command.id] = answer
+                elif isinstance(answer, BenefitUnavailable):
+                    batch.want(answer.beyond)
+            decided.append(answer)
+        return decided
 
     def _decide(self, command: Command, batch: _Batch, terms: Terms, now: datetime) -> Answer:
         named = terms.redemption
@@ -426,6 +505,7 @@ class Ledger:
             if codes:
                 writes.codes += [(code, redemption.id) for code, _ in codes]
                 redemption = replace(redemption, codes=tuple(cipher for _, cipher in codes))
+            batch.owe(terms.redemption, redemption, decision.entry)
             batch.redemptions[redemption.id] = batch.stepped[redemption.id] = batch.recent[redemption.id] = redemption
             batch.stocks[redemption.benefit] = decision.stock.applied(terms.stock)
             before, _ = writes.stock.get(redemption.benefit, (StockChange(), False))
@@ -466,7 +546,7 @@ class Ledger:
         while True:
             try:
                 await self._books.kill_session(lane.session.session_id["id"])
-                there: Block | None = _empty_block(lane.head, BlockKind.VOID, lane.head.at)
+                there: Block | None = empty_block(lane.head, BlockKind.VOID, lane.head.at)
                 if there is not None and not await self._books.append(there):
                     there = await self._books.block_at(block.lane, block.seq)
                 if there is not None:
@@ -480,20 +560,24 @@ class Ledger:
         """Go on behind the block that took our place: a cut, or a void block if the lane is still ours."""
         head = await self._books.head(lane.number)
         if head.seq > lane.head.seq:
+            alone = head.seq == lane.head.seq + 1
             lane.head = head
-            if head.kind is not BlockKind.CUT:
+            if head.kind is not BlockKind.CUT or not alone:
                 await self._renew(lane)
 
     async def _cut_if_due(self, lane: Lane, first: FirstRound, second: SecondRound) -> None:
         written = [wallet.period for wallet in second.wallets.values()]
         written += [redemption.period for each in (first, second) for redemption in each.redemptions.values()]
         while lane.period in first.closing or lane.period < max(written, default=0):
-            block = _empty_block(lane.head, BlockKind.CUT, max(first.now, lane.head.at))
+            block = empty_block(lane.head, BlockKind.CUT, max(first.now, lane.head.at))
             if await self._books.append(block):
                 lane.head = block
-            else:
-                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-                await self._find_head(lane)
+                continue
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            await self._find_head(lane)
+            if lane.head.kind is not BlockKind.CUT or lane.head.seq > block.seq:
+                # More than the cut that we wanted ourselves: somebody means us to read again (`Books.mark_lanes`).
+                raise Conflict("the lane's head has moved")
 
     # ------------------------------------------------------------ lanes
 
@@ -528,7 +612,7 @@ class Ledger:
         """Begin a stolen lane: nothing that its owner before had in flight can land any more."""
         await self._books.kill_session(killed)
         while True:
-            block = _empty_block(lane.head, BlockKind.VOID, lane.head.at)
+            block = empty_block(lane.head, BlockKind.VOID, lane.head.at)
             if await self._books.append(block):
                 lane.head = block
                 return True
@@ -550,13 +634,6 @@ class Ledger:
                     await self._renew(self._lane)
             except (LaneLost, Fault):
                 continue  # the next batch takes another lane, or finds the database back
-
-
-def _empty_block(head: Block, kind: BlockKind, at: datetime) -> Block:
-    return Block.seal(
-        lane=head.lane, seq=head.seq + 1, kind=kind, period=head.period_after, prev=head.hash, at=at,
-        salt=secrets.token_bytes(SALT_BYTES),
-    )  # fmt: skip
 
 
 def _wallets_named(command: Command) -> list[Whose]:

@@ -1,5 +1,7 @@
 """What time does by itself: reservations whose deadline has passed, and lots whose points have expired.
 
+It also looks whether a capped partner has little headroom left, which somebody may want to be told.
+
 Nothing depends on how soon the sweeper comes: from its deadline on a reservation cannot be confirmed, and from its
 expiry on a lot cannot be spent, by the database's clock. The sweeper only writes down what is true already, so that
 the points held are free again and the issuer's liability is gone. Every server process sweeps; what two of them find
@@ -17,6 +19,7 @@ from exchange.journal import EXCHANGE
 from exchange.ledger import Ledger
 from exchange.redemption import Step
 from exchange.store.books import Books
+from exchange.store.headroom import Headroom
 
 SWEEP_SECONDS = 1.0
 AT_ONCE = 100
@@ -31,6 +34,7 @@ class Sweeper:
     def __init__(self, books: Books, ledger: Ledger) -> None:
         self._books = books
         self._ledger = ledger
+        self._headroom = Headroom(books.db)
 
     async def run(self) -> None:
         """Sweep until cancelled; a database that is away is tried again."""
@@ -38,6 +42,7 @@ class Sweeper:
             await asyncio.sleep(SWEEP_SECONDS)
             try:
                 await self.sweep()
+                await self.notice()
             except StoreUnavailable as error:
                 _log.warning("could not sweep: %s", error.message)
             except Exception:  # noqa: BLE001 - one thing that cannot be swept must not end all sweeping
@@ -52,6 +57,10 @@ class Sweeper:
             if isinstance(answer, BaseException) and not isinstance(answer, ExchangeError):
                 raise answer
         return len(commands)
+
+    async def notice(self) -> None:
+        """Look who has little headroom left."""
+        await self._headroom.notice()
 
     async def _lapses(self) -> list[Command]:
         return [

@@ -482,6 +482,47 @@ class ClosePeriodInput:
     number: int = strawberry.field(description="Its number.")
 
 
+@strawberry.input(description="How much a partner may owe in a currency, net, before its payments.")
+class SetExposureCapInput:
+    """Adds a version; it is in force when the mutation answers."""
+
+    partner: strawberry.ID = strawberry.field(description="Whose it is.")
+    currency: CurrencyCode = strawberry.field(description="ISO 4217 code.")
+    cap: MoneyInput | None = strawberry.field(
+        default=UNSET, description="How much; 0: it pays in advance; null: as much as it likes."
+    )
+    low_balance: MoneyInput | None = strawberry.field(
+        default=UNSET, description="Below what is left a notice is written; null: never."
+    )
+    expected_version: int | None = strawberry.field(
+        default=UNSET, description="The version it must have now (0: none yet); null: whichever it has."
+    )
+
+    def minor(self, name: str, amount: MoneyInput | None) -> int | None:
+        """Return minor units of the cap's currency, or refuse another."""
+        if amount is None:
+            return None
+        money = amount.money("input", name)
+        if money.currency != self.currency:
+            raise ValidationFailed(f"must be in {self.currency}", ("input", name, "currency"))
+        return money.minor
+
+
+@strawberry.input(description="A payment of a partner to the exchange, or of the exchange to it.")
+class RecordFundingInput:
+    """Recorded once."""
+
+    partner: strawberry.ID = strawberry.field(description="Who paid, or was paid.")
+    amount: MoneyInput = strawberry.field(description="How much it paid; negative: how much was paid to it.")
+    reference: str = strawberry.field(description="Of the payment, as in the bank's books; at most 500 characters.")
+    idempotency_key: str = strawberry.field(description=f"1 to {KEY_MAX} printable characters. {SAME_FOR_EVER}")
+
+    def check(self) -> None:
+        """Refuse what no payment is."""
+        check_key(self.idempotency_key)
+        check_said(self.reference, "reference")
+
+
 def sent(value: Any) -> Any:
     """Return what was sent, None for what was not; zero is not nothing."""
     return None if value is UNSET else value

@@ -19,6 +19,7 @@ from exchange.settlement.clearing import Settlement
 from exchange.store.books import Books
 from exchange.store.catalog import Catalog
 from exchange.store.connection import Database, connect, database, server_time, settled
+from exchange.store.headroom import Headroom
 from exchange.store.members import Members
 from exchange.store.terms import Terms
 from graph.settings import Settings
@@ -42,6 +43,7 @@ class Services:
     catalog: Catalog
     members: Members
     terms: Terms
+    headroom: Headroom
     settlement: Settlement
     registry: PartnerRegistry
     staff: StaffRegistry
@@ -70,7 +72,8 @@ async def open_services(settings: Settings, *, ledger: bool = True) -> AsyncIter
     ledger_service = Ledger(books, keyring)
     services = Services(
         settings=settings, db=db, keyring=keyring, books=books, ledger=ledger_service, catalog=Catalog(db, keyring),
-        members=members, terms=Terms(db), settlement=Settlement(db, keyring), registry=registry,
+        members=members, terms=Terms(db), headroom=Headroom(db, books),
+        settlement=Settlement(db, keyring), registry=registry,
         staff=StaffRegistry(db), keys=keys, tokens=tokens,
         oauth=OAuthServer(registry, store, tokens, keyring, Enrolment(ledger_service, members)),
     )  # fmt: skip
@@ -92,6 +95,7 @@ async def _prepare(services: Services, store: OAuthStore) -> None:
         services.catalog,
         services.members,
         services.terms,
+        services.headroom,
         services.settlement,
         services.registry,
         services.staff,

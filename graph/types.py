@@ -14,7 +14,7 @@ import strawberry
 from strawberry import Parent
 
 from exchange import benefit as offers
-from exchange import passbook
+from exchange import exposure, passbook
 from exchange import wallet as wallets
 from exchange.amounts import Money as Amount
 from exchange.amounts import decimal_from_minor
@@ -65,6 +65,33 @@ class Money:
 # ---------------------------------------------------------------- partners and catalog
 
 
+@strawberry.type(description="Headroom that had fallen below what the exchange wants to be told of.")
+class LowBalance:
+    """exchange.exposure.Notice."""
+
+    is_type_of = made_of(exposure.Notice)
+    at: datetime = strawberry.field(description="When it was noticed.")
+    left: Money = strawberry.field(description="What was left then.")
+    cleared_at: datetime | None = strawberry.field(description="When there was enough again; null: it still is low.")
+
+
+@strawberry.type(description="How much a capped partner may come to owe in one currency, and how much of that is left.")
+class Exposure:
+    """exchange.exposure.Exposure."""
+
+    is_type_of = made_of(exposure.Exposure)
+    currency: CurrencyCode = strawberry.field(description="ISO 4217 code.")
+    cap: Money = strawberry.field(description="How much it may owe, net, before its payments; 0: it pays in advance.")
+    paid: Money = strawberry.field(description="What it has paid in, less what was paid out to it.")
+    used: Money = strawberry.field(description="Net debit of all its money so far, and what open reservations promise.")
+    left: Money = strawberry.field(description="cap + paid - used; negative: it is beyond its cap.")
+    low_balance: Money | None = strawberry.field(description="Below what is left this is low; null: nobody asked.")
+    low: bool = strawberry.field(description="Whether it is.")
+    notices: list[LowBalance] = strawberry.field(description="When it was low, the newest first; at most 20.")
+    version: int = strawberry.field(description="Of the cap: counts how often it was set, from 1.")
+    since: datetime = strawberry.field(description="Since when this version holds.")
+
+
 @strawberry.type(description="A platform in the exchange.")
 class Partner(Node):
     """partners.registry.Partner."""
@@ -84,6 +111,17 @@ class Partner(Node):
     ) -> Page[offers.Benefit]:  # fmt: skip
         """List with the partner fixed."""
         return await listings.benefits(info.context, (first, after, last, before), filter, sort, partner=root.handle)
+
+    @strawberry.field(
+        graphql_type=list[Exposure],
+        description="Where it stands against its caps, by currency; empty for another partner, and without a cap.",
+    )
+    async def exposures(root: Parent[registry.Partner], info: Info) -> list[exposure.Exposure]:
+        """Show a partner its own alone."""
+        info.context.require("settlements:read", "finance:view", "admin")
+        if not info.context.is_staff and root.handle != info.context.partner:
+            return []
+        return await info.context.services.headroom.exposures(root.handle)
 
 
 Locale = Annotated[str | None, strawberry.argument(description="The reader's language, as a BCP 47 tag.")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct, field
@@ -11,6 +11,7 @@ from exchange.agreements import AgreementBook, Debit
 from exchange.benefit import NO_CHANGE, Benefit, Stock, StockChange
 from exchange.commands import ByReference, Command
 from exchange.errors import NotFound
+from exchange.exposure import Pair
 from exchange.journal import Account, Entry, EntryKind, Posting, points_of
 from exchange.quote import Quote
 from exchange.redemption import Redemption
@@ -23,6 +24,7 @@ class Terms(Struct, frozen=True):
 
     `referenced`: the wallet id that the reference of a `LinkMember` already means, if any; `quote`, `redemption` and
     `other` (the second wallet): what the command names; `recent`: the member's redemptions as far back as limits look.
+    `headroom`: how much more those that are capped may come to owe.
     """
 
     book: AgreementBook = field(default_factory=AgreementBook)
@@ -34,6 +36,7 @@ class Terms(Struct, frozen=True):
     other: Wallet | None = None
     rules: RuleBook = field(default_factory=RuleBook)
     recent: Sequence[Redemption] = ()
+    headroom: Mapping[Pair, int] = field(default_factory=dict)
 
 
 class Decision(Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ first. If such a lot has expired meanwhile, what was still in it is lost as its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -33,6 +33,7 @@ from exchange.errors import (
     Refusal,
     ValidationFailed,
 )
+from exchange.exposure import Pair, beyond
 from exchange.journal import EXCHANGE, Account, Entry, EntryKind, Posting, milliseconds, points_of
 from exchange.limits import taken, too_fast
 from exchange.quote import Quote
@@ -86,16 +87,19 @@ def allow(command: Redeem, wallet: Wallet | None, terms: Terms, now: datetime) -
     frozen = terms.rules.frozen_benefit(benefit.partner, benefit.id)
     reasons = availability(benefit, terms.stock, now, taker, command.quantity, frozen=frozen).reasons
     reasons = [reason for reason in reasons if reason is not UnavailableReason.INSUFFICIENT_POINTS]
+    takes, debits, too_much = [], [], {}
+    if spendable >= cost:
+        takes = wallet.choose(cost, acceptor(terms.book, benefit.partner, now, terms.rules), now)
+        debits = terms.book.debits(_by_issuer(takes), benefit.partner, now)
+        too_much = beyond(debits, terms.headroom)
+        if too_much or any(debit.owed is not None and debit.owed.minor > MINOR_MAX for debit in debits):
+            reasons.append(UnavailableReason.ISSUER_LIMIT)
     if reasons:
-        raise _unavailable(reasons)
+        raise _unavailable(reasons, too_much)
     if command.expected_points is not None and command.expected_points != cost:
         raise PriceChanged(f"it costs {cost} points now", ("input", "expectedPoints"), points_price=cost)
     if spendable < cost:
         raise InsufficientPoints(f"{cost} points needed, {spendable} to spend", required=cost, available=spendable)
-    takes = wallet.choose(cost, acceptor(terms.book, benefit.partner, now, terms.rules), now)
-    debits = terms.book.debits(_by_issuer(takes), benefit.partner, now)
-    if any(debit.owed is not None and debit.owed.minor > MINOR_MAX for debit in debits):
-        raise _unavailable([UnavailableReason.ISSUER_LIMIT])
     return Allowed(wallet, link, benefit, cost, takes, debits)
 
 
@@ -346,9 +350,13 @@ def _uncounted(wallet: Wallet, redemption: Redemption, quantity: int, now: datet
     return lighter.with_link(link.spend(-redemption.unit_points * quantity, now))
 
 
-def _unavailable(reasons: list[UnavailableReason]) -> Refusal:
+def _unavailable(reasons: list[UnavailableReason], too_much: Mapping[Pair, int]) -> Refusal:
     said = ", ".join(reason.lower().replace("_", " ") for reason in reasons)
-    return BenefitUnavailable(f"cannot be redeemed now: {said}", ("input", "benefit"), reasons=reasons)
+    message = f"cannot be redeemed now: {said}"
+    # What was refused for another reason as well needs no headroom.
+    return BenefitUnavailable(
+        message, ("input", "benefit"), reasons=reasons, beyond=too_much if len(reasons) == 1 else {}
+    )
 
 
 def _by_issuer(takes: Sequence[Take]) -> list[tuple[str, int]]:

@@ -26,6 +26,7 @@ TITLES = {
     9: "Lanes have no gap, every hash verifies, and every entry is in one block and every block in one period",
     10: "Positions sum to zero, and blocks, entries, periods and statements say the same",
     11: "What was offered is sold, reserved or left, and no code was given twice",
+    12: "What a capped partner owes and has promised is what its headroom says, and no more was granted than there was",
 }
 
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from exchange.agreements import Agreement
 from exchange.benefit import Fulfilment
+from exchange.exposure import Pair, Pool, Slice
 from exchange.journal import Block, block_id
 from exchange.proof.lanes import Placed
 from exchange.redemption import Redemption
@@ -28,6 +29,7 @@ from exchange.store.connection import (
     answering,
     settled,
 )
+from exchange.store.headroom import pool_from, slice_from
 from exchange.store.periods import Periods
 from exchange.wallet import Wallet
 
@@ -62,6 +64,16 @@ class StockRow(NamedTuple):
     pool: bool
     codes: int
     free: int
+
+
+class HeadroomRow(NamedTuple):
+    """A capped partner's pool and slices as stored, beside what the cap's last version and its payments say."""
+
+    pair: Pair
+    pool: Pool
+    slices: list[Slice]
+    cap: int | None
+    paid: int
 
 
 class Audit:
@@ -283,6 +295,25 @@ class Snapshot:
             )
         for name in benefits.keys() | codes.keys():
             yield StockRow(name, -1, 0, 0, 0, benefits.get(name, True), *codes.get(name, (0, 0)))
+
+    async def headroom(self) -> AsyncIterator[HeadroomRow]:
+        """Yield the headroom of every cap that is in force and whose pool is open."""
+        session = self._session
+        paid = await aggregate(
+            self._db["funding"],
+            [{"$group": {"_id": {"partner": "$partner", "currency": "$currency"}, "paid": {"$sum": "$minor"}}}],
+            session=session,
+        )
+        payments = {Pair(**row["_id"]): row["paid"] for row in paid}
+        rows = [row async for row in self._db["headroom"].find({}, session=session)]
+        for row in rows:
+            if "pool" in row or row["cap"] is None or row["opening"] is None:
+                continue
+            pair = Pair(row["partner"], row["currency"])
+            newest = await self._db["caps"].find_one(pair._asdict(), sort=[("version", -1)], session=session)
+            slices = [slice_from(each) for each in rows if (each.get("pool"), each["epoch"]) == (pair.id, row["epoch"])]
+            cap = None if newest is None else newest["minor"]
+            yield HeadroomRow(pair, pool_from(row), slices, cap, payments.get(pair, 0))
 
     async def claims(self) -> AsyncIterator[Claim]:
         """Yield every code that is not free any more."""

@@ -9,6 +9,7 @@ not know is `UnknownOutcome`, and only `Ledger` may go on from there.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from exchange.agreements import AgreementBook
 from exchange.benefit import Benefit, Stock, StockChange
 from exchange.commands import ByReference
 from exchange.errors import StoreUnavailable
-from exchange.journal import GENESIS, Block, BlockKind, Entry, block_id
+from exchange.journal import GENESIS, SALT_BYTES, Block, BlockKind, Entry, block_id
 from exchange.quote import Quote
 from exchange.redemption import Redemption
 from exchange.rules import RuleBook
@@ -109,10 +110,11 @@ class LaneLost(Exception):  # noqa: N818 - see Conflict
 
 
 class TermsVersions(NamedTuple):
-    """The numbers that tell whether the books of agreements and of rules are old."""
+    """The numbers that tell whether the books of agreements, of rules and of caps are old."""
 
     agreements: int = 0
     rules: int = 0
+    caps: int = 0
 
 
 class FirstRound(Struct, frozen=True):
@@ -144,7 +146,7 @@ class Writes:
     """Everything one block commits. Wallets and redemptions hold the version they were read with (0: new).
 
     `claims`: new references and the wallets they mean; `renamed`: old ones that mean another wallet now; `stock`: what
-    changes of a benefit's, and whether that is limited.
+    changes of a benefit's, and whether that is limited; `headroom`: what is used of the lane's slices.
     """
 
     wallets: list[Wallet] = field(default_factory=list)
@@ -154,6 +156,7 @@ class Writes:
     codes: list[tuple[str, str]] = field(default_factory=list)
     redemptions: list[Redemption] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
+    headroom: list[UpdateOne] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -190,12 +193,14 @@ class Books:
         self.terms: Collection = db["terms"].with_options(read_concern=MAJORITY)
         self.periods: Collection = db["periods"]
         self.lanes: Collection = db["lanes"]
+        self.headroom: Collection = db["headroom"]
         self._written = (
             self.blocks, self.wallets, self.references, self.redemptions, self.benefits, self.stock, self.codes,
-            self.terms, self.agreements, self.rules, self.periods, self.lanes,
+            self.terms, self.agreements, self.rules, self.periods, self.lanes, self.headroom,
         )  # fmt: skip
         self._unclosed = self.periods.with_options(read_concern=MAJORITY)
         self._majority_blocks = self.blocks.with_options(read_concern=MAJORITY)
+        self._majority_lanes = self.lanes.with_options(read_concern=MAJORITY)
         self._book = (-1, AgreementBook())
         self._rules = (-1, RuleBook())
 
@@ -214,6 +219,10 @@ class Books:
                 "lanes",
                 "benefits",
                 "rules",
+                "headroom",
+                "caps",
+                "funding",
+                "notices",
             ):
                 if name not in present:
                     await self._create_collection(name)
@@ -258,6 +267,11 @@ class Books:
             # Two processes starting together both find it missing; the second is told that it exists.
             if not (isinstance(error, OperationFailure) and error.code == _COLLECTION_EXISTS):
                 raise
+
+    @property
+    def db(self) -> Database:
+        """The database itself."""
+        return self._db
 
     # ------------------------------------------------------------ reads
 
@@ -415,7 +429,7 @@ class Books:
         except BaseException as error:
             await self._abort(session)
             if isinstance(error, PyMongoError):
-                if _lost_to_a_rival(error):
+                if lost_to_a_rival(error):
                     raise Conflict(str(error)) from error
                 if _codes(error) & _NEVER_TAKEN:
                     raise Unwritable(str(error)) from error
@@ -438,6 +452,8 @@ class Books:
         await self.blocks.insert_one(docs.block_document(block), session=session)
         if writes.stock:
             await self._bulk(self.stock, [_stock_update(*item) for item in writes.stock.items()], session)
+        if writes.headroom:
+            await self._bulk(self.headroom, writes.headroom, session)
         if writes.codes:
             await self._bulk(self.codes, [
                 UpdateOne({"_id": code, "free": True}, {"$set": {"redemption": redemption}, "$unset": {"free": ""}})
@@ -500,6 +516,24 @@ class Books:
             raise
         return True
 
+    async def heads(self) -> dict[int, int]:
+        """Return every lane's highest seq that a majority has."""
+        with answering():
+            # By majority, like its genesis. A lane that is not there yet reads all that is there by now.
+            lanes = await self._majority_lanes.find({}, {"_id": 1}).sort("_id", 1).to_list(None)
+        return {lane["_id"]: (await self.head(lane["_id"])).seq for lane in lanes}
+
+    async def mark_lanes(self) -> None:
+        """Put an empty block behind every lane's head: what was decided before it and is not committed never will be.
+
+        A batch in flight wanted that place; having lost it, it reads everything again.
+        """
+        for lane in await self.heads():
+            while True:
+                head = await self.head(lane)
+                if await self.append(empty_block(head, BlockKind.VOID, head.at)):
+                    break
+
     async def block_at(self, lane: int, seq: int) -> Block | None:
         """Return the block at a place, if a majority has one."""
         with answering():
@@ -552,7 +586,7 @@ class Books:
             await session.commit_transaction()
         except PyMongoError as error:
             await self._abort(session)
-            if _lost_to_a_rival(error):
+            if lost_to_a_rival(error):
                 return None
             raise StoreUnavailable(f"the database did not answer: {type(error).__name__}") from error
         return number, block
@@ -599,6 +633,14 @@ def _versions(rows: Iterable[Document]) -> TermsVersions:
 _LEASE = {"lease_until": {"$add": ["$$NOW", LEASE_SECONDS * 1000]}}
 
 
+def empty_block(head: Block, kind: BlockKind, at: datetime) -> Block:
+    """Return a block without entries for the place behind a lane's head."""
+    return Block.seal(
+        lane=head.lane, seq=head.seq + 1, kind=kind, period=head.period_after, prev=head.hash, at=at,
+        salt=secrets.token_bytes(SALT_BYTES),
+    )  # fmt: skip
+
+
 def _wallet_write(wallet: Wallet, period: int) -> Any:
     document = docs.wallet_document(wallet, wallet.version + 1, period)
     if wallet.version == 0:
@@ -622,7 +664,7 @@ def _stock_update(benefit: str, what: tuple[StockChange, bool]) -> UpdateOne:
     return UpdateOne({"_id": benefit, "left": {"$gte": max(taken, 0)}}, change)
 
 
-def _lost_to_a_rival(error: PyMongoError) -> bool:
+def lost_to_a_rival(error: PyMongoError) -> bool:
     """Whether somebody else's write is why this transaction failed: by label, by code, or by a duplicate key.
 
     A place in the lane that a rival holds shows as a WriteConflict while its transaction is open or newer than our

@@ -52,9 +52,9 @@ def as_of(shell: Shell, entry: str, partner: str | None) -> None:
 def rebuild(shell: Shell, *, missing: bool, yes: bool) -> None:
     """Make wallets again from the journal, and compare them.
 
-    Every wallet is compared, to the byte, with what is stored: the exit code is 1 if one is not what its entries make of
-    it. With --missing, wallets that the journal names and that are gone are restored. What partners call a member is
-    not in the journal; it comes from the references, and a wallet whose references are gone cannot be made again.
+    Every wallet is compared, to the byte, with what is stored: the exit code is 1 if one is not what its entries make
+    of it. With --missing, wallets that the journal names and that are gone are restored. What partners call a member
+    is not in the journal; it comes from the references, and a wallet whose references are gone cannot be made again.
     """
 
     async def compare(services: Services) -> list[Rebuilt]:

@@ -17,6 +17,7 @@ from graph.cli.agreements import agreement
 from graph.cli.anytime import as_of, rebuild
 from graph.cli.catalog import catalog
 from graph.cli.check import check
+from graph.cli.exposure import exposure
 from graph.cli.members import member
 from graph.cli.partners import partner
 from graph.cli.schema import schema
@@ -45,7 +46,21 @@ def exchange() -> None:
     """
 
 
-_COMMANDS = (up, staff, partner, agreement, catalog, member, period, statement, check, as_of, rebuild, schema)
+_COMMANDS = (
+    up,
+    staff,
+    partner,
+    agreement,
+    exposure,
+    catalog,
+    member,
+    period,
+    statement,
+    check,
+    as_of,
+    rebuild,
+    schema,
+)
 for command in _COMMANDS:
     exchange.add_command(command)
 

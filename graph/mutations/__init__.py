@@ -47,6 +47,7 @@ from graph.inputs import (
     sent,
 )
 from graph.mutations.asking import own_wallet, partner_named, request, speaker, whose_of
+from graph.mutations.exposure import ExposureMutations
 from graph.mutations.households import HouseholdMutations
 from graph.mutations.merging import MergingMutations
 from graph.mutations.outcomes import OfMember, OfRedemption, OfWallet, Repeatable
@@ -211,7 +212,7 @@ ClosePeriodPayload = Annotated[
 
 
 @strawberry.type(description="Writes. Expected outcomes are data: each payload is a union.")
-class Mutation(PointsMutations, HouseholdMutations, MergingMutations):
+class Mutation(PointsMutations, HouseholdMutations, MergingMutations, ExposureMutations):
     """The root of mutations."""
 
     @strawberry.field(

@@ -11,11 +11,13 @@ import pytest
 
 from exchange.benefit import Fulfilment
 from exchange.check import check
+from exchange.exposure import Pair
 from exchange.ledger import Ledger, Outcome
 from exchange.proof import TITLES
 from exchange.redemption import Step
 from exchange.settlement.clearing import Settlement
 from exchange.store.connection import Database, Document, connect, database, settled
+from exchange.store.headroom import Headroom
 from tests.exchange.conftest import KEYRING, House, answers, house_on, known
 from tests.exchange.speech import act, agreement, award, benefit, by_reference, expire, redeem, reserve, unlink
 
@@ -27,7 +29,7 @@ TERMS = (
 
 
 async def traffic(house: House) -> Ledger:
-    """Two processes, three partners, a dozen members, every kind of entry, one period closed and one open."""
+    """Two processes, three partners, one of them capped, a dozen members, one period closed and one open."""
     first, second = await house.ledger(), await house.ledger()
     await house.agree(*TERMS)
     trip, film = benefit("rides/trip", 70, stock=100), benefit("video/film", 30, member_limit=9)
@@ -57,6 +59,7 @@ async def traffic(house: House) -> Ledger:
 
     await asyncio.gather(*(spend((first, second)[n % 2], n) for n in range(40)))
     await Settlement(house.db, KEYRING).close(1)
+    await Headroom(house.db).set_cap(Pair("video", "EUR"), 10**6, actor="ada")
     await asyncio.gather(*(spend((first, second)[n % 2], n) for n in range(30)))
     await lives(first, second)
     await first.submit(unlink("delivery", wallets[3], through="rides"))
@@ -276,6 +279,8 @@ CORRUPTIONS: dict[str, tuple[int, Corrupt]] = {
     "an entry in the wrong statements": (10, set_in("entries", OWING, {"$set": {"settles": ["delivery"]}})),
     "what a row owes": (7, set_in("entries", OWING, {"$inc": {"debits.0.owed": 1}})),
     "a fee": (7, set_in("entries", {"debits.0.fee": {"$gt": 0}}, {"$inc": {"debits.0.fee": 1}})),
+    "headroom used": (12, set_in("headroom", {"pool": {"$exists": True}}, {"$inc": {"used": 1, "granted": 1}})),
+    "headroom granted": (12, set_in("headroom", {"pool": {"$exists": False}}, {"$inc": {"granted": 1}})),
     "an agreement's price": (7, set_in("agreements", {"issuer": "video"}, {"$inc": {"price.minor": 100}})),
     "an agreement deleted": (7, remove("agreements", {"issuer": "video"})),
 }  # fmt: skip

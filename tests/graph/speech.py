@@ -50,6 +50,9 @@ fragment redemption on Redemption {
 WALLET = (
     "fragment wallet on Wallet { balance held available lots { nodes { id awarded remaining issuer { handle } } } }"
 )
+EXPOSURE = """
+fragment exposure on Exposure { currency version since low lowBalance { amount } cap { amount } paid { amount }
+  used { amount } left { amount } notices { at clearedAt left { amount currency } } }"""
 LINKS = "fragment links on Member { id reference links { partner { handle } since dailyLimit } }"
 
 SUCCESS = {
@@ -82,9 +85,13 @@ SUCCESS = {
     "linkMember": "... on LinkMemberSuccess { member { ...links } }",
     "setAgreement": "... on Agreement { id version effectiveFrom issuer { handle } provider { handle }"
     " pricePer1000Points { amount currency } feeBasisPoints commissionBasisPoints }",
+    "setExposureCap": "... on SetExposureCapSuccess { version exposure { ...exposure } }"
+    "... on VersionConflict { currentVersion }",
+    "recordFunding": "... on RecordFundingSuccess { replayed amount { amount currency }"
+    " partner { handle exposures { ...exposure } } }",
     "closePeriod": "... on ClosePeriodSuccess { period { id number status closedAt root } next { id number status } }",
 }
-FRAGMENTS = {"benefit": BENEFIT, "redemption": REDEMPTION, "wallet": WALLET, "links": LINKS}
+FRAGMENTS = {"exposure": EXPOSURE, "benefit": BENEFIT, "redemption": REDEMPTION, "wallet": WALLET, "links": LINKS}
 
 Payload = dict[str, Any]
 

@@ -71,6 +71,12 @@ MUTATIONS: list[tuple[str, Payload, set[tuple[str, str]]]] = [
     ),
     ("setAgreement", {"pricePer1000Points": PRICE, "effectiveFrom": "2090-01-01T00:00:00Z"}, {("staff", "admin")}),
     ("closePeriod", {"number": 99}, {("staff", "finance:prepare")}),
+    ("setExposureCap", {"partner": NOTHING, "currency": "EUR"}, {("staff", "admin")}),
+    (
+        "recordFunding",
+        {"partner": NOTHING, "amount": PRICE, "reference": "none", "idempotencyKey": "scopes"},
+        {("staff", "finance:prepare"), ("staff", "admin")},
+    ),
 ]
 
 

@@ -24,12 +24,13 @@ from graphql import (
 from msgspec import Struct, structs
 from strawberry.types.base import StrawberryObjectDefinition
 
-from exchange import agreements, benefit, errors, passbook, redemption, wallet
+from exchange import agreements, benefit, errors, exposure, passbook, redemption, wallet
 from exchange.amounts import Money
 from exchange.ledger import Outcome
 from exchange.quote import Quote
 from exchange.settlement import netting, period, simulation, statement
 from exchange.store.catalog import CodesAdded, Published
+from exchange.store.headroom import Recorded
 from exchange.store.members import LinkCode, Permit
 from graph.context import Context
 from graph.listings import OwedPoints, SeenDebit
@@ -60,6 +61,8 @@ BEHIND: dict[str, type] = {
     "AgreementSimulation": simulation.Simulated, "SimulatedCost": simulation.Cost,
     "SimulatedRow": simulation.Comparison, "SimulatedTotal": simulation.Comparison,
     "PointsEvent": passbook.PointsEvent, "PointsExpiration": passbook.Expiration, "PointsMovement": passbook.Movement,
+    "LowBalance": exposure.Notice, "Exposure": exposure.Exposure, "SetExposureCapSuccess": exposure.Cap,
+    "RecordFundingSuccess": Recorded,
 }  # fmt: skip
 """What the resolvers of each type return. Connections are Pages and edges are Rows, whatever they hold."""
 

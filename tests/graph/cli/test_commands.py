@@ -10,12 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from graphql import build_client_schema, build_schema
 from pymongo import MongoClient
 
+from graph.cli.commands import exchange
 from graph.schema import sdl
 from tests.graph.cli.running import ENVIRONMENT, EXCHANGE, READY_SECONDS, Up, run, spawn, tell, wait_until
 
@@ -39,15 +41,17 @@ def away(mongo_url: str, database_name: str, folder: Path) -> tuple[str, ...]:
 # ---------------------------------------------------------------- in general
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "", "up", "staff", "staff create", "partner", "partner create", "partner list", "agreement", "agreement set",
-        "agreement list", "agreement simulate", "catalog", "catalog import", "member", "member show", "member history",
-        "period", "period close", "period list", "statement", "statement list", "statement export", "check", "as-of",
-        "rebuild", "schema",
-    ],
-)  # fmt: skip
+def every_command(group: click.Group = exchange, *path: str) -> Iterator[str]:
+    """Yield the path of every command there is."""
+    yield " ".join(path)
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from every_command(command, *path, name)
+        else:
+            yield " ".join((*path, name))
+
+
+@pytest.mark.parametrize("command", every_command())
 def test_every_command_explains_itself(command: str) -> None:
     """`--help` says what it does in a whole sentence, and every option has a word of its own."""
     said = run(*command.split(), "--help")
@@ -78,6 +82,12 @@ def test_it_tells_its_version() -> None:
         ("catalog import --partner x /no/such/file", "does not exist"),
         ("catalog import --partner x --points-per-unit none -", "none is no number of points"),
         ("agreement set --price 999999999999999999.99 --currency EUR", "'999999999999999999.99' is too large"),
+        ("exposure set --partner video --currency EUR", "give --cap with an amount, or --none"),
+        ("exposure set --partner video --currency EUR --cap 1 --none", "give --cap with an amount, or --none"),
+        ("exposure set --partner video --currency EURO --cap 1", "not an ISO 4217 currency"),
+        ("exposure set --partner video --currency EUR --cap=-1", "--cap: must not be negative, nor absurdly high"),
+        ("exposure set --partner video --currency EUR --none --low 1", "--low: without a cap there is no balance"),
+        ("exposure fund --partner video --currency EUR --amount 0 --reference a", "--amount: must not be zero"),
         ("agreement set --price -1 --currency EUR", "--price: must not be negative, nor absurdly high"),
         ("agreement set --price 1 --currency EUR --fee-bps -1", "--fee-bps: must be 0 to 10000"),
         ("agreement set --price 1 --currency EUR --fee-bps 10001", "--fee-bps: must be 0 to 10000"),
@@ -273,6 +283,36 @@ def test_an_agreement_is_set_and_listed(demo: Up) -> None:
         (["--price", "1", "--effective-from", "2020-01-01T00:00:00Z"], "--effective-from: must not be in the past"),
     ):
         said = run(*agree, *options)
+        assert said.status == 1
+        assert complaint in said.complaint
+
+
+def test_a_cap_is_set_funded_and_listed(demo: Up) -> None:
+    """A cap counts what is owed already; a payment repeated is one; what is refused is said with its option."""
+    of = ("--data", demo.data, "--partner", "delivery", "--currency", "eur")
+    first = tell("exposure", "set", *of, "--cap", "0", "--by", "ada")
+    used = _cents(first["exposure"]["used"]["amount"])
+    assert (first["version"], _cents(first["exposure"]["left"]["amount"])) == (1, -used)
+    paid = ("exposure", "fund", *of, "--amount", "90000.00", "--reference", "bank 17")
+    assert [tell(*paid)["replayed"] for _ in range(2)] == [False, True]
+    left = f"{(9_000_000 - used) / 100:.2f}"
+    assert run(*paid).out == f"90000.00 EUR of delivery was recorded before; {left} EUR left\n"
+    assert run("exposure", "set", *of, "--cap", "0", "--low", "99999").out.startswith(
+        f"delivery, version 2: may owe {left} EUR more"
+    )
+    (row,) = tell("exposure", "list", "--data", demo.data, "--partner", "delivery")["exposures"]
+    assert (row["paid"]["amount"], row["left"]["amount"], row["low"]) == ("90000.00", left, True)
+    assert [notice["left"]["amount"] for notice in row["notices"]] == [left]
+    lines = run("exposure", "list", "--data", demo.data).out.splitlines()
+    assert lines[0].split() == ["partner", "currency", "cap", "paid", "used", "left"]
+    assert lines[1].split() == ["delivery", "EUR", "0.00", "90000.00", row["used"]["amount"], left, "low"]
+    assert run("exposure", "set", *of, "--none").out == "delivery, version 3: may owe as much EUR as it likes\n"
+    for arguments, complaint in (
+        (("set", "--partner", "nobody", "--currency", "EUR", "--none"), "there is no partner nobody"),
+        (("list", "--partner", "nobody"), "there is no partner nobody"),
+        (("fund", *of[2:], "--amount", "1", "--reference", "bank 17"), "idempotencyKey: this idempotency key"),
+    ):
+        said = run("exposure", arguments[0], "--data", demo.data, *arguments[1:])
         assert said.status == 1
         assert complaint in said.complaint
 
