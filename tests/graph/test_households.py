@@ -474,15 +474,18 @@ async def test_a_stranger_finds_no_household(world: World) -> None:
 # ---------------------------------------------------------------- races
 
 
-async def test_the_pool_is_drawn_once(world: World) -> None:
-    """Of all who want the same points of the pool at once, one gets them."""
+async def test_the_pool_is_drawn_once(world: World, beside: World) -> None:
+    """Of all who want the same points of the pool at once, by two servers, one gets them."""
     members = [await someone(world) for _ in range(4)]
     await household(world, *members)
     tokens = [await world.token(f"{one}@video") for one in members]
     for _ in range(5):
         await world.change(tokens[0], "payIntoPool", points="20")
         told = await asyncio.gather(
-            *(world.do(token, "drawFromPool", points="20", idempotencyKey=world.fresh("draw")) for token in tokens)
+            *(
+                server.do(token, "drawFromPool", points="20", idempotencyKey=world.fresh("draw"))
+                for server, token in zip((world, beside) * 2, tokens, strict=True)
+            )
         )
         assert sorted(payload.get("code", "") for payload in told) == ["", *["INSUFFICIENT_POINTS"] * 3]
         assert await balance(world, members[0]) == 0

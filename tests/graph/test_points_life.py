@@ -804,25 +804,44 @@ async def test_a_partner_sees_its_own_lots_of_what_was_given(world: World) -> No
 # ---------------------------------------------------------------- races
 
 
-async def test_a_gift_and_a_redemption_of_the_same_points(world: World) -> None:
-    """Of many who want all of a member's points at once, to give or to spend, one gets them."""
+async def test_a_gift_and_a_redemption_of_the_same_points(world: World, beside: World) -> None:
+    """Of many who want all of a member's points at once, to give or to spend, by two servers, one gets them."""
     await world.rules("video", gift_day_points=1_000)
     benefit = await world.publish("video", 50)
     for _ in range(10):
         giver, _ = await awarded(world, 50)
         receiver, _ = await awarded(world, 1)
         token = await world.token(f"{giver}@video")
-        gifts = [
-            world.do(token, "givePoints", to={"reference": receiver}, points="50", idempotencyKey=world.fresh("gift"))
-            for _ in range(6)
-        ]
-        spends = [world.try_redeem(f"{giver}@video", benefit) for _ in range(6)]
-        told = await asyncio.gather(*(one for pair in zip(gifts, spends, strict=True) for one in pair))
+        gift = {"to": {"reference": receiver}, "points": "50"}
+        told = await asyncio.gather(
+            *(
+                ask
+                for server in (world, beside) * 3
+                for ask in (
+                    server.do(token, "givePoints", **gift, idempotencyKey=world.fresh("gift")),
+                    server.try_redeem(token, benefit),
+                )
+            )
+        )
         won = [payload["__typename"] for payload in told if "retryable" not in payload]
         assert len(won) == 1
         assert {payload["code"] for payload in told if "retryable" in payload} == {"INSUFFICIENT_POINTS"}
         assert await world.balance("video", giver) == 0
         assert await world.balance("video", receiver) == (51 if won == ["GivePointsSuccess"] else 1)
+
+
+async def test_two_who_give_to_each_other(world: World, beside: World) -> None:
+    """Gifts in both directions at once, by two servers, all happen, and no point is made or lost."""
+    await world.rules("video", gift_day_points=1_000)
+    ann, _ = await awarded(world, 100)
+    bob, _ = await awarded(world, 100)
+    gifts = [
+        server.change("video", "givePoints", member={"reference": giver}, to={"reference": receiver}, points="7")
+        for server in (world, beside) * 3
+        for giver, receiver in ((ann, bob), (bob, ann))
+    ]
+    assert all(payload["replayed"] is False for payload in await asyncio.gather(*gifts))
+    assert [await world.balance("video", one) for one in (ann, bob)] == [100, 100]
 
 
 async def test_a_limit_for_gifts_holds_at_once(world: World) -> None:
