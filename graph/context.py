@@ -122,7 +122,10 @@ class Context:
         return await self.services.registry.get(handle)
 
     async def opens(self, wallet: Wallet) -> bool:
-        """Whether the caller may look into a member's wallet: through an open link, and a member into its own alone."""
+        """Whether the caller may look into a wallet: a member into its own alone, and a pool as those who share it."""
+        if wallet.members:
+            sharing = [one for one in await self.wallets.load_many(wallet.members) if one is not None]
+            return any([await self.opens(one) for one in sharing])
         return wallet.linked_to(self.partner) and not await self.is_another(wallet)
 
     async def is_another(self, wallet: Wallet) -> bool:

@@ -201,7 +201,9 @@ class ExtendPointsInput:
     """By the issuer of the lot."""
 
     lot: strawberry.ID = strawberry.field(description="Whose time is to be extended.")
-    expires_at: datetime | None = strawberry.field(description="Until when, exclusive; null: for ever.")
+    expires_at: datetime | None = strawberry.field(
+        default=UNSET, description="Until when, exclusive; null: for ever. One of them has to be said."
+    )
     reason: str | None = strawberry.field(default=UNSET, description="For the member's history; no personal data.")
     idempotency_key: str = strawberry.field(description=SAME_FOR_EVER)
 
@@ -209,6 +211,9 @@ class ExtendPointsInput:
         """Refuse what could be no extension."""
         check_key(self.idempotency_key)
         check_reason(self.reason or None)
+        # A client whose variable is undefined sends nothing, and time that was given cannot be taken back.
+        if self.expires_at is UNSET:
+            raise ValidationFailed("has to be said: null for ever", ("input", "expiresAt"))
 
 
 @strawberry.input(description="Goodwill: points that an issuer gives or takes besides its awards.")
@@ -344,6 +349,10 @@ class InviteInput:
 
     member: MemberBy | None = strawberry.field(default=UNSET, description="Who invites.")
 
+    def check(self) -> None:
+        """Refuse what nobody can mean."""
+        check_reference(self.member or None, "input", "member", "reference")
+
 
 @strawberry.input(description="member is for a partner's own server, of its own members; a member's token needs none.")
 class JoinHouseholdInput:
@@ -351,6 +360,10 @@ class JoinHouseholdInput:
 
     member: MemberBy | None = strawberry.field(default=UNSET, description="Who joins.")
     code: str = strawberry.field(description="What the member who invites handed over.")
+
+    def check(self) -> None:
+        """Refuse what nobody can mean."""
+        check_reference(self.member or None, "input", "member", "reference")
 
 
 @strawberry.input(description="member is for a partner's own server, of its own members; a member's token needs none.")

@@ -245,10 +245,11 @@ async def _member(context: Context, wallet: str | None) -> DomainWallet | None:
 
 
 async def _lot(context: Context, identity: str) -> DomainLot | None:
-    """Return a lot: the member's own, or one that the asking partner issued."""
+    """Return a lot: the member's own or its household's, or one that the asking partner issued."""
+    _require_members(context)
     owner = await context.services.members.owner_of_lot(identity)
-    wallet = await _member(context, owner)
-    lot = None if wallet is None or not wallet.linked_to(context.partner) else wallet.lot(identity)
+    wallet = None if owner is None else await context.wallets.load(owner)
+    lot = None if wallet is None or not await context.opens(wallet) else wallet.lot(identity)
     return lot if lot is not None and (context.is_member or lot.issuer == context.partner) else None
 
 

@@ -33,10 +33,11 @@ def give(command: Give, wallet: Wallet | None, terms: Terms, now: datetime, salt
     """Pass points from member to member."""
     giver = _speaking(command, wallet, by_member=command.by_member)
     other = terms.other
+    if other is not None and other.id == giver.id:
+        raise ValidationFailed("is the member itself", ("input", "to"))
+    _refuse_frozen(command, giver, terms)
     if other is None or not other.linked_to(command.partner):
         raise NotFound("no such member", ("input", "to"))
-    if other.id == giver.id:
-        raise ValidationFailed("is the member itself", ("input", "to"))
     takes = _giveable(command, giver, command.points, terms, now)
     refuse_too_much(other, len(takes), command.points, path=("input", "to"))
     # Nothing may refuse from here.
@@ -50,6 +51,8 @@ def share(command: Share, wallet: Wallet | None, terms: Terms, now: datetime, sa
         return _found(command, member, terms, now, salt)
     if command.what is Sharing.JOIN:
         return _join(command, member, terms, now, salt)
+    if command.what is not Sharing.LEAVE:
+        _refuse_frozen(command, member, terms)
     pool = terms.other
     if pool is None or member.household != pool.id or member.id not in pool.members:
         raise NotFound("the member shares no household", ("input",))
@@ -60,7 +63,7 @@ def share(command: Share, wallet: Wallet | None, terms: Terms, now: datetime, sa
         refuse_too_much(pool, len(takes), command.points, path=("input",))
         # Nothing may refuse from here.
         return _passed(command, EntryKind.PAY_IN, member, pool, takes, now, salt, {})
-    if member.frozen or pool.frozen:
+    if pool.frozen:
         raise Forbidden("the points are frozen")
     available = pool.spendable(lambda issuer: not terms.rules.frozen(issuer), now)
     if available < command.points:
@@ -117,10 +120,13 @@ def _speaking(command: Between, wallet: Wallet | None, *, by_member: bool) -> Wa
     return wallet
 
 
+def _refuse_frozen(command: Between, member: Wallet, terms: Terms) -> None:
+    if member.frozen or terms.rules.frozen(command.partner):
+        raise Forbidden("the member, or the partner through which it asks, is frozen")
+
+
 def _giveable(command: Between, giver: Wallet, points: int, terms: Terms, now: datetime) -> list[Take]:
     """Choose what to give, within what the issuers allow, or refuse."""
-    if giver.frozen or terms.rules.frozen(command.partner):
-        raise Forbidden("the member's points are frozen")
     most = _allowed(giver, terms, now)
     free = {issuer: giver.spendable(lambda other, mine=issuer: other == mine, now) for issuer in most}  # type: ignore[misc]
     available = sum(min(free[issuer], limit) for issuer, limit in most.items())

@@ -29,6 +29,14 @@ def whose_of(context: Context, member: MemberBy) -> Whose:
     return None if wallet is None else ByWallet(wallet)
 
 
+def whose_of_partner(context: Context, partner: str | None, member: MemberBy) -> Whose:
+    """Return the member that staff names by the id it sees, or by a partner's id and that partner's reference."""
+    if partner is None:
+        return whose_of(context, member)
+    # Of no partner, it is a reference that means nobody.
+    return ByReference(context.ids.open(Kind.PARTNER, partner) or "", sent(member.reference) or "")
+
+
 async def speaker(context: Context, member: MemberBy | None) -> Whose:
     """Return who takes it: the asking member itself, or the one that a partner's server names."""
     if not context.is_member:
@@ -41,6 +49,14 @@ async def speaker(context: Context, member: MemberBy | None) -> Whose:
         if wallet is None or whose_of(context, member) != ByWallet(wallet.id):
             raise ValidationFailed("a member redeems for itself: leave it out", ("input", "member"))
     return own
+
+
+async def wallet_named(context: Context, whose: Whose) -> DomainWallet | None:
+    """Return a member's wallet as it is now, whoever may see it: whether it is that still, the ledger asks again."""
+    members = context.services.members
+    if isinstance(whose, ByWallet):
+        return (await members.wallets([whose.wallet])).get(whose.wallet)
+    return None if whose is None else await members.wallet_of(whose)
 
 
 async def own_wallet(context: Context) -> DomainWallet:

@@ -19,7 +19,7 @@ from exchange.wallet import Wallet as DomainWallet
 from graph import refusals
 from graph.context import Context, Info
 from graph.inputs import HouseholdInput, InviteInput, JoinHouseholdInput, MemberBy, PoolInput, fingerprint
-from graph.mutations.asking import request, speaker
+from graph.mutations.asking import request, speaker, wallet_named
 from graph.mutations.outcomes import Repeatable
 from graph.refusals import AsData, Forbidden, ValidationError, made_of
 from graph.types import Member
@@ -87,17 +87,22 @@ class HouseholdMutations:
     )  # fmt: skip
     async def invite_to_household(self, info: Info, input: InviteInput) -> Permit:  # noqa: A002
         """Invite as a member of it."""
+        input.check()
         whose = await _allowed(info.context, input.member or None)
-        pool = (await _member(info.context, whose)).household
-        if pool is None:
+        member = await wallet_named(info.context, whose)
+        if member is None or not member.linked_to(info.context.partner):
+            ended = NotAllowed("the member has ended its link to this partner")
+            raise ended if info.context.is_member else NotFound("no such member", ("input", "member"))
+        if member.household is None:
             raise NotFound("the member shares no household", ("input",))
-        return await info.context.services.members.create_permit(Purpose.INVITATION, pool)
+        return await info.context.services.members.create_permit(Purpose.INVITATION, member.household)
 
     @strawberry.field(
         graphql_type=HouseholdPayload, extensions=[AsData()], description="Joins the household that invites."
     )
     async def join_household(self, info: Info, input: JoinHouseholdInput) -> Outcome:  # noqa: A002
         """Join as the member that asks, or that a partner's server names."""
+        input.check()
         context = info.context
         whose = await _allowed(context, input.member or None)
         permit = await context.services.members.find_permit(Purpose.INVITATION, input.code)
@@ -141,7 +146,9 @@ class HouseholdMutations:
 async def _share(context: Context, asked: HouseholdInput, operation: str, what: Sharing) -> Outcome:
     asked.check()
     whose = await _allowed(context, asked.member or None)
-    pool = (await _member(context, whose)).household
+    # The pool that it shares now: whether it still does, and whether it may, the ledger says, after the key.
+    member = await wallet_named(context, whose)
+    pool = None if member is None else member.household
     return await context.services.ledger.submit(
         Share(
             **request(context, operation, asked), whose=whose, to=None if pool is None else ByWallet(pool), what=what,
@@ -154,17 +161,3 @@ async def _allowed(context: Context, member: MemberBy | None) -> Whose:
     whose = await speaker(context, member)
     context.require_of_mutation("points:redeem" if context.is_member else "redemptions:redeem")
     return whose
-
-
-async def _member(context: Context, whose: Whose) -> DomainWallet:
-    """Return the member's wallet as it is now, to name its pool: whether it is that still, the ledger asks again."""
-    members = context.services.members
-    if isinstance(whose, ByWallet):
-        wallet = (await members.wallets([whose.wallet])).get(whose.wallet)
-    else:
-        wallet = None if whose is None else await members.wallet_of(whose)
-    if wallet is None or not wallet.linked_to(context.partner):
-        if context.is_member:
-            raise NotAllowed("the member has ended its link to this partner")
-        raise NotFound("no such member", ("input", "member"))
-    return wallet

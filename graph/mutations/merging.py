@@ -17,7 +17,7 @@ from exchange.wallet import Wallet as DomainWallet
 from graph import refusals
 from graph.context import Context, Info
 from graph.inputs import MergeMembersInput, UndoMergeInput, fingerprint, sent
-from graph.mutations.asking import own_wallet, partner_named, request, whose_of
+from graph.mutations.asking import own_wallet, request, wallet_named, whose_of_partner
 from graph.mutations.outcomes import Repeatable
 from graph.refusals import AsData, Forbidden, ValidationError, made_of
 from graph.types import Member
@@ -117,9 +117,5 @@ async def _merged(context: Context, asked: UndoMergeInput) -> tuple[Whose, Domai
         return ByReference(context.partner, context.principal.member or ""), await context.own_wallet()
     if not asked.member:
         raise ValidationFailed("the exchange says whose", ("input", "member"))
-    partner = await partner_named(context, sent(asked.partner), "partner")
-    whose = whose_of(context, asked.member) if partner is None else ByReference(partner, asked.member.reference or "")
-    members = context.services.members
-    if isinstance(whose, ByWallet):
-        return whose, (await members.wallets([whose.wallet])).get(whose.wallet)
-    return whose, None if whose is None else await members.wallet_of(whose)
+    whose = whose_of_partner(context, sent(asked.partner), asked.member)
+    return whose, await wallet_named(context, whose)

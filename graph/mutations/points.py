@@ -7,11 +7,12 @@ from typing import Annotated
 import strawberry
 from strawberry import Parent
 
-from exchange.commands import Adjust, ByReference, ByWallet, Extend, Freeze, Give, ReverseAward, Whose
+from exchange.commands import Adjust, ByWallet, Extend, Freeze, Give, ReverseAward, Whose
 from exchange.errors import ValidationFailed
 from exchange.journal import EXCHANGE
 from exchange.ledger import Outcome
 from exchange.wallet import Lot as DomainLot
+from exchange.wallet import Wallet as DomainWallet
 from graph import refusals
 from graph.context import Context, Info
 from graph.identifiers import Kind
@@ -24,11 +25,11 @@ from graph.inputs import (
     ReverseAwardInput,
     sent,
 )
-from graph.mutations.asking import partner_named, request, speaker, whose_of
+from graph.mutations.asking import request, speaker, whose_of, whose_of_partner
 from graph.mutations.outcomes import OfMember, OfWallet, Repeatable
 from graph.refusals import AsData, Forbidden, ValidationError, made_of
 from graph.scalars import Points
-from graph.types import Lot
+from graph.types import Lot, Member
 
 
 @strawberry.type(description="Something that concerns one lot.")
@@ -57,10 +58,18 @@ class ReverseAwardSuccess(Repeatable, OfWallet, OfMember, _OfLot):
 
 
 @strawberry.type(description="The points are as they should be.")
-class PointsSuccess(Repeatable, OfWallet, OfMember, _OfLot):
+class PointsSuccess(Repeatable, OfWallet, _OfLot):
     """exchange.ledger.Outcome of an extension, an adjustment or a freezing."""
 
     is_type_of = made_of(Outcome)
+
+    @strawberry.field(
+        graphql_type=Member | None,
+        description="The member, as this partner knows it; null for a lot in a household's pool.",
+    )
+    def member(root: Parent[Outcome]) -> DomainWallet | None:
+        """Show whom the points belong to: a pool, which no partner links, is nobody."""
+        return root.wallet if root.wallet.links else None
 
 
 @strawberry.type(description="The points are the other member's.")
@@ -205,15 +214,17 @@ async def _lot(context: Context, sealed: str) -> tuple[str | None, Whose]:
 
 async def _freeze_lot(context: Context, asked: FreezeLotInput, operation: str, *, frozen: bool) -> Outcome:
     asked.check()
-    context.require_of_mutation("points:award", "admin")
-    actor = context.principal.subject if context.is_staff else sent(asked.actor)
-    if actor is None:
+    actor = sent(asked.actor)
+    if context.is_staff and actor is not None:
+        raise ValidationFailed("whoever asks has decided it: leave it out", ("input", "actor"))
+    if not context.is_staff and actor is None:
         raise ValidationFailed("a partner's server says who decided it", ("input", "actor"))
+    context.require_of_mutation("points:award", "admin")
     lot, whose = await _lot(context, asked.lot)
     return await context.services.ledger.submit(
         Freeze(
             **_by(context, operation, asked), whose=whose, lot=lot or "", frozen=frozen, reason=asked.reason,
-            actor=actor, by_exchange=context.is_staff,
+            actor=actor or context.principal.subject, by_exchange=context.is_staff,
         )
     )  # fmt: skip
 
@@ -221,8 +232,7 @@ async def _freeze_lot(context: Context, asked: FreezeLotInput, operation: str, *
 async def _freeze_member(context: Context, asked: FreezeMemberInput, operation: str, *, frozen: bool) -> Outcome:
     asked.check()
     context.require_of_mutation("admin")
-    partner = await partner_named(context, sent(asked.partner), "partner")
-    whose = whose_of(context, asked.member) if partner is None else ByReference(partner, asked.member.reference or "")
+    whose = whose_of_partner(context, sent(asked.partner), asked.member)
     return await context.services.ledger.submit(
         Freeze(
             **_by(context, operation, asked), whose=whose, frozen=frozen, reason=asked.reason,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -45,6 +46,19 @@ async def exchange(
                 if issuer != provider:
                     await world.agree(issuer, provider, "8.00")
         yield world
+
+
+@pytest.fixture
+async def beside(exchange: World) -> AsyncIterator[World]:
+    """Run the application once more on the same database: as another process would, with a lane of its own."""
+    app = create_app(exchange.services.settings)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url=ISSUER, timeout=30
+        ) as http,
+    ):
+        yield replace(exchange, app=app, http=http)
 
 
 @pytest.fixture

@@ -22,7 +22,9 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 from starlette.applications import Starlette
 
+from exchange.check import check
 from exchange.journal import milliseconds
+from exchange.rules import Rules
 from graph.services import Services
 from partners.oauth.clock import system_clock
 from partners.registry import Onboarded, PartnerRole
@@ -53,6 +55,11 @@ WALLET = (
 EXPOSURE = """
 fragment exposure on Exposure { currency version since low lowBalance { amount } cap { amount } paid { amount }
   used { amount } left { amount } notices { at clearedAt left { amount currency } } }"""
+LOT = "fragment lot on Lot { id awarded remaining held given withdrawn frozen activeFrom expiresAt issuer { handle } }"
+POINTS = (
+    "fragment points on Wallet { balance held available pending frozen debts { issuer { handle } points }"
+    " lots { nodes { ...lot } } }"
+)
 LINKS = "fragment links on Member { id reference links { partner { handle } since dailyLimit } }"
 
 SUCCESS = {
@@ -61,6 +68,15 @@ SUCCESS = {
     "addCodes": "... on AddCodesSuccess { added duplicates remaining }",
     "awardPoints": "... on AwardPointsSuccess { replayed member { id reference } wallet { ...wallet }"
     " lot { id awarded remaining held expiresAt issuer { handle } } }",
+    "reverseAward": "... on ReverseAwardSuccess { replayed taken debt member { id reference } lot { ...lot }"
+    " wallet { ...points } } ... on InsufficientPoints { required available }",
+    **dict.fromkeys(
+        ("extendPoints", "adjustPoints", "freezeLot", "unfreezeLot", "freezeMember", "unfreezeMember"),
+        "... on PointsSuccess { replayed member { id reference } lot { ...lot } wallet { ...points } }"
+        "... on InsufficientPoints { required available }",
+    ),
+    "givePoints": "... on GivePointsSuccess { replayed member { id reference } wallet { ...points"
+    " lots { nodes { ...lot } } } } ... on InsufficientPoints { required available }",
     "redeemBenefit": "... on RedeemBenefitSuccess { replayed redemption { ...redemption } wallet { ...wallet } }"
     "... on InsufficientPoints { required available } ... on BenefitUnavailable { reasons }"
     "... on PriceChanged { pointsPrice }",
@@ -77,7 +93,8 @@ SUCCESS = {
     **dict.fromkeys(
         ("foundHousehold", "joinHousehold", "leaveHousehold", "payIntoPool", "drawFromPool"),
         "... on HouseholdSuccess { replayed member { id reference wallet { ...wallet }"
-        " household { size pool { ...wallet } members { id } } } } ... on InsufficientPoints { required available }",
+        " household { size pool { ...wallet } members { id reference } } } }"
+        "... on InsufficientPoints { required available }",
     ),
     "inviteToHousehold": "... on Invitation { invitation: code expiresAt }",
     "createLinkCode": "... on LinkCode { linkCode: code expiresAt }",
@@ -91,7 +108,15 @@ SUCCESS = {
     " partner { handle exposures { ...exposure } } }",
     "closePeriod": "... on ClosePeriodSuccess { period { id number status closedAt root } next { id number status } }",
 }
-FRAGMENTS = {"exposure": EXPOSURE, "benefit": BENEFIT, "redemption": REDEMPTION, "wallet": WALLET, "links": LINKS}
+FRAGMENTS = {
+    "exposure": EXPOSURE,
+    "benefit": BENEFIT,
+    "redemption": REDEMPTION,
+    "wallet": WALLET,
+    "links": LINKS,
+    "lot": LOT,
+    "points": POINTS,
+}
 
 Payload = dict[str, Any]
 
@@ -134,6 +159,7 @@ def input_type(mutation: str) -> str:
     shared = {
         "quoteRedemption": "QuoteInput", "foundHousehold": "HouseholdInput", "leaveHousehold": "HouseholdInput",
         "payIntoPool": "PoolInput", "drawFromPool": "PoolInput", "inviteToHousehold": "InviteInput",
+        "unfreezeLot": "FreezeLotInput", "unfreezeMember": "FreezeMemberInput",
     }  # fmt: skip
     if mutation in shared:
         return shared[mutation]
@@ -252,6 +278,27 @@ class World:
         assert "retryable" not in payload, payload
         return payload
 
+    async def change(self, who: str, mutation: str, /, **given: Any) -> Payload:
+        """Send a mutation under a key of its own; it must succeed."""
+        return await self.done(who, mutation, idempotencyKey=self.fresh(mutation), **given)
+
+    async def refused(self, who: str, mutation: str, /, **given: Any) -> Payload:
+        """Send a mutation under a key of its own, which must be refused."""
+        payload = await self.do(who, mutation, **{"idempotencyKey": self.fresh(mutation), **given})
+        assert "retryable" in payload, payload
+        return payload
+
+    async def rules(self, partner: str, **said: Any) -> None:
+        """Let a partner lay down these rules and no others."""
+        versions = await self.services.terms.rules(partner)
+        version = versions[0].version if versions else 0
+        await self.services.terms.set_rules(Rules(partner=partner, version=version, **said))
+
+    async def prove(self) -> None:
+        """Hold the whole database to the invariants."""
+        proofs = await check(self.services.db, self.services.keyring)
+        assert {proof.number: proof.wrong for proof in proofs if not proof.holds} == {}
+
     # ------------------------------------------------------------ the trade
 
     async def publish(self, partner: str, price: int = 100, **content: Any) -> Payload:
@@ -339,6 +386,12 @@ class World:
     async def balance(self, partner: str, member: str) -> int:
         """Return a member's balance as a partner's server sees it."""
         return int((await self.member(partner, member))["wallet"]["balance"])
+
+    async def points(self, partner: str, member: str) -> Payload:
+        """Return all that can be said of a member's points, as a partner's server sees it."""
+        query = "query($r: String!) { member(by: {reference: $r}) { wallet { ...points } } }"
+        found: Payload = (await self.read(partner, f"{query} {POINTS} {LOT}", r=member))["wallet"]
+        return found
 
     async def availability(self, who: str, benefit: Mapping[str, Any]) -> Payload:
         """Return whether the viewer can redeem it."""
