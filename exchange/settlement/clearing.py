@@ -35,6 +35,8 @@ _SUMS_KEPT = 8
 _RETURNS_AT_ONCE = 200
 _LOOK_AGAIN_SECONDS = 0.01
 _NUMBER = ("input", "number")
+ENTRY_NAME = "Entry:"
+"""What the sealed identifier of an entry begins with."""
 
 
 class Settlement:
@@ -260,7 +262,12 @@ class Settlement:
                         yield line
 
     def _identify(self, entry: str, partner: str) -> str:
-        return self._keyring.seal(f"Entry:{entry}", partner)
+        return entry_name(self._keyring, entry, partner)
+
+
+def entry_name(keyring: Keyring, entry: str, partner: str) -> str:
+    """Return the partner's own identifier of an entry, as its statement has it."""
+    return keyring.seal(f"{ENTRY_NAME}{entry}", partner)
 
 
 def _cut_after(head: Block, at: datetime) -> Block:

@@ -90,6 +90,10 @@ class Audit:
         """Return every period, the oldest first."""
         return list(reversed(await self._periods.page(None, 0)))
 
+    async def period(self, number: int) -> Period | None:
+        """Return a period."""
+        return await self._periods.get(number)
+
     async def statements(self, number: int) -> list[Statement]:
         """Return a period's statements."""
         return await self._periods.statements(number)
@@ -152,6 +156,12 @@ class Audit:
         with answering():
             rows = await self._entries.find(wanted).sort(order).to_list(None)
         return [_placed(row) for row in rows]
+
+    async def entry(self, name: str) -> Placed | None:
+        """Return one entry where it lies."""
+        with answering():
+            row = await self._entries.find_one({"_id": name})
+        return None if row is None else _placed(row)
 
     async def lanes_of_entries(self) -> dict[int, int]:
         """Return every lane that an entry names, with the highest seq named in it; jumps through the index."""

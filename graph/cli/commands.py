@@ -16,6 +16,7 @@ from exchange.errors import ExchangeError
 from graph.cli.agreements import agreement
 from graph.cli.catalog import catalog
 from graph.cli.check import check
+from graph.cli.journal import journal
 from graph.cli.members import member
 from graph.cli.partners import partner
 from graph.cli.schema import schema
@@ -23,6 +24,7 @@ from graph.cli.settlement import period, statement
 from graph.cli.shell import sentence
 from graph.cli.staff import staff
 from graph.cli.up import up
+from graph.cli.verify import verify
 
 DONE, REFUSED, WRONG_USAGE = 0, 1, 2
 
@@ -44,7 +46,7 @@ def exchange() -> None:
     """
 
 
-for command in (up, staff, partner, agreement, catalog, member, period, statement, check, schema):
+for command in (up, staff, partner, agreement, catalog, member, period, statement, check, journal, verify, schema):
     exchange.add_command(command)
 
 
