@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
@@ -28,6 +31,7 @@ from exchange.settlement.clearing import Settlement, entry_name
 from exchange.settlement.period import Period, PeriodStatus, Range, period_root
 from exchange.wallet import Wallet
 from partners.oauth.seals import check_signature, seal_of
+from tests.examples import DOCS
 from tests.exchange.conftest import KEYRING, House, known
 from tests.exchange.speech import NOW, SALT, agreement, award, benefit, decided, redeem
 from tests.exchange.test_journal import a_redemption, every_kind
@@ -550,3 +554,58 @@ def test_a_leaf_is_hashed_as_the_documentation_says() -> None:
     part = line[line.index(b'"part":') : line.index(b',"path":')]
     salt = line[line.index(b'"salt":') : line.index(b',"size":')]
     assert sha256(b"\x00{" + part + b"," + salt + b"}").digest() == ENTRY.part_leaf("video")
+
+
+# ---------------------------------------------------------------- a verifier that is not ours
+
+
+@pytest.fixture(scope="module")
+def another(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], str]:
+    """Give the verifier of docs/verify.md, run by a Python without any package; returns what it says."""
+    folder = tmp_path_factory.mktemp("verify")
+    (program,) = re.findall(r"```python\n(.*?)```", (DOCS / "verify.md").read_text(), re.DOTALL)
+    (folder / "verify.py").write_text(program)
+
+    def run(data: bytes) -> str:
+        (folder / "file.jsonl").write_bytes(data)
+        command = [sys.executable, "-I", "-S", str(folder / "verify.py"), str(folder / "file.jsonl")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    return run
+
+
+def test_the_verifier_in_the_docs_agrees(another: Callable[[bytes], str]) -> None:
+    """What the page says is enough: a program written from it takes what we take and refuses what we refuse."""
+    for data, change in (
+        (JOURNAL, altered("3.entry.detail", {"reason": "x"})), (JOURNAL, releafed), (JOURNAL, rehashed),
+        (JOURNAL, reordered), (JOURNAL, gone(4)), (JOURNAL, gone(5)), (JOURNAL, altered("13.root", "f" * 64)),
+        (JOURNAL, altered("3.entry.postings.0.3", "-212")), (PROOF, others_part), (PROOF, relinked), (PROOF, gone(3)),
+        (PROOF, altered("1.salt", "00" * 16)), (PROOF, altered("5.root", "f" * 64)), (PROOF, as_a_leaf),
+    ):  # fmt: skip
+        changed = rewritten(data, change)
+        broken(changed)
+        assert another(changed).startswith("BROKEN line ")
+    for data in (JOURNAL, PROOF, rewritten(PROOF, gone(3, 5))):
+        verified(data)
+        assert another(data) == "ok, but for the signature\n"
+        assert another(data + b"{}\n").startswith("BROKEN")
+
+
+async def test_the_verifier_in_the_docs_takes_a_real_journal(house: House, another: Callable[[bytes], str]) -> None:
+    """And every kind of entry besides."""
+    _, taken = await lived(house)
+    assert another(await whole(Evidence(house.db, KEYRING).journal(SEAL))) == "ok, but for the signature\n"
+    assert another(await proof(house, taken, "rides")) == "ok, but for the signature\n"
+
+
+def test_the_verifier_in_the_docs_knows_every_kind_of_entry(another: Callable[[bytes], str]) -> None:
+    """No kind of entry has a part that the page does not describe."""
+    entries = [replace(entry, at=NOW) for entry in every_kind()]
+    body: list[Any] = []
+    for block, inside in a_chain(entries):
+        body += [journal_file.block_line(block), *(journal_file.entry_line(entry) for entry in inside)]
+    data = file_of(journal_file.header(NOW, [Span(1, 0, 1)]), body)
+    assert verified(data).findings.facts["entries"] == len(entries)
+    assert another(data) == "ok, but for the signature\n"
