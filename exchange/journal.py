@@ -29,6 +29,7 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from exchange.agreements import Debit
+from exchange.amounts import Money
 from exchange.wallet import Take
 
 EXCHANGE = "exchange"
@@ -247,6 +248,31 @@ class Entry(Struct, frozen=True, kw_only=True):
             }),
         }  # fmt: skip
 
+    @classmethod
+    def from_whole(cls, whole: Mapping[str, Any], salt: bytes) -> Entry:
+        """Return the entry of which `whole` is the exchange's part. Whether it says the same again is for the caller.
+
+        ArithmeticError, LookupError, TypeError or ValueError for what is none, or does not balance.
+        """
+        return cls(
+            id=whole["id"], kind=EntryKind(whole["kind"]), at=datetime.fromisoformat(whole["at"]),
+            wallet=whole["wallet"], by=whole["by"], fingerprint=whole["fingerprint"], salt=salt,
+            wallet_version=whole["wallet_version"], redemption=whole["redemption"], benefit=whole["benefit"],
+            provider=whole["provider"], channel=whole["channel"], quantity=whole["quantity"],
+            postings=tuple(
+                Posting(Account(account), party, unit, int(amount), lot)
+                for account, party, unit, amount, lot in whole["postings"]
+            ),
+            debits=tuple(
+                Debit(issuer, int(points), agreement, None if owed is None else Money(int(owed[0]), owed[1]),
+                      int(fee), int(commission))
+                for issuer, points, agreement, owed, fee, commission in whole["debits"]
+            ),
+            holds=tuple(Take(lot, issuer, int(points)) for lot, issuer, points in whole["holds"]),
+            detail=dict(whole["detail"]), counterpart=whole.get("counterpart"),
+            counterpart_version=whole.get("counterpart_version", 0),
+        )  # fmt: skip
+
     def leaf(self) -> bytes:
         """Return the entry's leaf in its block: the root over its parties' salted leaves."""
         return merkle_root([self.part_leaf(party) for party in self.parties])
@@ -364,6 +390,21 @@ class Sums:
         charges = [["charges", *charge, str(count)] for charge, count in self.charges.items()]
         return sorted(points) + sorted(money) + sorted(charges)
 
+    @classmethod
+    def from_rows(cls, rows: Iterable[Sequence[str]]) -> Sums:
+        """Return the sums that rows say."""
+        sums = cls()
+        for kind, *row in rows:
+            if kind == "points":
+                party, account, amount = row
+                sums.points[party, Account(account)] = int(amount)
+            elif kind == "money":
+                sums.money[Obligation(*row[:4])] = Owed(*(int(number) for number in row[4:]))
+            else:
+                debtor, creditor, currency, count = row
+                sums.charges[debtor, creditor, currency] = int(count)
+        return sums
+
     def root(self, salt: bytes) -> str:
         """Return the hex root over one salted leaf per row."""
         leaves = []
@@ -405,13 +446,16 @@ class Block(Struct, frozen=True, kw_only=True):
         force_setattr(block, "hash", block.computed_hash())
         return block
 
-    def computed_hash(self) -> str:
-        """Return the hash that the block's content has."""
-        header = {
+    def header(self) -> dict[str, Any]:
+        """Return what is hashed: every field but the sums, their salt, and the hash."""
+        return {
             "at": milliseconds(self.at), "count": self.count, "kind": self.kind, "lane": self.lane,
             "period": self.period, "prev": self.prev, "root": self.root, "seq": self.seq, "sums": self.sums_root,
         }  # fmt: skip
-        return sha256(canonical(header)).hexdigest()
+
+    def computed_hash(self) -> str:
+        """Return the hash that the block's content has."""
+        return sha256(canonical(self.header())).hexdigest()
 
     @property
     def id(self) -> str:

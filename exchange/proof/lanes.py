@@ -32,36 +32,52 @@ class Placed(NamedTuple):
 
 @dataclass(slots=True)
 class LaneJudge:
-    """One lane from its genesis on: `before` is the block judged last, `cuts` the ranges that its cuts have ended."""
+    """One lane, block by block: `before` is the one judged last, `cuts` the ranges that its cuts have ended.
+
+    `start`: the seq of the first block; what comes before it is not judged, so there the first range may be too short.
+    """
 
     lane: int
+    start: int = 0
     before: Block | None = None
     begun: int | None = None
     cuts: dict[int, Range] = field(default_factory=dict)
-    _first: int = 0
+    _first: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._first = self.start
 
     @property
     def seq(self) -> int:
         """The seq that comes next."""
-        return 0 if self.before is None else self.before.seq + 1
+        return self.start if self.before is None else self.before.seq + 1
 
     def judge(self, block: Block, placed: Sequence[Placed]) -> list[Wrong]:
         """Return what is wrong with the next block and the entries that lie in it."""
-        here = f"block {block.id}"
-        wrong = [f"{here}: {what}" for what in (*self._chain(block), *_content(block, placed))]
+        return [Wrong(9, f"block {block.id}: {what}") for what in (*self.follow(block), *content(block, placed))]
+
+    def follow(self, block: Block) -> list[str]:
+        """Go on to the next block, and return what is wrong with it as a link of the chain."""
+        wrong = self._chain(block)
         if self.before is None and self.begun is None:
             self.begun = block.period
         if block.kind is BlockKind.CUT:
             self.cuts[block.period] = Range(self.lane, self._first, block.seq, block.hash)
             self._first = block.seq + 1
         self.before = block
-        return [Wrong(9, what) for what in wrong]
+        return wrong
+
+    def _head(self, block: Block) -> str:
+        """Return the hash that the block has to name as the one before it."""
+        if self.before is not None:
+            return self.before.hash
+        return block.prev if self.start else GENESIS
 
     def _chain(self, block: Block) -> list[str]:
         wrong = []
         if block.seq != self.seq:
             wrong.append(f"stands where {self.seq} is missing")
-        elif block.prev != (GENESIS if self.before is None else self.before.hash):
+        elif block.prev != self._head(block):
             wrong.append("does not name the block before it")
         if block.hash != block.computed_hash():
             wrong.append("its content does not have its hash")
@@ -75,14 +91,15 @@ class LaneJudge:
         return wrong
 
 
-def _content(block: Block, placed: Sequence[Placed]) -> list[str]:
+def content(block: Block, placed: Sequence[Placed], leaves: Sequence[bytes] | None = None) -> list[str]:
+    """Return what is wrong with a block and the entries that lie in it. `leaves`: theirs, where they are known."""
     wrong = []
     if block.count != len(placed) or [one.offset for one in placed] != list(range(block.count)):
         wrong.append(f"says {block.count} entries, there are {len(placed)}")
     if (block.kind is BlockKind.ENTRIES) != (block.count > 0):
         wrong.append(f"is a {block.kind} block of {block.count} entries")
     entries = [one.entry for one in placed if one.entry is not None]
-    if block.root != merkle_root([entry.leaf() for entry in entries]).hex():
+    if block.root != merkle_root([entry.leaf() for entry in entries] if leaves is None else leaves).hex():
         wrong.append("its entries do not have its root")
     if block.sums.rows() != Sums.of(entries).rows():
         wrong.append("its sums are not those of its entries")

@@ -35,6 +35,8 @@ _SUMS_KEPT = 8
 _RETURNS_AT_ONCE = 200
 _LOOK_AGAIN_SECONDS = 0.01
 _NUMBER = ("input", "number")
+ENTRY_NAME = "Entry:"
+"""What the sealed identifier of an entry begins with."""
 
 
 class Settlement:
@@ -259,15 +261,13 @@ class Settlement:
                     if after is None or line.place > after:
                         yield line
 
-    def entry_behind(self, name: str, partners: Iterable[str]) -> str:
-        """Return the id of the entry that a statement of one of these partners calls so; else the name itself."""
-        for partner in partners:
-            with suppress(BadToken):
-                return self._keyring.unseal(name, partner).removeprefix("Entry:")
-        return name
-
     def _identify(self, entry: str, partner: str) -> str:
-        return self._keyring.seal(f"Entry:{entry}", partner)
+        return entry_name(self._keyring, entry, partner)
+
+
+def entry_name(keyring: Keyring, entry: str, partner: str) -> str:
+    """Return the partner's own identifier of an entry, as its statement has it."""
+    return keyring.seal(f"{ENTRY_NAME}{entry}", partner)
 
 
 def _cut_after(head: Block, at: datetime) -> Block:
@@ -275,3 +275,11 @@ def _cut_after(head: Block, at: datetime) -> Block:
         lane=head.lane, seq=head.seq + 1, kind=BlockKind.CUT, period=head.period_after, prev=head.hash, at=at,
         salt=secrets.token_bytes(SALT_BYTES),
     )  # fmt: skip
+
+
+def entry_behind(keyring: Keyring, name: str, partners: Iterable[str]) -> str:
+    """Return the id of the entry that one of these partners knows as `name`; else the name itself."""
+    for partner in partners:
+        with suppress(BadToken):
+            return keyring.unseal(name, partner).removeprefix(ENTRY_NAME)
+    return name

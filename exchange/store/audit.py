@@ -105,6 +105,10 @@ class Audit:
         """Return every period, the oldest first."""
         return list(reversed(await self._periods.page(None, 0)))
 
+    async def period(self, number: int) -> Period | None:
+        """Return a period."""
+        return await self._periods.get(number)
+
     async def statements(self, number: int) -> list[Statement]:
         """Return a period's statements."""
         return await self._periods.statements(number)

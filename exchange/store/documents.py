@@ -13,7 +13,7 @@ from exchange.agreements import Agreement, Debit
 from exchange.amounts import Money
 from exchange.benefit import Benefit, BenefitCategory, BenefitStatus, Fulfilment, LimitPeriod, Stock, Translation
 from exchange.commands import ByReference
-from exchange.journal import Account, Block, BlockKind, Entry, EntryKind, Obligation, Owed, Posting, Sums
+from exchange.journal import Account, Block, BlockKind, Entry, EntryKind, Posting, Sums
 from exchange.quote import Quote
 from exchange.redemption import Redemption, RedemptionStatus
 from exchange.rules import AwardReversal, Rules, Velocity
@@ -238,25 +238,10 @@ def block_from(document: Document) -> Block:
     """Return the block that was stored."""
     return Block(
         lane=document["lane"], seq=document["seq"], kind=BlockKind(document["kind"]), period=document["period"],
-        count=document["count"], prev=document["prev"], root=document["root"], sums=sums_from(document["sums"]),
+        count=document["count"], prev=document["prev"], root=document["root"], sums=Sums.from_rows(document["sums"]),
         sums_salt=bytes(document["sums_salt"]), sums_root=document["sums_root"], at=document["at"],
         hash=document["hash"],
     )  # fmt: skip
-
-
-def sums_from(rows: list[list[str]]) -> Sums:
-    """Return the sums that a block's rows say."""
-    sums = Sums()
-    for kind, *row in rows:
-        if kind == "points":
-            party, account, amount = row
-            sums.points[party, Account(account)] = int(amount)
-        elif kind == "money":
-            sums.money[Obligation(*row[:4])] = Owed(*(int(number) for number in row[4:]))
-        else:
-            debtor, creditor, currency, count = row
-            sums.charges[debtor, creditor, currency] = int(count)
-    return sums
 
 
 # ---------------------------------------------------------------- catalog and agreements

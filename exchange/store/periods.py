@@ -121,7 +121,7 @@ class Periods:
         wanted = {"period": number, "kind": BlockKind.ENTRIES.value}
         with answering():
             async for block in self._blocks.find(wanted, {"sums": 1}, batch_size=_READ_AHEAD):
-                total.add(docs.sums_from(block["sums"]))
+                total.add(Sums.from_rows(block["sums"]))
         return total
 
     async def count_entries(self, number: int) -> int:

@@ -9,6 +9,7 @@ import click
 from exchange.anytime import AnyTime, PartnerState, Rebuilt
 from exchange.errors import NotFound
 from exchange.journal import milliseconds
+from exchange.settlement.clearing import entry_behind
 from exchange.wallet import Wallet
 from graph.cli.shell import Progress, Shell, on_exchange, table
 from graph.services import Services
@@ -34,7 +35,7 @@ def as_of(shell: Shell, entry: str, partner: str | None) -> None:
 
     async def work(services: Services) -> dict[str, Any]:
         past = AnyTime(services.db)
-        name = services.settlement.entry_behind(entry, [known.handle for known in await services.registry.refresh()])
+        name = entry_behind(services.keyring, entry, [known.handle for known in await services.registry.refresh()])
         if partner is None:
             return {"entry": entry, "wallets": [_wallet(wallet) for wallet in await past.wallets_as_of(name)]}
         if await services.registry.find(partner) is None:

@@ -18,6 +18,7 @@ from graph.cli.anytime import as_of, rebuild
 from graph.cli.catalog import catalog
 from graph.cli.check import check
 from graph.cli.exposure import exposure
+from graph.cli.journal import journal
 from graph.cli.members import member
 from graph.cli.partners import partner
 from graph.cli.schema import schema
@@ -25,6 +26,7 @@ from graph.cli.settlement import period, statement
 from graph.cli.shell import sentence
 from graph.cli.staff import staff
 from graph.cli.up import up
+from graph.cli.verify import verify
 
 DONE, REFUSED, WRONG_USAGE = 0, 1, 2
 
@@ -57,6 +59,8 @@ _COMMANDS = (
     period,
     statement,
     check,
+    journal,
+    verify,
     as_of,
     rebuild,
     schema,

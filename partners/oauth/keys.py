@@ -60,12 +60,7 @@ class SigningKeys:
     async def published(self) -> dict[str, Any]:
         """Return the JWK Set for everyone: every key a valid token may have been signed with, now or soon."""
         await self._reload_after(_STALE_SECONDS)
-        return {
-            "keys": [
-                {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": ALGORITHM}
-                for kid, key in self._public.items()
-            ]
-        }
+        return {"keys": [published_key(kid, key) for kid, key in self._public.items()]}
 
     async def _reload_after(self, seconds: float) -> None:
         if self._clock() - self._loaded_at >= seconds:
@@ -89,6 +84,11 @@ class SigningKeys:
             message = "the signing key in the database was encrypted under another master key"
             raise BadToken(message) from error
         return ECKey.import_key(pem, {"kid": stored.kid})
+
+
+def published_key(kid: str, key: ECKey) -> dict[str, Any]:
+    """Return the public part of a key as a JWK Set has it."""
+    return {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": ALGORITHM}
 
 
 def _context(kid: str) -> str:

@@ -51,7 +51,7 @@ def every_command(group: click.Group = exchange, *path: str) -> Iterator[str]:
             yield " ".join((*path, name))
 
 
-@pytest.mark.parametrize("command", every_command())
+@pytest.mark.parametrize("command", list(every_command()))
 def test_every_command_explains_itself(command: str) -> None:
     """`--help` says what it does in a whole sentence, and every option has a word of its own."""
     said = run(*command.split(), "--help")
