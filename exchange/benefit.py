@@ -276,7 +276,7 @@ class Taker(Struct, frozen=True, kw_only=True):
 
     `taken`: units that count against its limit now; `too_fast`: whether a rule on how fast members may redeem stands
     against it; `frozen`: whether the member, or the partner it comes through, is; `frozen_points`: what could be
-    spent too if nobody had frozen it.
+    spent too if nobody had frozen it; `issuer_limit`: whether one of its issuers would come to owe more than it may.
     """
 
     region: str | None = None
@@ -287,6 +287,7 @@ class Taker(Struct, frozen=True, kw_only=True):
     too_fast: bool = False
     frozen: bool = False
     frozen_points: int = 0
+    issuer_limit: bool = False
 
 
 class Availability(Struct, frozen=True):
@@ -339,6 +340,7 @@ def availability(
             (UnavailableReason.MEMBER_LIMIT_REACHED, member_left is not None and member_left < quantity),
             (UnavailableReason.NOT_ELIGIBLE, nothing_accepted),
             (UnavailableReason.INSUFFICIENT_POINTS, taker.spendable < cost and not nothing_accepted),
+            (UnavailableReason.ISSUER_LIMIT, taker.issuer_limit),
             (UnavailableReason.VELOCITY, taker.too_fast or (taker.day_left is not None and taker.day_left < cost)),
             (UnavailableReason.FROZEN, not frozen and (taker.frozen or thawed)),
         )

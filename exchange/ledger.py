@@ -354,7 +354,7 @@ class Ledger:
         """Return the caps of everybody who could come to owe by these commands: usually there are none."""
         if not any(isinstance(command, Redeem | Act) for command in commands):
             return []
-        book = await self._headroom.cap_book(batch.first.terms.caps)
+        book = await self._books.cap_book(batch.first.terms.caps)
         if not book:
             return []
         partners = {command.partner for command in commands}

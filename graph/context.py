@@ -19,6 +19,7 @@ from exchange.benefit import Availability, Benefit, Stock, Taker, availability
 from exchange.commands import ByReference
 from exchange.decisions import Terms, taker_of
 from exchange.errors import Forbidden
+from exchange.exposure import CapBook, Pair
 from exchange.limits import LOOK_BACK_MAX, look_back
 from exchange.redemption import Redemption
 from exchange.rules import RuleBook
@@ -71,7 +72,8 @@ class Context:
         self.wallets: DataLoader[str, Wallet | None] = by_id(services.members.wallets)
         self.redemptions: DataLoader[str, Redemption | None] = by_id(services.members.redemptions)
         self.now: Once[datetime] = Once(services.now)
-        self.terms: Once[tuple[AgreementBook, RuleBook]] = Once(services.books.current_terms)
+        self.terms: Once[tuple[AgreementBook, RuleBook, CapBook]] = Once(services.books.current_terms)
+        self.headroom: Once[dict[Pair, int]] = Once(self._headroom)
         self.recent: Once[list[Redemption]] = Once(self._recent)
         self.own_wallet: Once[Wallet | None] = Once(self._own_wallet)
 
@@ -139,7 +141,7 @@ class Context:
 
     async def availability(self, benefit: Benefit) -> Availability:
         """Return whether the caller can redeem a benefit now, with every reason why not."""
-        now, (_, rules) = await asyncio.gather(self.now(), self.terms())
+        now, (_, rules, _) = await asyncio.gather(self.now(), self.terms())
         stock = await self.stock.load(benefit.id) or Stock(0)
         taker = await self.taker(benefit, now) if self.is_member else None
         frozen = rules.frozen_benefit(benefit.partner, benefit.id)
@@ -147,15 +149,21 @@ class Context:
 
     async def taker(self, benefit: Benefit, now: datetime) -> Taker:
         """Return what matters of the member that asks."""
-        wallet, (book, rules) = await asyncio.gather(self.own_wallet(), self.terms())
+        wallet, (book, rules, _) = await asyncio.gather(self.own_wallet(), self.terms())
         region = self.principal.region
         link = None if wallet is None else wallet.link(self.partner)
         if wallet is None or link is None or not link.open:
             return Taker(region=region)
         since = look_back([benefit], rules, now)
         recent = [] if since is None else await self.recent()
-        terms = Terms(book, rules=rules, recent=recent)
+        terms = Terms(book, rules=rules, recent=recent, headroom=await self.headroom())
         return taker_of(wallet, link, benefit, region, terms, now, benefit.points_price)
+
+    async def _headroom(self) -> dict[Pair, int]:
+        """Read what the capped among the issuers of the asking member's points have left."""
+        wallet, (_, _, caps) = await asyncio.gather(self.own_wallet(), self.terms())
+        concerned = [] if wallet is None else caps.of(lot.issuer for lot in wallet.lots)
+        return await self.services.headroom.lefts(concerned)
 
     async def _recent(self) -> list[Redemption]:
         """Read what the asking member redeemed, as far back as any limit can look."""

@@ -87,15 +87,12 @@ def allow(command: Redeem, wallet: Wallet | None, terms: Terms, now: datetime) -
     frozen = terms.rules.frozen_benefit(benefit.partner, benefit.id)
     reasons = availability(benefit, terms.stock, now, taker, command.quantity, frozen=frozen).reasons
     reasons = [reason for reason in reasons if reason is not UnavailableReason.INSUFFICIENT_POINTS]
-    takes, debits, too_much = [], [], {}
-    if spendable >= cost:
-        takes = wallet.choose(cost, acceptor(terms.book, benefit.partner, now, terms.rules), now)
-        debits = terms.book.debits(_by_issuer(takes), benefit.partner, now)
-        too_much = beyond(debits, terms.headroom)
-        if too_much or any(debit.owed is not None and debit.owed.minor > MINOR_MAX for debit in debits):
-            reasons.append(UnavailableReason.ISSUER_LIMIT)
+    takes, debits = _priced(wallet, benefit, terms, now, cost) if spendable >= cost else ([], [])
+    if any(debit.owed is not None and debit.owed.minor > MINOR_MAX for debit in debits):
+        reasons = [reason for reason in reasons if reason is not UnavailableReason.ISSUER_LIMIT]
+        raise _unavailable([*reasons, UnavailableReason.ISSUER_LIMIT], {})
     if reasons:
-        raise _unavailable(reasons, too_much)
+        raise _unavailable(reasons, beyond(debits, terms.headroom))
     if command.expected_points is not None and command.expected_points != cost:
         raise PriceChanged(f"it costs {cost} points now", ("input", "expectedPoints"), points_price=cost)
     if spendable < cost:
@@ -103,18 +100,26 @@ def allow(command: Redeem, wallet: Wallet | None, terms: Terms, now: datetime) -
     return Allowed(wallet, link, benefit, cost, takes, debits)
 
 
+def _priced(wallet: Wallet, benefit: Benefit, terms: Terms, now: datetime, cost: int) -> tuple[list[Take], list[Debit]]:
+    """Return who would give the points, and what that would cost; there are enough."""
+    takes = wallet.choose(cost, acceptor(terms.book, benefit.partner, now, terms.rules), now)
+    return takes, terms.book.debits(_by_issuer(takes), benefit.partner, now)
+
+
 def taker_of(
     wallet: Wallet, link: Link, benefit: Benefit, region: str | None, terms: Terms, now: datetime, cost: int
 ) -> Taker:
     """Return what matters of a member that would take a benefit for `cost` points through a link."""
-    accepts = acceptor(terms.book, benefit.partner, now, terms.rules)
+    spendable = wallet.spendable(acceptor(terms.book, benefit.partner, now, terms.rules), now)
+    priced = _priced(wallet, benefit, terms, now, cost)[1] if terms.headroom and spendable >= cost else []
     return Taker(
-        region=region, points=wallet.available(now), spendable=wallet.spendable(accepts, now),
+        region=region, points=wallet.available(now), spendable=spendable,
         taken=taken(benefit, wallet.taken.get(benefit.id, 0), terms.recent, terms.rules, now),
         day_left=link.day_left(now),
         too_fast=too_fast(benefit, link.partner, cost, terms.recent, terms.rules, now),
         frozen=wallet.frozen or terms.rules.frozen(link.partner),
         frozen_points=_frozen_points(wallet, benefit, terms, now),
+        issuer_limit=bool(beyond(priced, terms.headroom)),
     )  # fmt: skip
 
 

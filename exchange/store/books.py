@@ -25,6 +25,7 @@ from exchange.agreements import AgreementBook
 from exchange.benefit import Benefit, Stock, StockChange
 from exchange.commands import ByReference
 from exchange.errors import StoreUnavailable
+from exchange.exposure import CapBook
 from exchange.journal import GENESIS, SALT_BYTES, Block, BlockKind, Entry, block_id
 from exchange.quote import Quote
 from exchange.redemption import Redemption
@@ -193,6 +194,7 @@ class Books:
         self.terms: Collection = db["terms"].with_options(read_concern=MAJORITY)
         self.periods: Collection = db["periods"]
         self.lanes: Collection = db["lanes"]
+        self.caps: Collection = db["caps"].with_options(read_concern=MAJORITY)
         self.headroom: Collection = db["headroom"]
         self._written = (
             self.blocks, self.wallets, self.references, self.redemptions, self.benefits, self.stock, self.codes,
@@ -203,6 +205,7 @@ class Books:
         self._majority_lanes = self.lanes.with_options(read_concern=MAJORITY)
         self._book = (-1, AgreementBook())
         self._rules = (-1, RuleBook())
+        self._cap_book = (-1, CapBook())
 
     async def create(self) -> None:
         """Create collections (a transaction should not), indexes, validators, and the first period. Idempotent."""
@@ -379,11 +382,20 @@ class Books:
             self._rules = (version, RuleBook(docs.rules_from(row) for row in rows))
         return self._rules[1]
 
-    async def current_terms(self) -> tuple[AgreementBook, RuleBook]:
-        """Return agreements and rules as they are now."""
+    async def cap_book(self, version: int) -> CapBook:
+        """Return the caps in force as of `version`, as `book` does."""
+        if self._cap_book[0] != version:
+            with answering():
+                rows = await self.caps.find({}).to_list(None)
+            self._cap_book = (version, CapBook(docs.cap_from(row) for row in rows))
+        return self._cap_book[1]
+
+    async def current_terms(self) -> tuple[AgreementBook, RuleBook, CapBook]:
+        """Return agreements, rules and caps as they are now."""
         with answering():
             versions = _versions(await self.terms.find({}).to_list(None))
-        return await self.book(versions.agreements), await self.rule_book(versions.rules)
+        book, rules = await self.book(versions.agreements), await self.rule_book(versions.rules)
+        return book, rules, await self.cap_book(versions.caps)
 
     async def recent_redemptions(self, wallets: Iterable[str], since: datetime) -> list[Redemption]:
         """Return what these members began to redeem since then. To be read after their wallets (`limits`)."""

@@ -13,6 +13,7 @@ from exchange.agreements import Agreement, Debit
 from exchange.amounts import Money
 from exchange.benefit import Benefit, BenefitCategory, BenefitStatus, Fulfilment, LimitPeriod, Stock, Translation
 from exchange.commands import ByReference
+from exchange.exposure import Cap, Funding
 from exchange.journal import Account, Block, BlockKind, Entry, EntryKind, Posting, Sums
 from exchange.quote import Quote
 from exchange.redemption import Redemption, RedemptionStatus
@@ -328,6 +329,38 @@ def rules_from(document: Document) -> Rules:
     said["velocity"] = tuple(Velocity(**rule) for rule in said["velocity"])
     said["frozen_benefits"] = tuple((benefit, reason) for benefit, reason in said["frozen_benefits"])
     return Rules(**said)
+
+
+def cap_document(cap: Cap) -> Document:
+    """Return one version of a cap."""
+    return {
+        "_id": f"{cap.pair.id}#{cap.version:06d}", "partner": cap.partner, "currency": cap.currency,
+        "version": cap.version, "minor": cap.minor, "low_minor": cap.low_minor, "epoch": cap.epoch,
+        "since": cap.since, "actor": cap.actor,
+    }  # fmt: skip
+
+
+def cap_from(document: Document) -> Cap:
+    """Return the cap that was stored."""
+    return Cap(**{name: value for name, value in document.items() if name != "_id"})
+
+
+def funding_document(funding: Funding) -> Document:
+    """Return a payment."""
+    return {
+        "_id": funding.id, "partner": funding.partner, "currency": funding.amount.currency,
+        "minor": funding.amount.minor, "reference": funding.reference, "actor": funding.actor, "at": funding.at,
+        "fingerprint": funding.fingerprint,
+    }  # fmt: skip
+
+
+def funding_from(document: Document) -> Funding:
+    """Return the payment that was stored."""
+    return Funding(
+        id=document["_id"], partner=document["partner"], amount=Money(document["minor"], document["currency"]),
+        reference=document["reference"], actor=document["actor"], at=document["at"],
+        fingerprint=document["fingerprint"],
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------- quotes

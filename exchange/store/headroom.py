@@ -48,6 +48,7 @@ from exchange.exposure import (
 )
 from exchange.journal import BlockKind, block_id
 from exchange.redemption import RedemptionStatus
+from exchange.store import documents as docs
 from exchange.store.books import Books, Conflict, lost_to_a_rival
 from exchange.store.connection import (
     MAJORITY,
@@ -87,7 +88,6 @@ class Headroom:
         self._terms: Collection = db["terms"]
         self._blocks: Collection = db["blocks"].with_options(read_concern=MAJORITY)
         self._redemptions: Collection = db["redemptions"].with_options(read_concern=MAJORITY)
-        self._book = (-1, CapBook())
 
     async def create_indexes(self) -> None:
         """Create the indexes by which slices, versions, payments and notices are found. Idempotent."""
@@ -104,19 +104,11 @@ class Headroom:
 
     # ------------------------------------------------------------ caps
 
-    async def cap_book(self, version: int) -> CapBook:
-        """Return the caps in force as of `version`, which was read after the command arrived; kept while it stands."""
-        if self._book[0] != version:
-            with answering():
-                rows = await self._caps.find({}).to_list(None)
-            self._book = (version, CapBook(_cap_from(row) for row in rows))
-        return self._book[1]
-
     async def caps(self, partner: str, currency: str) -> list[Cap]:
         """Return every version of a cap, the newest first."""
         with answering():
             rows = await self._caps.find({"partner": partner, "currency": currency}).sort("version", -1).to_list(None)
-        return [_cap_from(row) for row in rows]
+        return [docs.cap_from(row) for row in rows]
 
     async def set_cap(
         self, pair: Pair, minor: int | None, low_minor: int | None = None, *, actor: str,
@@ -132,7 +124,7 @@ class Headroom:
         async def in_order(session: Session) -> tuple[Cap, bool]:
             await self._terms.update_one({"_id": "caps"}, {"$inc": {"version": 1}}, upsert=True, session=session)
             newest = await self._db["caps"].find_one(pair._asdict(), sort=[("version", -1)], session=session)
-            before = None if newest is None else _cap_from(newest)
+            before = None if newest is None else docs.cap_from(newest)
             version = 0 if before is None else before.version
             if expected_version not in (None, version):
                 message = f"this cap has version {version}"
@@ -143,7 +135,7 @@ class Headroom:
                 partner=pair.partner, currency=pair.currency, version=version + 1, minor=minor, low_minor=low_minor,
                 epoch=epoch, since=await server_time(self._db), actor=actor,
             )  # fmt: skip
-            await self._db["caps"].insert_one(_cap_document(cap), session=session)
+            await self._db["caps"].insert_one(docs.cap_document(cap), session=session)
             change: Document = {"cap": minor, "epoch": epoch}
             if begins:
                 change |= {"opening": None, "granted": 0, "counted": {"$literal": counted}}
@@ -232,11 +224,11 @@ class Headroom:
         async def in_order(session: Session) -> Recorded:
             known = await self._db["funding"].find_one({"_id": funding.id}, session=session)
             if known is not None:
-                return Recorded(_funding_from(known), replayed=True)
+                return Recorded(docs.funding_from(known), replayed=True)
             stored = replace(funding, at=await server_time(self._db))
             paid = {"$add": [{"$ifNull": ["$paid", 0]}, funding.amount.minor]}
             await self._change_pool(pair, {"paid": paid}, session)
-            await self._db["funding"].insert_one(_funding_document(stored), session=session)
+            await self._db["funding"].insert_one(docs.funding_document(stored), session=session)
             return Recorded(stored, replayed=False)
 
         with answering():
@@ -257,7 +249,7 @@ class Headroom:
         wanted = {"partner": partner} | ({} if currency is None else {"currency": currency})
         with answering():
             rows = await self._funding.find(wanted).sort([("at", -1), ("_id", -1)]).limit(limit).to_list(None)
-        return [_funding_from(row) for row in rows]
+        return [docs.funding_from(row) for row in rows]
 
     # ------------------------------------------------------------ what lanes draw
 
@@ -343,7 +335,7 @@ class Headroom:
         """Return where capped partners stand, one's or everybody's, by partner and currency, with their notices."""
         with answering():
             rows = await self._caps.find({} if partner is None else {"partner": partner}).to_list(None)
-        book = CapBook(_cap_from(row) for row in rows)
+        book = CapBook(docs.cap_from(row) for row in rows)
         found = await self._exposures(book.of(row["partner"] for row in rows))
         return [replace(each, notices=tuple(await self.notices(each.in_force.pair))) for each in found]
 
@@ -379,7 +371,7 @@ class Headroom:
         if terms is None:
             return
         known = {Pair(row["partner"], row["currency"]) for row in standing if partner in (None, row["partner"])}
-        book = await self.cap_book(terms["version"])
+        book = await self._books.cap_book(terms["version"])
         caps = [cap for cap in book.of([partner] if partner else book.partners) if cap.low_minor is not None]
         low = {each.in_force.pair: each.left.minor for each in await self._exposures(caps) if each.low}
         now = await server_time(self._db)
@@ -462,30 +454,3 @@ def _behind(heads: dict[int, int]) -> list[Document]:
     """Return where the blocks lie that are behind these heads, or of lanes that are not among them."""
     ranges = [{"_id": {"$gt": block_id(lane, seq), "$lt": block_id(lane + 1, 0)}} for lane, seq in heads.items()]
     return [*ranges, {"_id": {"$gte": block_id(max(heads, default=0) + 1, 0)}}]
-
-
-def _cap_document(cap: Cap) -> Document:
-    return {
-        "_id": f"{cap.pair.id}#{cap.version:06d}", "partner": cap.partner, "currency": cap.currency,
-        "version": cap.version, "minor": cap.minor, "low_minor": cap.low_minor, "epoch": cap.epoch,
-        "since": cap.since, "actor": cap.actor,
-    }  # fmt: skip
-
-
-def _cap_from(row: Document) -> Cap:
-    return Cap(**{name: value for name, value in row.items() if name != "_id"})
-
-
-def _funding_document(funding: Funding) -> Document:
-    return {
-        "_id": funding.id, "partner": funding.partner, "currency": funding.amount.currency,
-        "minor": funding.amount.minor, "reference": funding.reference, "actor": funding.actor, "at": funding.at,
-        "fingerprint": funding.fingerprint,
-    }  # fmt: skip
-
-
-def _funding_from(row: Document) -> Funding:
-    return Funding(
-        id=row["_id"], partner=row["partner"], amount=Money(row["minor"], row["currency"]),
-        reference=row["reference"], actor=row["actor"], at=row["at"], fingerprint=row["fingerprint"],
-    )  # fmt: skip

@@ -80,7 +80,7 @@ class World:
                         fee_basis_points=150, commission_basis_points=200, effective_from=now + timedelta(1),
                     )
                 )  # fmt: skip
-        self._book, _ = await self.books.current_terms()
+        self._book, *_ = await self.books.current_terms()
         offers = [
             Benefit(
                 id=benefit_id(PARTNERS[n % 3], f"sku-{n}"), partner=PARTNERS[n % 3], version=1, created_at=now,

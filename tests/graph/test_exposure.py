@@ -48,6 +48,7 @@ async def test_a_cap_refuses_and_a_payment_lets_go_on(world: World, trip: Payloa
     refused = await world.try_redeem("anna@video", trip)
     assert refusal(refused, "BENEFIT_UNAVAILABLE", ["input", "benefit"], retryable=True, reasons=["ISSUER_LIMIT"])
     assert (await world.quote("anna@video", trip))["reasons"] == ["ISSUER_LIMIT"]
+    assert (await world.availability("anna@video", trip))["reasons"] == ["ISSUER_LIMIT"]
     given = {
         "partner": world.ids["video"], "amount": euros("10.00"), "reference": "bank 1",
         "idempotencyKey": world.fresh("paid"),
@@ -57,6 +58,7 @@ async def test_a_cap_refuses_and_a_payment_lets_go_on(world: World, trip: Payloa
     assert (again["replayed"], again["amount"]) == (True, euros("10.00"))
     other = await world.do("admin", "recordFunding", **{**given, "reference": "bank 2"})
     assert refusal(other, "IDEMPOTENCY_CONFLICT", ["input", "idempotencyKey"])
+    assert (await world.availability("anna@video", trip))["redeemable"] is True
     await world.redeem("anna@video", trip)
     (found,) = await standing(world)
     assert found["left"] == "9.50"
