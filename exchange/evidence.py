@@ -22,7 +22,8 @@ from exchange.settlement.period import Period, PeriodStatus
 from exchange.store.audit import Audit, Found
 from exchange.store.connection import Database, server_time
 
-BLOCKS_AT_ONCE: Final = 100
+BLOCKS_AT_ONCE: Final = 20
+"""Enough to hide the round trips: full blocks of redemptions take a megabyte each while they are in memory."""
 
 Progress = Callable[[str, int, int | None], None]
 """Told what is being read, how much of it is done, and of how much."""
