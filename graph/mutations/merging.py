@@ -9,6 +9,7 @@ from typing import Annotated
 import strawberry
 
 from exchange.commands import ByReference, ByWallet, Merge, Unmerge, Whose
+from exchange.decisions.merging import refuse_limited
 from exchange.errors import IdempotencyConflict, ValidationFailed
 from exchange.journal import EXCHANGE
 from exchange.ledger import Outcome
@@ -64,8 +65,10 @@ class MergingMutations:
     )  # fmt: skip
     async def create_merge_code(self, info: Info) -> Permit:
         """Make it for the asking member's wallet."""
-        wallet = await own_wallet(info.context)
-        return await info.context.services.members.create_permit(Purpose.MERGE, wallet.id)
+        context = info.context
+        wallet = await own_wallet(context)
+        refuse_limited(wallet, context.partner)
+        return await context.services.members.create_permit(Purpose.MERGE, wallet.id, context.partner)
 
     @strawberry.field(
         graphql_type=MergeMembersPayload, extensions=[AsData()],
@@ -83,6 +86,7 @@ class MergingMutations:
             whose=ByReference(context.partner, context.principal.member or ""),
             to=None if permit is None else ByWallet(permit.wallet),
             permitted_until=None if permit is None else permit.expires_at,
+            permitted_through="" if permit is None else permit.through,
         )  # fmt: skip
         try:
             return await context.services.ledger.submit(command)
