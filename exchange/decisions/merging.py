@@ -8,9 +8,9 @@ It can be undone as long as nothing that came with it has been spent or passed o
 stands, with what was awarded since by partners that only it was known to. Afterwards nobody could say whose the rest
 is, so the undoing is refused.
 
-A partner can sign for its members whenever it likes, and for members that it has made up. So neither side of a merge may
-be asked for through a partner that the member has limited to some points a day, and no limit goes lost in one: else a
-partner could merge itself out of it.
+A partner can sign for its members whenever it likes, and for members that it has made up. So neither side of a merge
+may be asked for through a partner that the member has limited to some points a day, and no limit goes lost in one: else
+a partner could merge itself out of it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def unmerge(command: Unmerge, wallet: Wallet | None, terms: Terms, now: datetime
     if any(lot.held for lot in back):
         raise ValidationFailed("points that came with the other member are held", ("input", "member"))
     if any(lot.owed and lot.issuer in wallet.debts for lot in back):
-        raise ValidationFailed("points that came with the other member were taken back and are owed", ("input", "member"))
+        raise ValidationFailed(
+            "points that came with the other member were taken back and are owed", ("input", "member")
+        )
     links = tuple(wallet.link(link.partner) or link if link.partner in record.came else link for link in record.links)
     alone = replace(
         wallet, lots=tuple(lot for lot in wallet.lots if not record.brought(lot)), absorbed=wallet.absorbed[:-1],

@@ -24,7 +24,7 @@ from exchange.agreements import AgreementBook
 from exchange.benefit import Benefit, Stock, StockChange
 from exchange.commands import ByReference
 from exchange.errors import StoreUnavailable
-from exchange.journal import GENESIS, Block, BlockKind, Entry, block_id
+from exchange.journal import GENESIS, Block, BlockKind, Entry, EntryKind, block_id
 from exchange.quote import Quote
 from exchange.redemption import Redemption
 from exchange.rules import RuleBook
@@ -315,6 +315,13 @@ class Books:
         with answering():
             found = await self.wallets.find({"_id": {"$in": list(ids)}}).to_list(None)
         return {wallet["_id"]: docs.wallet_from(wallet) for wallet in found}
+
+    async def parted_from(self, wallets: Iterable[str]) -> list[str]:
+        """Return the wallets that had become these and went their own way again."""
+        query = {"wallet": {"$in": list(wallets)}, "kind": EntryKind.UNMERGE.value}
+        with answering():
+            found = await self.entries.find(query, {"counterpart": 1}).to_list(None)
+        return [entry["counterpart"] for entry in found]
 
     async def overdue_reservations(self, limit: int) -> list[str]:
         """Return reservations whose deadline has passed on the primary's clock."""

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from exchange.commands import ByReference
-from exchange.journal import Account
+from exchange.journal import Account, EntryKind
 from exchange.keyring import Keyring
 from exchange.passbook import Place, PointsEvent
 from exchange.redemption import Redemption, RedemptionStatus
@@ -113,9 +113,8 @@ class Members:
             return None if holder is None else holder.id
         # Awarded while two members were one: it may have gone with the other when they parted.
         with answering():
-            partings = await self._entries.find({"wallet": holder.id, "kind": "UNMERGE"}, {"counterpart": 1}).to_list(
-                None
-            )
+            query = {"wallet": {"$in": [came_to, holder.id]}, "kind": EntryKind.UNMERGE.value}
+            partings = await self._entries.find(query, {"counterpart": 1}).to_list(None)
         parted = await self.wallets(parting["counterpart"] for parting in partings)
         return next((wallet.id for wallet in parted.values() if wallet.lot(lot) is not None), None)
 

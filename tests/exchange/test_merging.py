@@ -20,7 +20,19 @@ from exchange.rules import AwardReversal, Rules
 from exchange.store.members import Members
 from exchange.wallet import Wallet
 from tests.exchange.conftest import KEYRING, House, answers, known
-from tests.exchange.speech import act, agreement, award, benefit, by_reference, day, enrol, link, redeem, reserve, unlink
+from tests.exchange.speech import (
+    act,
+    agreement,
+    award,
+    benefit,
+    by_reference,
+    day,
+    enrol,
+    link,
+    redeem,
+    reserve,
+    unlink,
+)
 
 RIDE = benefit("rides/ride", 30, fulfilment=Fulfilment.PARTNER_CALL, member_limit=5)
 NEXT_YEAR = day(365)
@@ -144,6 +156,41 @@ async def test_an_undone_merge_leaves_two_as_they_were(house: House, ledger: Led
     await ledger.submit(merge(ann, key="merge-again"))
 
 
+async def test_an_award_is_answered_where_its_lot_went(house: House, ledger: Ledger, two: tuple[str, str]) -> None:
+    """Awarded while two were one, and asked for again after they parted, it shows the wallet that has the lot now."""
+    ann, bob = two
+    await ledger.submit(merge(ann))
+    since = award("rides", 5, whose=by_reference("rides", "bob"), key="since")
+    mine = award("delivery", 7, whose=by_reference("delivery", "ann"), key="mine")
+    for asked in (since, mine):
+        assert (await ledger.submit(asked)).wallet.id == ann
+    await ledger.submit(unmerge(ann, bob))
+    told = [await ledger.submit(asked) for asked in (since, mine)]
+    assert [(one.wallet.id, one.replayed) for one in told] == [(bob, True), (ann, True)]
+    # Both are taken in by others: whose lots they were is no matter.
+    dora = await known(ledger, "video", reference="dora")
+    members = Members(house.db, KEYRING)
+    for who in ("ann", "bob"):
+        await ledger.submit(merge(dora, who=who, key=f"{who} is dora"))
+    assert [(await ledger.submit(asked)).wallet.id for asked in (since, mine)] == [dora, dora]
+    assert [await members.owner_of_lot(lot) for lot in ("since", "mine")] == [dora, dora]
+
+
+async def test_a_lot_is_found_when_the_other_found_somebody_else(
+    house: House, ledger: Ledger, two: tuple[str, str]
+) -> None:
+    """A lot that went with bob is found there although ann, to whom it was awarded, has become dora since."""
+    ann, bob = two
+    await ledger.submit(merge(ann))
+    since = award("rides", 5, whose=by_reference("rides", "bob"), key="since")
+    await ledger.submit(since)
+    await ledger.submit(unmerge(ann, bob))
+    dora = await known(ledger, "video", reference="dora")
+    await ledger.submit(merge(dora, who="ann", key="ann is dora"))
+    assert await Members(house.db, KEYRING).owner_of_lot("since") == bob
+    assert (await ledger.submit(since)).wallet.id == bob
+
+
 async def test_a_merge_cannot_be_undone_once_its_points_are_spent(ledger: Ledger, two: tuple[str, str]) -> None:
     """Nobody could say whose the rest is: a redemption, a hold or a gift of points that came makes it final."""
     ann, bob = two
@@ -174,9 +221,6 @@ async def test_spending_ones_own_does_not_hinder_it(house: House, ledger: Ledger
     [
         ("late", NotFound), ("unknown", NotFound), ("itself", ValidationFailed), ("holds", ValidationFailed),
         ("owes", ValidationFailed), ("took in", ValidationFailed), ("parted", Forbidden), ("other parted", Forbidden),
-        ("parted since the code", NotFound), ("through a limited partner", Forbidden),
-        ("with a code of a limited partner", Forbidden), ("would lift a limit", ValidationFailed),
-        ("would loosen a limit", ValidationFailed),
     ],
 )  # fmt: skip
 async def test_who_cannot_be_merged(
@@ -204,22 +248,38 @@ async def test_who_cannot_be_merged(
     elif why == "other parted":
         await ledger.submit(unlink("video", ann, through="delivery"))
         asked = merge(ann, through="delivery")
-    elif why == "parted since the code":
-        await ledger.submit(unlink("delivery", ann))
-        asked = merge(ann, through="delivery")
-    elif why == "through a limited partner":
-        await ledger.submit(link("video", bob, reference="bob", daily_limit=10))
-    elif why == "with a code of a limited partner":
-        await ledger.submit(link("delivery", ann, daily_limit=10))
-        asked = merge(ann, through="delivery")
-    elif why == "would lift a limit":
-        await linked_to_delivery(ledger, ann=None, bob=10)
-    elif why == "would loosen a limit":
-        await linked_to_delivery(ledger, ann=11, bob=10)
     before = [await house.wallet("delivery", "ann"), await house.wallet("rides", "bob")]
     [told] = await answers(ledger, asked)
     assert type(told) is error, told
     assert [await house.wallet("delivery", "ann"), await house.wallet("rides", "bob")] == before
+
+
+@pytest.mark.parametrize(
+    ("why", "error"),
+    [
+        ("parted since the code", NotFound), ("through a limited partner", Forbidden),
+        ("with a code of a limited partner", Forbidden), ("would lift a limit", ValidationFailed),
+        ("would loosen a limit", ValidationFailed),
+    ],
+)  # fmt: skip
+async def test_no_partner_merges_itself_out_of_a_limit(
+    house: House, ledger: Ledger, two: tuple[str, str], why: str, error: type[Refusal]
+) -> None:
+    """What a member has said of its partners holds for a merge as well, and after it."""
+    ann, bob = two
+    asked = merge(ann, through="delivery" if "code" in why else "video")
+    if why == "parted since the code":
+        await ledger.submit(unlink("delivery", ann))
+    elif why == "through a limited partner":
+        await ledger.submit(link("video", bob, reference="bob", daily_limit=10))
+    elif why == "with a code of a limited partner":
+        await ledger.submit(link("delivery", ann, daily_limit=10))
+    else:
+        await linked_to_delivery(ledger, ann=11 if why == "would loosen a limit" else None, bob=10)
+    before = await house.everything()
+    [told] = await answers(ledger, asked)
+    assert type(told) is error, told
+    assert await house.everything() == before
 
 
 async def linked_to_delivery(ledger: Ledger, **limits: int | None) -> None:
