@@ -106,9 +106,13 @@ class Give(Between, frozen=True, kw_only=True):
 
 
 class Merge(Between, frozen=True, kw_only=True):
-    """The member that asks becomes the one (`to`) that gave it a code, good until `permitted_until`."""
+    """The member that asks becomes the one (`to`) that gave it a code, good until `permitted_until`.
+
+    `permitted_through`: the partner through which the code was asked for.
+    """
 
     permitted_until: datetime | None
+    permitted_through: str
 
 
 class Unmerge(Between, frozen=True, kw_only=True):

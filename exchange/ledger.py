@@ -159,6 +159,13 @@ class _Batch:
         for pair, minor in beyond.items():
             self.wanted[pair] = self.wanted.get(pair, 0) + minor
 
+    def holder(self, entry: Entry) -> Wallet | None:
+        """Return the wallet of an entry as it now stands: of one that made a lot, the one in which that is."""
+        found = self.standing(entry.wallet)
+        if _makes_lot(entry) and found is not None and found.lot(entry.id) is None:
+            return next((wallet for wallet in self.wallets.values() if wallet.lot(entry.id) is not None), found)
+        return found
+
 
 class Ledger:
     """The one way to change a wallet. `start` before the first `submit`; `stop` answers what was accepted."""
@@ -325,13 +332,22 @@ class Ledger:
         replayed = (entry.redemption for entry in first.entries.values() if entry.redemption is not None)
         benefits = {redemption.benefit for redemption in first.redemptions.values()}
         second = await self._books.second_round(wallets, replayed, benefits, _codes_wanted(commands, first))
-        # Members that were merged: what is asked of the one concerns the other.
+        await self._follow(second)
+        awarded = [entry for entry in first.entries.values() if _makes_lot(entry)]
+        if any(all(wallet.lot(entry.id) is None for wallet in second.wallets.values()) for entry in awarded):
+            # Awarded while two members were one: the lot went with the other when they parted.
+            parted = await self._books.parted_from(entry.wallet for entry in awarded)
+            second.wallets.update(await self._books.wallets_of(set(parted) - second.wallets.keys()))
+            await self._follow(second)
+        return first, second
+
+    async def _follow(self, second: SecondRound) -> None:
+        """Read whom the members have become that were merged: what is asked of the one concerns the other."""
         while (
             missing := {wallet.merged_into for wallet in second.wallets.values() if wallet.merged_into is not None}
             - second.wallets.keys()
         ):
             second.wallets.update(await self._books.wallets_of(missing))
-        return first, second
 
     async def _common_terms(self, first: FirstRound) -> Terms:
         """Return what all decisions of a batch rest on."""
@@ -451,7 +467,7 @@ class Ledger:
         if twin is not None:
             return replace(twin, replayed=True)
         redemption = batch.second.redemptions.get(entry.redemption or "")
-        wallet, other = batch.standing(entry.wallet), batch.standing(entry.counterpart)
+        wallet, other = batch.holder(entry), batch.standing(entry.counterpart)
         return Outcome(entry, wallet or batch.wallets[entry.wallet], redemption, replayed=True, other=other)
 
     def _decide_all(self, commands: Sequence[Command], batch: _Batch, terms: Terms, now: datetime) -> list[Answer]:
@@ -634,6 +650,10 @@ class Ledger:
                     await self._renew(self._lane)
             except (LaneLost, Fault):
                 continue  # the next batch takes another lane, or finds the database back
+
+
+def _makes_lot(entry: Entry) -> bool:
+    return any(posting.lot == entry.id for posting in entry.postings)
 
 
 def _wallets_named(command: Command) -> list[Whose]:

@@ -113,6 +113,10 @@ class Context:
             return None
         return await self.services.members.wallet_of(ByReference(self.partner, self.principal.member))
 
+    def forget_wallet(self) -> None:
+        """Read the asking member's wallet anew when it is asked for next: the member has become another."""
+        self.own_wallet = Once(self._own_wallet)
+
     def cursors(self, order: str) -> Cursors:
         """Return the cursors of one list, as this caller sees them: two partners' are as different as their ids."""
         return Cursors(self.services.keyring, f"{self.principal.partner or ''}/{order}")

@@ -239,7 +239,7 @@ async def _member(context: Context, wallet: str | None) -> DomainWallet | None:
     _require_members(context)
     if context.is_member:
         mine = await context.own_wallet()
-        return mine if mine is not None and mine.id == wallet else None
+        return mine if mine is not None and wallet in mine.whole else None
     found = None if wallet is None else await context.wallets.load(wallet)
     return found if found is not None and found.link(context.partner) is not None else None
 

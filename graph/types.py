@@ -35,7 +35,7 @@ from graph.enums import (
 from graph.identifiers import Identified, Kind
 from graph.inputs import Chosen, Order, sent
 from graph.paging import After, Before, Connection, First, Last, Page, page
-from graph.refusals import made_of
+from graph.refusals import Code, fault, made_of
 from graph.scalars import CountryCode, CurrencyCode, Decimal, Points
 from partners import registry
 
@@ -299,6 +299,8 @@ class Wallet:
         cursors = info.context.cursors(f"lots/{root.id}")
         window = cursors.window(sent(first), sent(after))
         ids = [lot.id for lot in root.lots]
+        if window.after is not None and window.after[0] not in ids:
+            raise fault(Code.BAD_USER_INPUT, "the row of this cursor is no longer in this list")
         start = 0 if window.after is None else ids.index(window.after[0]) + 1
         mine = info.context.is_member
         visible = [lot for lot in root.lots[start:] if mine or lot.issuer == info.context.partner]

@@ -32,11 +32,15 @@ def link(command: LinkMember, wallet: Wallet | None, terms: Terms, now: datetime
     if wallet is None or now >= command.code_expires_at:
         raise NotFound("no such link code, or it is no longer good", ("input", "code"))
     if terms.referenced is not None and terms.referenced != wallet.id:
-        raise ValidationFailed("already means another member", ("input", "reference"))
+        raise ValidationFailed(
+            "already means another member: if that is the same person, the member can merge the two",
+            ("input", "reference"),
+        )
     known = wallet.link(command.partner)
     if known is not None and known.ended_at is not None and known.ended_at >= command.code_made_at:
         raise NotFound("no such link code, or it is no longer good", ("input", "code"))
-    if known is not None and known.reference != command.reference:
+    # A member that was merged is known by several references: each is as good as the other.
+    if known is not None and terms.referenced is None and known.reference != command.reference:
         raise ValidationFailed("this member is known to you by another reference", ("input", "reference"))
     # Nothing may refuse from here.
     detail = {} if command.daily_limit is None else {"daily_limit": str(command.daily_limit)}
@@ -44,7 +48,7 @@ def link(command: LinkMember, wallet: Wallet | None, terms: Terms, now: datetime
     since = known.since if known is not None and known.open else now
     link = Link(command.partner, command.reference, since, command.daily_limit)
     if known is not None:
-        link = replace(link, spent_on=known.spent_on, spent=known.spent)
+        link = replace(link, reference=known.reference, spent_on=known.spent_on, spent=known.spent)
     claims = ByReference(command.partner, command.reference)
     return Decision(wallet=wallet.with_link(link), entry=entry, claims=claims if terms.referenced is None else None)
 

@@ -7,6 +7,10 @@ entries name it.
 It can be undone as long as nothing that came with it has been spent or passed on since: then it goes back as it now
 stands, with what was awarded since by partners that only it was known to. Afterwards nobody could say whose the rest
 is, so the undoing is refused.
+
+A partner can sign for its members whenever it likes, and for members that it has made up. So neither side of a merge
+may be asked for through a partner that the member has limited to some points a day, and no limit goes lost in one: else
+a partner could merge itself out of it.
 """
 
 from __future__ import annotations
@@ -30,7 +34,8 @@ def merge(command: Merge, wallet: Wallet | None, terms: Terms, now: datetime, sa
     if wallet is None or not wallet.linked_to(command.partner):
         raise Forbidden("the member has ended its link to this partner")
     into = terms.other
-    if into is None or command.permitted_until is None or now >= command.permitted_until:
+    good = command.permitted_until is not None and now < command.permitted_until
+    if into is None or not good or not into.linked_to(command.permitted_through):
         raise NotFound("no such code, or it is no longer good", ("input", "code"))
     if into.id == wallet.id:
         raise ValidationFailed("is this member's own", ("input", "code"))
@@ -63,18 +68,28 @@ def unmerge(command: Unmerge, wallet: Wallet | None, terms: Terms, now: datetime
     record = wallet.absorbed[-1] if wallet.absorbed else None
     if record is None or apart is None or apart.id != record.wallet:
         raise ValidationFailed("no other member was merged into this one", ("input", "member"))
+    if wallet.frozen and not command.by_exchange:
+        raise Forbidden("the member is frozen")
     if record.spent:
         raise ValidationFailed("points that came with the other member have been spent since", ("input", "member"))
     back = tuple(lot for lot in wallet.lots if record.brought(lot))
     if any(lot.held for lot in back):
         raise ValidationFailed("points that came with the other member are held", ("input", "member"))
-    # Nothing may refuse from here.
+    if any(lot.owed and lot.issuer in wallet.debts for lot in back):
+        raise ValidationFailed(
+            "points that came with the other member were taken back and are owed", ("input", "member")
+        )
     links = tuple(wallet.link(link.partner) or link if link.partner in record.came else link for link in record.links)
     alone = replace(
         wallet, lots=tuple(lot for lot in wallet.lots if not record.brought(lot)), absorbed=wallet.absorbed[:-1],
         links=tuple(link for link in wallet.links if link.partner not in record.came),
         taken=_sum(wallet.taken, record.taken, -1),
     )  # fmt: skip
+    if not any(link.open for link in links) or not any(link.open for link in alone.links):
+        raise ValidationFailed(
+            "one of the two would have no partner left: its last link was ended since", ("input", "member")
+        )
+    # Nothing may refuse from here.
     moved = Moved(back, anonymous(links), record.taken, record.given)
     again = replace(apart, merged_into=None, lots=back, links=links, taken=record.taken, given=record.given)
     return Decision(
@@ -91,14 +106,37 @@ def _refuse_entangled(command: Merge, wallet: Wallet, into: Wallet) -> None:
     link = into.link(command.partner)
     if link is not None and not link.open:
         raise Forbidden("the other member has ended its link to this partner")
+    for one, through in ((wallet, command.partner), (into, command.permitted_through)):
+        refuse_limited(one, through)
     for stands, why in (
         (wallet.household is not None, "shares a household: leave it first"),
         (bool(wallet.absorbed), "has taken another member in: merge the other way round"),
         (bool(wallet.debts), "owes points that its next awards repay first"),
         (any(lot.held for lot in wallet.lots), "has points that a reservation holds: let that end first"),
+        (_lifts(wallet, into), "has a partner limited more than the other member: merge the other way round"),
     ):
         if stands:
             raise ValidationFailed(f"this member {why}", ("input",))
+
+
+def refuse_limited(wallet: Wallet, through: str) -> None:
+    """Refuse a merge that is asked for through a partner which may spend only so much a day."""
+    link = wallet.link(through)
+    if link is not None and link.daily_limit is not None:
+        raise Forbidden("the member has limited what this partner may spend: merge through another partner")
+
+
+def _lifts(wallet: Wallet, into: Wallet) -> bool:
+    """Whether a limit of this member would be lifted, because the other one's link to the partner stands."""
+    both = [(link.daily_limit, into.link(link.partner)) for link in wallet.links if link.open]
+    return any(
+        limit is not None and stays is not None and stays.open and not _within(stays.daily_limit, limit)
+        for limit, stays in both
+    )
+
+
+def _within(limit: int | None, most: int) -> bool:
+    return limit is not None and limit <= most
 
 
 def _references(record: Absorbed) -> tuple[ByReference, ...]:

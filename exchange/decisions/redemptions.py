@@ -135,7 +135,7 @@ def _frozen_points(wallet: Wallet, benefit: Benefit, terms: Terms, now: datetime
 def _quoted(command: Redeem, wallet: Wallet, quote: Quote | None, now: datetime) -> Quote:
     if quote is None or quote.partner != command.partner:
         raise NotFound("no such quote", ("input", "quote"))
-    if (quote.wallet, quote.benefit, quote.quantity) != (wallet.id, command.benefit, command.quantity):
+    if quote.wallet not in wallet.whole or (quote.benefit, quote.quantity) != (command.benefit, command.quantity):
         raise ValidationFailed("is for another member, benefit or quantity", ("input", "quote"))
     if now >= quote.expires_at:
         raise ValidationFailed("has expired: ask for a new one", ("input", "quote"))

@@ -26,7 +26,7 @@ from exchange.benefit import Benefit, Stock, StockChange
 from exchange.commands import ByReference
 from exchange.errors import StoreUnavailable
 from exchange.exposure import CapBook
-from exchange.journal import GENESIS, SALT_BYTES, Block, BlockKind, Entry, block_id
+from exchange.journal import GENESIS, SALT_BYTES, Block, BlockKind, Entry, EntryKind, block_id
 from exchange.quote import Quote
 from exchange.redemption import Redemption
 from exchange.rules import RuleBook
@@ -345,6 +345,13 @@ class Books:
                 return False
             raise
         return True
+
+    async def parted_from(self, wallets: Iterable[str]) -> list[str]:
+        """Return the wallets that had become these and went their own way again."""
+        query = {"wallet": {"$in": list(wallets)}, "kind": EntryKind.UNMERGE.value}
+        with answering():
+            found = await self.entries.find(query, {"counterpart": 1}).to_list(None)
+        return [entry["counterpart"] for entry in found]
 
     async def overdue_reservations(self, limit: int) -> list[str]:
         """Return reservations whose deadline has passed on the primary's clock."""

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from exchange.commands import ByReference
-from exchange.journal import Account
+from exchange.journal import Account, EntryKind
 from exchange.keyring import Keyring
 from exchange.passbook import Place, PointsEvent
 from exchange.redemption import Redemption, RedemptionStatus
@@ -57,11 +57,15 @@ PERMITTED_FOR = {Purpose.INVITATION: timedelta(days=1), Purpose.MERGE: timedelta
 
 
 class Permit(Struct, frozen=True):
-    """A code that lets another member join a household's pool, or become one with the member (`wallet`)."""
+    """A code that lets another member join a household's pool, or become one with the member (`wallet`).
+
+    `through`: the partner through which it was asked for.
+    """
 
     code: str
     wallet: str
     expires_at: datetime
+    through: str = ""
 
 
 class Members:
@@ -109,9 +113,8 @@ class Members:
             return None if holder is None else holder.id
         # Awarded while two members were one: it may have gone with the other when they parted.
         with answering():
-            partings = await self._entries.find({"wallet": holder.id, "kind": "UNMERGE"}, {"counterpart": 1}).to_list(
-                None
-            )
+            query = {"wallet": {"$in": [came_to, holder.id]}, "kind": EntryKind.UNMERGE.value}
+            partings = await self._entries.find(query, {"counterpart": 1}).to_list(None)
         parted = await self.wallets(parting["counterpart"] for parting in partings)
         return next((wallet.id for wallet in parted.values() if wallet.lot(lot) is not None), None)
 
@@ -197,21 +200,24 @@ class Members:
             return None
         return LinkCode(code, found["partner"], found["wallet"], found["daily_limit"], found["expires_at"])
 
-    async def create_permit(self, purpose: Purpose, wallet: str) -> Permit:
+    async def create_permit(self, purpose: Purpose, wallet: str, through: str = "") -> Permit:
         """Make a code of 128 random bits for that purpose, good once and for `PERMITTED_FOR`."""
         code = secrets.token_urlsafe(LINK_CODE_BYTES)
         with answering():
-            permit = Permit(code, wallet, await server_time(self._db) + PERMITTED_FOR[purpose])
+            permit = Permit(code, wallet, await server_time(self._db) + PERMITTED_FOR[purpose], through)
             await self._link_codes.insert_one(
-                {"_id": self._keyring.digest(purpose, code), "wallet": wallet, "expires_at": permit.expires_at}
-            )
+                {
+                    "_id": self._keyring.digest(purpose, code), "wallet": wallet, "partner": through,
+                    "expires_at": permit.expires_at,
+                }
+            )  # fmt: skip
         return permit
 
     async def find_permit(self, purpose: Purpose, code: str) -> Permit | None:
         """Return what a code permits; whether it is still good, and not used, is the ledger's to say."""
         with answering():
             found = await self._link_codes.find_one({"_id": self._keyring.digest(purpose, code)})
-        return None if found is None else Permit(code, found["wallet"], found["expires_at"])
+        return None if found is None else Permit(code, found["wallet"], found["expires_at"], found.get("partner", ""))
 
 
 def _behind(version: str, after: Place | None, direction: int) -> Document:

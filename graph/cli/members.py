@@ -21,7 +21,7 @@ from exchange.errors import NotFound
 from exchange.journal import milliseconds
 from exchange.passbook import PointsEvent, Standing, expirations
 from exchange.settlement.export.csv import text
-from exchange.wallet import Link, Lot, Wallet
+from exchange.wallet import Absorbed, Link, Lot, Wallet
 from graph.cli.shell import Shell, identifiers, on_exchange, out_option, table, write_out
 from graph.identifiers import Identifiers, Kind
 from graph.services import Services
@@ -200,6 +200,7 @@ def _told(wallet: Wallet, now: datetime, ids: Identifiers) -> dict[str, Any]:
         "debts": dict(wallet.debts),
         "lots": [_lot_told(lot, now, ids) for lot in wallet.lots],
         "links": [_link_told(link) for link in wallet.links],
+        "merged": [_merged_told(one, ids) for one in wallet.absorbed],
         "expirations": [
             {"expires_at": milliseconds(row.expires_at), "points": row.points} for row in expirations(wallet, now)
         ],
@@ -232,6 +233,15 @@ def _link_told(link: Link) -> dict[str, Any]:
     }
 
 
+def _merged_told(one: Absorbed, ids: Identifiers) -> dict[str, Any]:
+    return {
+        "id": ids.seal(Kind.MEMBER, one.wallet),
+        "at": milliseconds(one.at),
+        "references": {link.partner: link.reference for link in one.links},
+        "spent": one.spent,
+    }
+
+
 def _moment(at: datetime | None) -> str | None:
     return None if at is None else milliseconds(at)
 
@@ -250,10 +260,18 @@ def _lines(document: dict[str, Any]) -> list[str]:
         (link["partner"], link["reference"], link["since"], str(link["daily_limit"] or ""), link["ended_at"] or "")
         for link in document["links"]
     ]
+    merged = [
+        (
+            ", ".join(f"{reference} of {partner}" for partner, reference in one["references"].items()), one["at"],
+            "for good: its points were spent" if one["spent"] else "",
+        )
+        for one in document["merged"]
+    ]  # fmt: skip
     expiries = [(row["expires_at"], str(row["points"])) for row in document["expirations"]]
     for header, rows in (
         (("lots of", "points", "held", "awarded", "since", "expires", "state"), lots),
         (("link to", "reference", "since", "a day", "ended"), links),
+        (("merged into it", "since", ""), merged),
         (("what expires", "points"), expiries),
         (("owed to", "points"), [(issuer, str(points)) for issuer, points in document["debts"].items()]),
     ):

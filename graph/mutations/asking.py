@@ -44,9 +44,9 @@ async def speaker(context: Context, member: MemberBy | None) -> Whose:
             raise ValidationFailed("a partner's server says who redeems", ("input", "member"))
         return whose_of(context, member)
     own = ByReference(context.partner, context.principal.member or "")
-    if member is not None and whose_of(context, member) != own:
+    if member is not None and (named := whose_of(context, member)) != own:
         wallet = await context.own_wallet()
-        if wallet is None or whose_of(context, member) != ByWallet(wallet.id):
+        if wallet is None or named not in [ByWallet(one) for one in wallet.whole]:
             raise ValidationFailed("a member redeems for itself: leave it out", ("input", "member"))
     return own
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import strawberry
 
 from exchange.commands import ByReference, ByWallet, Merge, Unmerge, Whose
+from exchange.decisions.merging import refuse_limited
 from exchange.errors import IdempotencyConflict, ValidationFailed
 from exchange.journal import EXCHANGE
 from exchange.ledger import Outcome
@@ -38,9 +39,14 @@ class MergeMembersSuccess(Repeatable):
 
     is_type_of = made_of(Outcome)
 
-    @strawberry.field(graphql_type=Member, description="The member that stays, as this partner knows it.")
-    def member(root: strawberry.Parent[Outcome]) -> DomainWallet:
-        """Show the one that took the other in, or let it go."""
+    @strawberry.field(
+        graphql_type=Member, description="The member that asks, as it is now; to the exchange, the one that stays."
+    )
+    async def member(root: strawberry.Parent[Outcome], info: Info) -> DomainWallet:
+        """Show whom the asking member's reference means now; or the one that took the other in, or let it go."""
+        mine = await info.context.own_wallet()
+        if mine is not None:
+            return mine
         return root.other if root.other is not None and root.wallet.merged_into == root.other.id else root.wallet
 
 
@@ -64,8 +70,10 @@ class MergingMutations:
     )  # fmt: skip
     async def create_merge_code(self, info: Info) -> Permit:
         """Make it for the asking member's wallet."""
-        wallet = await own_wallet(info.context)
-        return await info.context.services.members.create_permit(Purpose.MERGE, wallet.id)
+        context = info.context
+        wallet = await own_wallet(context)
+        refuse_limited(wallet, context.partner)
+        return await context.services.members.create_permit(Purpose.MERGE, wallet.id, context.partner)
 
     @strawberry.field(
         graphql_type=MergeMembersPayload, extensions=[AsData()],
@@ -83,9 +91,10 @@ class MergingMutations:
             whose=ByReference(context.partner, context.principal.member or ""),
             to=None if permit is None else ByWallet(permit.wallet),
             permitted_until=None if permit is None else permit.expires_at,
+            permitted_through="" if permit is None else permit.through,
         )  # fmt: skip
         try:
-            return await context.services.ledger.submit(command)
+            return await _carried_out(context, command)
         except IdempotencyConflict:
             raise ValidationFailed("was used already", ("input", "code")) from None
 
@@ -101,12 +110,19 @@ class MergingMutations:
         whose, wallet = await _merged(context, input)
         record = None if wallet is None or not wallet.absorbed else wallet.absorbed[-1]
         by = {"partner": EXCHANGE} if context.is_staff else {}
-        return await context.services.ledger.submit(
+        return await _carried_out(
+            context,
             Unmerge(
                 **request(context, "undoMerge", input) | by, whose=whose, by_exchange=context.is_staff,
                 to=None if record is None else ByWallet(record.wallet), reason=input.reason or None,
-            )
+            ),
         )  # fmt: skip
+
+
+async def _carried_out(context: Context, command: Merge | Unmerge) -> Outcome:
+    outcome = await context.services.ledger.submit(command)
+    context.forget_wallet()
+    return outcome
 
 
 async def _merged(context: Context, asked: UndoMergeInput) -> tuple[Whose, DomainWallet | None]:
@@ -114,7 +130,8 @@ async def _merged(context: Context, asked: UndoMergeInput) -> tuple[Whose, Domai
     if context.is_member:
         if asked.member or asked.partner:
             raise ValidationFailed("a member undoes its own: leave it out", ("input", "member"))
-        return ByReference(context.partner, context.principal.member or ""), await context.own_wallet()
+        own = ByReference(context.partner, context.principal.member or "")
+        return own, await context.services.members.wallet_of(own)
     if not asked.member:
         raise ValidationFailed("the exchange says whose", ("input", "member"))
     whose = whose_of_partner(context, sent(asked.partner), asked.member)

@@ -59,7 +59,7 @@ async def lived(house: House, ledger: Ledger) -> Sequence[Command]:
         Give(id="gift", to=both[1], points=15, **of_ann),
         Extend(id="longer", lot="first", expires_at=day(1_000), fingerprint="", partner="video", whose=ByWallet(ann)),
         Merge(id="one", fingerprint="", partner="rides", whose=by_reference("rides", "bob"), to=ByWallet(ann),
-              permitted_until=day(9_999)),
+              permitted_until=day(9_999), permitted_through="video"),
         act(Step.REVERSE, "held", by="rides"),
         ReverseAward(id="back", lot="first", fingerprint="", partner="video", whose=ByWallet(bob)),
     ]  # fmt: skip

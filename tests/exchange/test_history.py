@@ -151,7 +151,7 @@ async def test_a_merge_is_the_end_of_one_history_and_a_line_in_the_other(
         await ledger.submit(award("video", points, whose=by_reference("video", name)))
     merge = Merge(
         id="merge", fingerprint="", partner="video", whose=by_reference("video", "bob"), to=ByWallet(ann),
-        permitted_until=await house.soon(days=1),
+        permitted_until=await house.soon(days=1), permitted_through="video",
     )  # fmt: skip
     await ledger.submit(merge)
     told = {wallet: [(event.kind, event.points) for event in await reading.history(wallet, 2)] for wallet in (ann, bob)}

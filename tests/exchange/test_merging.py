@@ -11,15 +11,28 @@ import pytest
 from msgspec.structs import replace
 
 from exchange.benefit import Fulfilment
-from exchange.commands import ByWallet, Command, Merge, ReverseAward, Unmerge
+from exchange.commands import ByWallet, Command, Freeze, Merge, ReverseAward, Unmerge
 from exchange.errors import Forbidden, InsufficientPoints, NotFound, Refusal, ValidationFailed
+from exchange.journal import EXCHANGE
 from exchange.ledger import Ledger, Outcome
 from exchange.redemption import Step
 from exchange.rules import AwardReversal, Rules
 from exchange.store.members import Members
 from exchange.wallet import Wallet
 from tests.exchange.conftest import KEYRING, House, answers, known
-from tests.exchange.speech import act, agreement, award, benefit, by_reference, day, link, redeem, reserve, unlink
+from tests.exchange.speech import (
+    act,
+    agreement,
+    award,
+    benefit,
+    by_reference,
+    day,
+    enrol,
+    link,
+    redeem,
+    reserve,
+    unlink,
+)
 
 RIDE = benefit("rides/ride", 30, fulfilment=Fulfilment.PARTNER_CALL, member_limit=5)
 NEXT_YEAR = day(365)
@@ -49,17 +62,25 @@ async def two(house: House, ledger: Ledger) -> tuple[str, str]:
 
 
 def merge(
-    into: str, *, by: str = "video", who: str = "bob", key: str = "merge", until: datetime | None = None
-) -> Merge:
+    into: str, *, by: str = "video", who: str = "bob", key: str = "merge", until: datetime | None = None,
+    through: str = "video",
+) -> Merge:  # fmt: skip
     return Merge(
         id=key, fingerprint="", partner=by, whose=by_reference(by, who), to=ByWallet(into),
-        permitted_until=until or day(9_999),
+        permitted_until=until or day(9_999), permitted_through=through,
     )  # fmt: skip
 
 
 def unmerge(wallet: str, apart: str | None, **asked: Any) -> Unmerge:
     said = {"id": "unmerge", "fingerprint": "", "partner": "video", "to": None if apart is None else ByWallet(apart)}
     return Unmerge(**{**said, "whose": ByWallet(wallet), **asked})
+
+
+def freeze(wallet: str) -> Freeze:
+    return Freeze(
+        id="freeze", fingerprint="", partner=EXCHANGE, whose=ByWallet(wallet), lot=None, frozen=True, reason="asked",
+        actor="admin", by_exchange=True,
+    )  # fmt: skip
 
 
 async def held(house: House, who: str, partner: str) -> Wallet:
@@ -135,6 +156,41 @@ async def test_an_undone_merge_leaves_two_as_they_were(house: House, ledger: Led
     await ledger.submit(merge(ann, key="merge-again"))
 
 
+async def test_an_award_is_answered_where_its_lot_went(house: House, ledger: Ledger, two: tuple[str, str]) -> None:
+    """Awarded while two were one, and asked for again after they parted, it shows the wallet that has the lot now."""
+    ann, bob = two
+    await ledger.submit(merge(ann))
+    since = award("rides", 5, whose=by_reference("rides", "bob"), key="since")
+    mine = award("delivery", 7, whose=by_reference("delivery", "ann"), key="mine")
+    for asked in (since, mine):
+        assert (await ledger.submit(asked)).wallet.id == ann
+    await ledger.submit(unmerge(ann, bob))
+    told = [await ledger.submit(asked) for asked in (since, mine)]
+    assert [(one.wallet.id, one.replayed) for one in told] == [(bob, True), (ann, True)]
+    # Both are taken in by others: whose lots they were is no matter.
+    dora = await known(ledger, "video", reference="dora")
+    members = Members(house.db, KEYRING)
+    for who in ("ann", "bob"):
+        await ledger.submit(merge(dora, who=who, key=f"{who} is dora"))
+    assert [(await ledger.submit(asked)).wallet.id for asked in (since, mine)] == [dora, dora]
+    assert [await members.owner_of_lot(lot) for lot in ("since", "mine")] == [dora, dora]
+
+
+async def test_a_lot_is_found_when_the_other_found_somebody_else(
+    house: House, ledger: Ledger, two: tuple[str, str]
+) -> None:
+    """A lot that went with bob is found there although ann, to whom it was awarded, has become dora since."""
+    ann, bob = two
+    await ledger.submit(merge(ann))
+    since = award("rides", 5, whose=by_reference("rides", "bob"), key="since")
+    await ledger.submit(since)
+    await ledger.submit(unmerge(ann, bob))
+    dora = await known(ledger, "video", reference="dora")
+    await ledger.submit(merge(dora, who="ann", key="ann is dora"))
+    assert await Members(house.db, KEYRING).owner_of_lot("since") == bob
+    assert (await ledger.submit(since)).wallet.id == bob
+
+
 async def test_a_merge_cannot_be_undone_once_its_points_are_spent(ledger: Ledger, two: tuple[str, str]) -> None:
     """Nobody could say whose the rest is: a redemption, a hold or a gift of points that came makes it final."""
     ann, bob = two
@@ -191,10 +247,56 @@ async def test_who_cannot_be_merged(
         await ledger.submit(unlink("video", bob, through="rides"))
     elif why == "other parted":
         await ledger.submit(unlink("video", ann, through="delivery"))
+        asked = merge(ann, through="delivery")
     before = [await house.wallet("delivery", "ann"), await house.wallet("rides", "bob")]
     [told] = await answers(ledger, asked)
     assert type(told) is error, told
     assert [await house.wallet("delivery", "ann"), await house.wallet("rides", "bob")] == before
+
+
+@pytest.mark.parametrize(
+    ("why", "error"),
+    [
+        ("parted since the code", NotFound), ("through a limited partner", Forbidden),
+        ("with a code of a limited partner", Forbidden), ("would lift a limit", ValidationFailed),
+        ("would loosen a limit", ValidationFailed),
+    ],
+)  # fmt: skip
+async def test_no_partner_merges_itself_out_of_a_limit(
+    house: House, ledger: Ledger, two: tuple[str, str], why: str, error: type[Refusal]
+) -> None:
+    """What a member has said of its partners holds for a merge as well, and after it."""
+    ann, bob = two
+    asked = merge(ann, through="delivery" if "code" in why else "video")
+    if why == "parted since the code":
+        await ledger.submit(unlink("delivery", ann))
+    elif why == "through a limited partner":
+        await ledger.submit(link("video", bob, reference="bob", daily_limit=10))
+    elif why == "with a code of a limited partner":
+        await ledger.submit(link("delivery", ann, daily_limit=10))
+    else:
+        await linked_to_delivery(ledger, ann=11 if why == "would loosen a limit" else None, bob=10)
+    before = await house.everything()
+    [told] = await answers(ledger, asked)
+    assert type(told) is error, told
+    assert await house.everything() == before
+
+
+async def linked_to_delivery(ledger: Ledger, **limits: int | None) -> None:
+    """Link these members to delivery as well, with limits of their own."""
+    for name, limit in limits.items():
+        wallet = (await ledger.submit(enrol("video", whose=by_reference("video", name)))).wallet
+        await ledger.submit(link("delivery", wallet.id, reference=name, daily_limit=limit))
+
+
+async def test_a_tighter_limit_stays_and_a_new_one_comes(house: House, ledger: Ledger, two: tuple[str, str]) -> None:
+    """The limit of the member that stays is the one for a partner of both, and that of the other for its own."""
+    ann, bob = two
+    await linked_to_delivery(ledger, ann=10, bob=10)
+    await ledger.submit(link("rides", bob, reference="bob", daily_limit=7))
+    whole = (await ledger.submit(merge(ann))).other
+    assert whole is not None
+    assert {each.partner: each.daily_limit for each in whole.links} == {"video": None, "delivery": 10, "rides": 7}
 
 
 async def indebted(house: House, ledger: Ledger) -> None:
@@ -205,6 +307,46 @@ async def indebted(house: House, ledger: Ledger) -> None:
     await ledger.submit(redeem(RIDE, through="video", whose=by_reference("video", "bob")))
     await ledger.submit(ReverseAward(id="back", fingerprint="", partner="video", whose=ByWallet(wallet.id), lot=lot.id))
     assert (await house.wallet("video", "bob")).debts == {"video": 30}
+
+
+@pytest.mark.parametrize("why", ["frozen", "held", "owed", "the other's last link", "its own last link"])
+async def test_when_two_stay_one(house: House, ledger: Ledger, two: tuple[str, str], why: str) -> None:
+    """Nobody gets out of a freezing or a debt by being undone, and nobody is left with points that it cannot reach."""
+    ann, bob = two
+    if why == "its own last link":
+        await ledger.submit(unlink("delivery", ann))
+    if why == "the other's last link":
+        await ledger.submit(unlink("video", bob, through="rides"))
+    if why == "owed":
+        await ledger.submit(redeem(RIDE, through="video", whose=by_reference("video", "bob")))
+    merged = await ledger.submit(merge(ann) if why != "the other's last link" else merge(ann, by="rides"))
+    if why == "frozen":
+        await ledger.submit(freeze(ann))
+    elif why == "held":
+        await ledger.submit(reserve(RIDE, 4, through="video", whose=by_reference("video", "ann")))
+    elif why == "owed":
+        await house.terms.set_rules(Rules(partner="video", award_reversal=AwardReversal.DEBT))
+        assert merged.other is not None
+        lot = next(lot for lot in merged.other.lots if lot.redeemed)
+        back = ReverseAward(id="back", fingerprint="", partner="video", whose=ByWallet(ann), lot=lot.id)
+        assert (await ledger.submit(back)).wallet.debts == {"video": 30}
+    else:
+        await ledger.submit(unlink("rides" if why == "the other's last link" else "video", ann, through="video"))
+    before = await house.everything()
+    asked = unmerge(ann, bob, partner="rides" if why == "its own last link" else "video")
+    [told] = await answers(ledger, asked)
+    assert type(told) is (Forbidden if why == "frozen" else ValidationFailed), told
+    assert await house.everything() == before
+
+
+async def test_the_exchange_undoes_what_it_has_frozen(house: House, ledger: Ledger, two: tuple[str, str]) -> None:
+    """Whoever was taken in by somebody who is frozen since gets its own points back, and the other one stays frozen."""
+    ann, bob = two
+    await ledger.submit(merge(ann))
+    await ledger.submit(freeze(ann))
+    apart = await ledger.submit(unmerge(ann, bob, partner=EXCHANGE, by_exchange=True))
+    assert apart.other is not None
+    assert (apart.wallet.frozen, apart.other.frozen) == (True, False)
 
 
 async def test_what_is_not_merged_cannot_be_undone(ledger: Ledger, two: tuple[str, str]) -> None:

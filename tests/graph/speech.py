@@ -100,6 +100,10 @@ SUCCESS = {
     "createLinkCode": "... on LinkCode { linkCode: code expiresAt }",
     "unlinkPartner": "... on UnlinkPartnerSuccess { member { ...links } }",
     "linkMember": "... on LinkMemberSuccess { member { ...links } }",
+    **dict.fromkeys(
+        ("mergeMembers", "undoMerge"),
+        "... on MergeMembersSuccess { replayed member { ...links wallet { ...wallet } } }",
+    ),
     "setAgreement": "... on Agreement { id version effectiveFrom issuer { handle } provider { handle }"
     " pricePer1000Points { amount currency } feeBasisPoints commissionBasisPoints }",
     "setExposureCap": "... on SetExposureCapSuccess { version exposure { ...exposure } }"
@@ -366,6 +370,24 @@ class World:
         code = (await self.done(who, "createLinkCode", partner=self.ids[to], **given))["linkCode"]
         linked = await self.done(to, "linkMember", code=code, reference=reference or who.partition("@")[0])
         member: Payload = linked["member"]
+        return member
+
+    async def try_merge_code(self, who: str) -> Payload:
+        """Ask for a code by which another member becomes the one that asks: "anna@video"."""
+        refused = "... on UserError { code message retryable path } ... on Forbidden { requiredScope }"
+        shown = f"__typename {refused} ... on MergeCode {{ mergeCode: code expiresAt }}"
+        payload: Payload = await self.read(who, f"mutation {{ createMergeCode {{ {shown} }} }}")
+        return payload
+
+    async def merge_code(self, who: str) -> str:
+        """Return such a code."""
+        code: str = (await self.try_merge_code(who))["mergeCode"]
+        return code
+
+    async def merge(self, who: str, into: str) -> Payload:
+        """Make the member that asks the other one, "bob@rides" into "anna@video", and return it."""
+        merged = await self.done(who, "mergeMembers", code=await self.merge_code(into))
+        member: Payload = merged["member"]
         return member
 
     async def agree(

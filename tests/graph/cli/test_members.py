@@ -18,6 +18,7 @@ import pytest
 from pymongo import MongoClient
 
 from exchange.benefit import content_of
+from exchange.commands import ByWallet, Merge
 from exchange.redemption import Step
 from exchange.store import members
 from exchange.store.catalog import Offer
@@ -25,7 +26,7 @@ from graph.cli.members import COLUMNS
 from graph.services import open_services
 from graph.settings import DEFAULT_ISSUER, Settings
 from tests.exchange.conftest import known
-from tests.exchange.speech import act, award, benefit, redeem, reserve
+from tests.exchange.speech import act, award, benefit, by_reference, redeem, reserve
 from tests.graph.cli.running import run, tell
 
 FORMULA = '=HYPERLINK("http://example.org")'
@@ -72,7 +73,7 @@ def test_show_tells_what_a_member_has(there: tuple[str, ...]) -> None:
     told = tell("member", "show", *ANN, *there)
     assert {name: value for name, value in told.items() if name not in ("id", "lots", "links", "expirations")} == {
         "partner": "video", "reference": "ann", "balance": 150, "held": 30, "available": 120, "pending": 0,
-        "frozen": False, "debts": {},
+        "frozen": False, "debts": {}, "merged": [],
     }  # fmt: skip
     assert [(lot["issuer"], lot["awarded"], lot["remaining"], lot["held"], lot["live"]) for lot in told["lots"]] == [
         ("video", 100, 100, 30, True), ("delivery", 50, 50, 0, True), ("video", 7, 7, 0, False),
@@ -167,3 +168,36 @@ def test_who_is_not_there_is_one_line(there: tuple[str, ...], command: str) -> N
     ):  # fmt: skip
         said = run("member", command, "--partner", partner, "--reference", reference, *there)
         assert (said.status, said.out, said.complaint) == (1, "", complaint)
+
+
+# Last, because it is one more member that ann is afterwards.
+
+
+def test_a_merged_member_is_shown_by_either_name(there: tuple[str, ...], folder: Path) -> None:
+    """Both references lead to the one member; it says who was merged into it, since when, and whether for good."""
+    asyncio.run(_merge(Settings(mongo_url=there[1], issuer=DEFAULT_ISSUER, data=folder / "data")))
+    told = tell("member", "show", *ANN, *there)
+    by_bob = tell("member", "show", "--partner", "video", "--reference", "bob", *there)
+    assert by_bob == {**told, "reference": "bob"}
+    assert (told["balance"], [lot["awarded"] for lot in told["lots"]][-1]) == (155, 5)
+    [merged] = told["merged"]
+    assert (merged["references"], merged["spent"]) == ({"video": "bob"}, False)
+    assert merged["id"] != told["id"]
+    text = run("member", "show", "--partner", "video", "--reference", "bob", *there).out
+    assert text.startswith("bob of video\n")
+    assert f"\nbob of video    {merged['at']}\n" in text
+    events = tell("member", "history", "--partner", "video", "--reference", "bob", *there)["events"]
+    assert [(each["kind"], each["points"], each["balance"]) for each in events[-1:]] == [("MERGE", 5, 162)]
+
+
+async def _merge(settings: Settings) -> None:
+    async with open_services(settings) as services:
+        ann = await services.members.wallet_of(by_reference("video", "ann"))
+        assert ann is not None
+        await services.ledger.submit(award("video", 5, whose=by_reference("video", "bob")))
+        await services.ledger.submit(
+            Merge(
+                id="merge", fingerprint="", partner="video", whose=by_reference("video", "bob"), to=ByWallet(ann.id),
+                permitted_until=await services.now() + timedelta(minutes=1), permitted_through="video",
+            )
+        )  # fmt: skip
