@@ -15,7 +15,6 @@ from exchange.errors import (
     InsufficientPoints,
     NotFound,
     PriceChanged,
-    Refusal,
     ValidationFailed,
 )
 from exchange.redemption import RedemptionStatus
@@ -37,6 +36,7 @@ from tests.exchange.speech import (
     lot,
     moves,
     redeem,
+    refused,
     unlink,
 )
 
@@ -47,12 +47,6 @@ EVERYBODY = agreements((None, None, 800))
 
 def rich(*issuers: str, points: int = 1_000) -> Wallet:
     return awarded(*(award(issuer, points) for issuer in issuers or ("video",)))
-
-
-def refused(command: Command, wallet: Wallet | None, *args: Any, **terms: Any) -> Refusal:
-    with pytest.raises(Refusal) as refusal:
-        decided(command, wallet, *args, **terms)
-    return refusal.value
 
 
 def redeemed(
