@@ -27,11 +27,8 @@ from exchange.journal import Account, Entry, EntryKind
 from exchange.merging import Moved
 from exchange.merging import anonymous as anonymous_links
 from exchange.proof import Wrong
+from exchange.proof.stops import RECORDED_WITHIN, Stops
 from exchange.wallet import Absorbed, Given, Link, Lot, Wallet
-
-RECORDED_WITHIN = timedelta(minutes=1)
-"""An agreement holds at the earliest from when it was added, but may be seen a moment later. One that began within
-this time before a redemption is not held against it."""
 
 GRACE = timedelta(days=30)
 """How long points last that come back into a lot whose time was over."""
@@ -138,18 +135,20 @@ Holds = dict[str, Hold]
 class _Known(NamedTuple):
     book: AgreementBook
     holds: Holds
+    stops: Stops
 
 
 def fold(
-    wallet: Wallet, events: Iterable[Event], book: AgreementBook, holds: Holds | None = None
-) -> tuple[Wallet, list[Wrong]]:
+    wallet: Wallet, events: Iterable[Event], book: AgreementBook, holds: Holds | None = None,
+    stops: Stops | None = None,
+) -> tuple[Wallet, list[Wrong]]:  # fmt: skip
     """Return the wallet that its next events make, and all that is wrong with them. References stay empty.
 
     The events come in order of version and place. Those of one version are of one block: it was one commit. `holds`:
-    those that are open before, and that are open afterwards.
+    those that are open before, and that are open afterwards. `stops`: whose points were frozen when.
     """
     folded = wallet
-    known = _Known(book, {} if holds is None else holds)
+    known = _Known(book, {} if holds is None else holds, stops or Stops())
     wrong: list[Wrong] = []
     block: tuple[int, int] | None = None
     for event in events:
@@ -422,7 +421,7 @@ def _counted(poorer: Wallet, event: Event, takes: Sequence[Change], known: _Know
     """Judge a taking, at once or held: was it the turn of these lots, might it be through this link, is it counted."""
     touched = {take.lot for take in takes}
     last = max((_rank(place, lot) for place, lot in enumerate(poorer.lots) if lot.id in touched), default=None)
-    spendable = _surely_spendable(event, known.book)
+    spendable = _surely_spendable(event, known)
     for place, lot in enumerate(poorer.lots):
         if last is not None and _rank(place, lot) < last and lot.free > 0 and spendable(lot):
             wrong.append(Wrong(6, f"entry {event.id} left {lot.free} points of lot {lot.id}, which expires first"))
@@ -628,13 +627,14 @@ def _rank(place: int, lot: Lot) -> tuple[datetime, int]:
     return lot.expires_at or _NEVER, place
 
 
-def _surely_spendable(event: Event, book: AgreementBook) -> Callable[[Lot], bool]:
+def _surely_spendable(event: Event, known: _Known) -> Callable[[Lot], bool]:
     before = event.at - RECORDED_WITHIN
     return lambda lot: (
         event.provider is not None
         and lot.counts(event.at)
         and not lot.frozen
-        and book.accepts(lot.issuer, event.provider, before)
+        and known.book.accepts(lot.issuer, event.provider, before)
+        and not known.stops.possible(lot.issuer, event.at)
     )
 
 
