@@ -4,9 +4,9 @@ The member that gave the code stays; the one that uses it is taken in: its lots,
 its references mean the other wallet from then on, and its own wallet remains as a signpost, because redemptions and
 entries name it.
 
-It can be undone as long as nothing that came with it has been spent or passed on since: then it goes back as it now
-stands, with what was awarded since by partners that only it was known to. Afterwards nobody could say whose the rest
-is, so the undoing is refused.
+It can be undone as long as nothing that came with it has been spent or passed on since, or made a debt: then it goes
+back as it now stands, with what was awarded since by partners that only it was known to. Afterwards nobody could say
+whose the rest is, so the undoing is refused.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ def unmerge(command: Unmerge, wallet: Wallet | None, terms: Terms, now: datetime
     """Let the member that was merged last go its own way again."""
     if wallet is None or not (command.by_exchange or wallet.linked_to(command.partner)):
         raise no_member()
+    if wallet.frozen:
+        raise Forbidden("the member is frozen")
     apart = terms.other
     record = wallet.absorbed[-1] if wallet.absorbed else None
     if record is None or apart is None or apart.id != record.wallet:
@@ -68,13 +70,15 @@ def unmerge(command: Unmerge, wallet: Wallet | None, terms: Terms, now: datetime
     back = tuple(lot for lot in wallet.lots if record.brought(lot))
     if any(lot.held for lot in back):
         raise ValidationFailed("points that came with the other member are held", ("input", "member"))
-    # Nothing may refuse from here.
     links = tuple(wallet.link(link.partner) or link if link.partner in record.came else link for link in record.links)
     alone = replace(
         wallet, lots=tuple(lot for lot in wallet.lots if not record.brought(lot)), absorbed=wallet.absorbed[:-1],
         links=tuple(link for link in wallet.links if link.partner not in record.came),
         taken=_sum(wallet.taken, record.taken, -1),
     )  # fmt: skip
+    if not all(any(link.open for link in each) for each in (links, alone.links)):
+        raise Forbidden("one of the two would be left without a link, and could not reach its points")
+    # Nothing may refuse from here.
     moved = Moved(back, anonymous(links), record.taken, record.given)
     again = replace(apart, merged_into=None, lots=back, links=links, taken=record.taken, given=record.given)
     return Decision(

@@ -212,7 +212,8 @@ def _reverse_award(wallet: Wallet, event: Event, _: _Known) -> _Step:
     wrong += _unless(0 < points + debt <= lot.reversible, 2, event, f"takes {points} and {debt} back")
     wrong += _unless(debt == 0 or lot.free == points, 2, event, "makes a debt of points that were free")
     poorer, more = _taken(replace(wallet, lots=_with(wallet, replace(lot, owed=lot.owed + debt))), event, event.changes)
-    return _owing(poorer, event.by, debt), wrong + more
+    marked = _marked(poorer, [Change(name, lot.issuer, debt)]) if debt else poorer
+    return _owing(marked, event.by, debt), wrong + more
 
 
 def _extend(wallet: Wallet, event: Event, _: _Known) -> _Step:
@@ -362,6 +363,7 @@ def _unmerge(wallet: Wallet, event: Event, _: _Known) -> _Step:
     links = tuple(here.get(link.partner, link) if link.partner in record.came else link for link in record.links)
     due = Moved(back, links, record.taken, record.given)
     wrong += _unless(moved == due and not any(lot.held for lot in back), 3, event, "gives back something else")
+    wrong += _unless(not wallet.frozen, 3, event, "parts a member that is frozen")
     taken = Counter(wallet.taken)
     taken.subtract(record.taken)
     return replace(

@@ -10,16 +10,29 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from exchange.benefit import Fulfilment
+from exchange.benefit import Fulfilment, UnavailableReason
 from exchange.commands import ByWallet, Command, Merge, ReverseAward, Unmerge
-from exchange.errors import Forbidden, InsufficientPoints, NotFound, Refusal, ValidationFailed
+from exchange.errors import BenefitUnavailable, Forbidden, InsufficientPoints, NotFound, Refusal, ValidationFailed
 from exchange.ledger import Ledger, Outcome
 from exchange.redemption import Step
-from exchange.rules import AwardReversal, Rules
+from exchange.rules import AwardReversal, Rules, Velocity
 from exchange.store.members import Members
 from exchange.wallet import Wallet
 from tests.exchange.conftest import KEYRING, House, answers, known
-from tests.exchange.speech import act, agreement, award, benefit, by_reference, day, link, redeem, reserve, unlink
+from tests.exchange.speech import (
+    act,
+    agreement,
+    award,
+    benefit,
+    by_reference,
+    day,
+    freeze,
+    link,
+    redeem,
+    reserve,
+    unfreeze,
+    unlink,
+)
 
 RIDE = benefit("rides/ride", 30, fulfilment=Fulfilment.PARTNER_CALL, member_limit=5)
 NEXT_YEAR = day(365)
@@ -207,6 +220,45 @@ async def indebted(house: House, ledger: Ledger) -> None:
     assert (await house.wallet("video", "bob")).debts == {"video": 30}
 
 
+async def test_an_undoing_leaves_nobody_without_a_link(ledger: Ledger, two: tuple[str, str]) -> None:
+    """Links that were ended since are missing to one of the two: it could never reach its points again."""
+    ann, bob = two
+    await ledger.submit(merge(ann))
+    for ended in ("delivery", "video"):
+        await ledger.submit(unlink(ended, ann, through="rides"))
+    [told] = await answers(ledger, unmerge(ann, bob, partner="rides"))
+    assert isinstance(told, Forbidden)
+    assert "without a link" in told.message
+    await ledger.submit(link("delivery", ann, reference="ann"))
+    await ledger.submit(unmerge(ann, bob, partner="rides", id="again"))
+
+
+async def test_a_merge_cannot_be_undone_once_its_points_are_owed(
+    house: House, ledger: Ledger, two: tuple[str, str]
+) -> None:
+    """What the one had spent before and the whole came to owe would be a debt of the other's."""
+    ann, bob = two
+    await house.terms.set_rules(Rules(partner="video", award_reversal=AwardReversal.DEBT))
+    lot = next(lot for lot in (await house.wallet("video", "bob")).lots if lot.issuer == "video")
+    await ledger.submit(redeem(RIDE, through="video", whose=by_reference("video", "bob")))
+    await ledger.submit(merge(ann))
+    back = ReverseAward(id="back", fingerprint="", partner="video", whose=ByWallet(ann), lot=lot.id)
+    assert (await ledger.submit(back)).wallet.debts == {"video": 30}
+    [told] = await answers(ledger, unmerge(ann, bob))
+    assert isinstance(told, ValidationFailed)
+
+
+async def test_a_frozen_member_does_not_get_out_of_it_by_parting(ledger: Ledger, two: tuple[str, str]) -> None:
+    """Whoever is frozen stays one, the part that came with another included, until the exchange lets it go on."""
+    ann, bob = two
+    await ledger.submit(merge(ann))
+    await ledger.submit(freeze(whose=ByWallet(ann)))
+    [told] = await answers(ledger, unmerge(ann, bob))
+    assert isinstance(told, Forbidden)
+    await ledger.submit(unfreeze(whose=ByWallet(ann)))
+    await ledger.submit(unmerge(ann, bob))
+
+
 async def test_what_is_not_merged_cannot_be_undone(ledger: Ledger, two: tuple[str, str]) -> None:
     """There is nothing to undo, or it is another who was merged last."""
     ann, bob = two
@@ -228,6 +280,19 @@ async def test_a_merge_and_redemptions_at_once(house: House, two: tuple[str, str
     assert whole.id == ann
     assert sum(lot.remaining for lot in whole.lots) == 170 - 60
     assert whole.taken == {RIDE.id: 2}
+
+
+async def test_what_both_took_counts_from_the_very_merge(
+    house: House, ledger: Ledger, two: tuple[str, str]
+) -> None:
+    """How fast the one redeemed before is held against the other, also within the batch that merges them."""
+    ann, _ = two
+    await house.terms.set_rules(Rules(partner="rides", velocity=(Velocity(window_seconds=3_600, redemptions_max=1),)))
+    await ledger.submit(redeem(RIDE, through="rides", whose=by_reference("rides", "bob")))
+    merged, told = await answers(ledger, merge(ann), redeem(RIDE, through="video", whose=by_reference("video", "ann")))
+    assert isinstance(merged, Outcome)
+    assert isinstance(told, BenefitUnavailable)
+    assert told.reasons == [UnavailableReason.VELOCITY]
 
 
 async def test_within_one_batch_the_second_finds_the_first_done(
