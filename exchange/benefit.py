@@ -18,7 +18,6 @@ from typing import NamedTuple
 from unicodedata import category
 
 from msgspec import Struct, field
-from msgspec.structs import fields
 
 from exchange.amounts import Money
 from exchange.countries import COUNTRIES
@@ -159,7 +158,7 @@ def benefit_id(partner: str, sku: str) -> str:
 
 def content_of(benefit: BenefitContent) -> BenefitContent:
     """Return the content alone, to compare what is published with what is stored."""
-    return BenefitContent(**{f.name: getattr(benefit, f.name) for f in fields(BenefitContent)})
+    return BenefitContent(**{name: getattr(benefit, name) for name in BenefitContent.__struct_fields__})
 
 
 def validate(content: BenefitContent, path: Iterable[str] = ()) -> None:

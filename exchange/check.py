@@ -35,6 +35,7 @@ from exchange.proof.history import Event, Holds, differences, fold, unheld
 from exchange.proof.lanes import LaneJudge, Placed
 from exchange.proof.money import owed
 from exchange.proof.redemptions import BEGINNINGS, STEPS, Act, Life, unlike
+from exchange.proof.stops import Stops
 from exchange.redemption import Redemption, RedemptionStatus
 from exchange.settlement import netting
 from exchange.settlement.clearing import Settlement
@@ -73,6 +74,7 @@ class _Examination:
         self._scratch = Scratch()
         self._agreements: dict[str, Agreement] = {}
         self._book = AgreementBook()
+        self._stops = Stops()
         self._periods: list[Period] = []
         self._stock: list[StockRow] = []
         self._sold: Counter[str] = Counter()
@@ -98,6 +100,7 @@ class _Examination:
             agreements = await self._audit.agreements()
             self._agreements = {agreement.id: agreement for agreement in agreements}
             self._book = AgreementBook(agreements)
+            self._stops = Stops(await self._audit.rules())
             await self._judge_journal(heads)
             await self._judge_strays(heads)
             await self._judge_wallets()
@@ -231,7 +234,7 @@ class _Examination:
             version = 0 if stored is None else stored.version
             holds: Holds = {}
             until = (event for event in events if event.version <= version)
-            folded, wrong = fold(Wallet(wallet), until, self._book, holds)
+            folded, wrong = fold(Wallet(wallet), until, self._book, holds, self._stops)
             if stored is None:
                 missing.append(wallet)
             else:
@@ -239,7 +242,7 @@ class _Examination:
                 wrong += unheld(stored, holds)
                 self._proofs.judged(8)
             since = (event for event in events if event.version > version)
-            whole, more = fold(folded, since, self._book, holds)
+            whole, more = fold(folded, since, self._book, holds, self._stops)
             self._proofs.add([*wrong, *more])
             self._open_holds += len(holds)
             for lot in whole.lots:

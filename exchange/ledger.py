@@ -40,6 +40,7 @@ from exchange.commands import (
     Command,
     Enrol,
     LinkMember,
+    Merge,
     Redeem,
     Reserve,
     Share,
@@ -361,7 +362,11 @@ class Ledger:
         since = look_back([benefit for benefit in named if benefit is not None], terms.rules, now) if taking else None
         if since is None:
             return
-        named_wallets = (batch.standing(self._wallet_of(command.whose, batch.references)) for command in taking)
+        # A merge within the batch makes what the one took count against the other.
+        concerned = [
+            whose for command in commands if isinstance(command, Redeem | Merge) for whose in _wallets_named(command)
+        ]
+        named_wallets = (batch.standing(self._wallet_of(whose, batch.references)) for whose in concerned)
         wallets = {one for wallet in named_wallets if wallet is not None for one in wallet.whole}
         found = await self._books.recent_redemptions(wallets, since)
         batch.recent = {redemption.id: redemption for redemption in found}

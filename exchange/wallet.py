@@ -61,7 +61,8 @@ class Lot(Struct, frozen=True):
     @property
     def reversible(self) -> int:
         """Points that its issuer can still take back, whether they are there or not."""
-        return self.awarded - self.expired - self.withdrawn - self.owed
+        # Points that were made a debt can come back, and then expire or be taken: they count twice against the award.
+        return max(self.awarded - self.expired - self.withdrawn - self.owed, 0)
 
     @property
     def passed_on(self) -> bool:

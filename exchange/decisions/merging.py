@@ -4,9 +4,9 @@ The member that gave the code stays; the one that uses it is taken in: its lots,
 its references mean the other wallet from then on, and its own wallet remains as a signpost, because redemptions and
 entries name it.
 
-It can be undone as long as nothing that came with it has been spent or passed on since: then it goes back as it now
-stands, with what was awarded since by partners that only it was known to. Afterwards nobody could say whose the rest
-is, so the undoing is refused.
+It can be undone as long as nothing that came with it has been spent or passed on since, or made a debt: then it goes
+back as it now stands, with what was awarded since by partners that only it was known to. Afterwards nobody could say
+whose the rest is, so the undoing is refused.
 
 A partner can sign for its members whenever it likes, and for members that it has made up. So neither side of a merge
 may be asked for through a partner that the member has limited to some points a day, and no limit goes lost in one: else
@@ -75,10 +75,6 @@ def unmerge(command: Unmerge, wallet: Wallet | None, terms: Terms, now: datetime
     back = tuple(lot for lot in wallet.lots if record.brought(lot))
     if any(lot.held for lot in back):
         raise ValidationFailed("points that came with the other member are held", ("input", "member"))
-    if any(lot.owed and lot.issuer in wallet.debts for lot in back):
-        raise ValidationFailed(
-            "points that came with the other member were taken back and are owed", ("input", "member")
-        )
     links = tuple(wallet.link(link.partner) or link if link.partner in record.came else link for link in record.links)
     alone = replace(
         wallet, lots=tuple(lot for lot in wallet.lots if not record.brought(lot)), absorbed=wallet.absorbed[:-1],

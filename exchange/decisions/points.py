@@ -81,7 +81,9 @@ def reverse_award(command: ReverseAward, wallet: Wallet | None, terms: Terms, no
         detail=because(command.reason, lot=lot.id, debt=str(debt) if debt else None),
     )  # fmt: skip
     poorer = wallet.with_lot(replace(lot, owed=lot.owed + debt)).withdraw(takes)
-    return Decision(wallet=poorer.with_debt(lot.issuer, debt), entry=entry)
+    if debt:  # it stays with whoever has it: a merge that brought the lot cannot be undone any more
+        poorer = poorer.touched([Take(lot.id, lot.issuer, debt)]).with_debt(lot.issuer, debt)
+    return Decision(wallet=poorer, entry=entry)
 
 
 def extend(command: Extend, wallet: Wallet | None, terms: Terms, now: datetime, salt: bytes) -> Decision:

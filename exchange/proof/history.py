@@ -23,15 +23,12 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from exchange.agreements import AgreementBook
-from exchange.journal import Account, Entry, EntryKind
+from exchange.journal import EXCHANGE, Account, Entry, EntryKind
 from exchange.merging import Moved
 from exchange.merging import anonymous as anonymous_links
 from exchange.proof import Wrong
+from exchange.proof.stops import RECORDED_WITHIN, Stops
 from exchange.wallet import Absorbed, Given, Link, Lot, Wallet
-
-RECORDED_WITHIN = timedelta(minutes=1)
-"""An agreement holds at the earliest from when it was added, but may be seen a moment later. One that began within
-this time before a redemption is not held against it."""
 
 GRACE = timedelta(days=30)
 """How long points last that come back into a lot whose time was over."""
@@ -138,18 +135,20 @@ Holds = dict[str, Hold]
 class _Known(NamedTuple):
     book: AgreementBook
     holds: Holds
+    stops: Stops
 
 
 def fold(
-    wallet: Wallet, events: Iterable[Event], book: AgreementBook, holds: Holds | None = None
-) -> tuple[Wallet, list[Wrong]]:
+    wallet: Wallet, events: Iterable[Event], book: AgreementBook, holds: Holds | None = None,
+    stops: Stops | None = None,
+) -> tuple[Wallet, list[Wrong]]:  # fmt: skip
     """Return the wallet that its next events make, and all that is wrong with them. References stay empty.
 
     The events come in order of version and place. Those of one version are of one block: it was one commit. `holds`:
-    those that are open before, and that are open afterwards.
+    those that are open before, and that are open afterwards. `stops`: whose points were frozen when.
     """
     folded = wallet
-    known = _Known(book, {} if holds is None else holds)
+    known = _Known(book, {} if holds is None else holds, stops or Stops())
     wrong: list[Wrong] = []
     block: tuple[int, int] | None = None
     for event in events:
@@ -213,7 +212,8 @@ def _reverse_award(wallet: Wallet, event: Event, _: _Known) -> _Step:
     wrong += _unless(0 < points + debt <= lot.reversible, 2, event, f"takes {points} and {debt} back")
     wrong += _unless(debt == 0 or lot.free == points, 2, event, "makes a debt of points that were free")
     poorer, more = _taken(replace(wallet, lots=_with(wallet, replace(lot, owed=lot.owed + debt))), event, event.changes)
-    return _owing(poorer, event.by, debt), wrong + more
+    marked = _marked(poorer, [Change(name, lot.issuer, debt)]) if debt else poorer
+    return _owing(marked, event.by, debt), wrong + more
 
 
 def _extend(wallet: Wallet, event: Event, _: _Known) -> _Step:
@@ -363,6 +363,7 @@ def _unmerge(wallet: Wallet, event: Event, _: _Known) -> _Step:
     links = tuple(here.get(link.partner, link) if link.partner in record.came else link for link in record.links)
     due = Moved(back, links, record.taken, record.given)
     wrong += _unless(moved == due and not any(lot.held for lot in back), 3, event, "gives back something else")
+    wrong += _unless(not wallet.frozen or event.by == EXCHANGE, 3, event, "parts a member that is frozen")
     taken = Counter(wallet.taken)
     taken.subtract(record.taken)
     return replace(
@@ -422,7 +423,7 @@ def _counted(poorer: Wallet, event: Event, takes: Sequence[Change], known: _Know
     """Judge a taking, at once or held: was it the turn of these lots, might it be through this link, is it counted."""
     touched = {take.lot for take in takes}
     last = max((_rank(place, lot) for place, lot in enumerate(poorer.lots) if lot.id in touched), default=None)
-    spendable = _surely_spendable(event, known.book)
+    spendable = _surely_spendable(event, known)
     for place, lot in enumerate(poorer.lots):
         if last is not None and _rank(place, lot) < last and lot.free > 0 and spendable(lot):
             wrong.append(Wrong(6, f"entry {event.id} left {lot.free} points of lot {lot.id}, which expires first"))
@@ -628,13 +629,14 @@ def _rank(place: int, lot: Lot) -> tuple[datetime, int]:
     return lot.expires_at or _NEVER, place
 
 
-def _surely_spendable(event: Event, book: AgreementBook) -> Callable[[Lot], bool]:
+def _surely_spendable(event: Event, known: _Known) -> Callable[[Lot], bool]:
     before = event.at - RECORDED_WITHIN
     return lambda lot: (
         event.provider is not None
         and lot.counts(event.at)
         and not lot.frozen
-        and book.accepts(lot.issuer, event.provider, before)
+        and known.book.accepts(lot.issuer, event.provider, before)
+        and not known.stops.possible(lot.issuer, event.at)
     )
 
 

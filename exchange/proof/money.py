@@ -23,7 +23,7 @@ from exchange.agreements import Agreement, AgreementBook, Debit
 from exchange.amounts import Money
 from exchange.journal import EXCHANGE, Account, Entry, EntryKind
 from exchange.proof import Wrong
-from exchange.proof.history import RECORDED_WITHIN
+from exchange.proof.stops import RECORDED_WITHIN
 from exchange.redemption import Redemption
 from exchange.wallet import Take
 

@@ -16,6 +16,7 @@ from exchange.exposure import Pair, Pool, Slice
 from exchange.journal import Block, block_id
 from exchange.proof.lanes import Placed
 from exchange.redemption import Redemption
+from exchange.rules import Rules
 from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement
 from exchange.store import documents as docs
@@ -92,6 +93,7 @@ class Audit:
         self._references = by_majority("references")
         self._redemptions = by_majority("redemptions")
         self._agreements = by_majority("agreements")
+        self._rules = by_majority("rules")
 
     # ------------------------------------------------------------ as they come
 
@@ -100,6 +102,12 @@ class Audit:
         with answering():
             rows = await self._agreements.find({}).to_list(None)
         return [docs.agreement_from(row) for row in rows]
+
+    async def rules(self) -> list[Rules]:
+        """Return every version of everybody's rules."""
+        with answering():
+            rows = await self._rules.find({}).to_list(None)
+        return [docs.rules_from(row) for row in rows]
 
     async def periods(self) -> list[Period]:
         """Return every period, the oldest first."""

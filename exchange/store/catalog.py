@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from msgspec import Struct
-from msgspec.structs import fields
 from pymongo import ASCENDING, DESCENDING, InsertOne, ReplaceOne, UpdateOne
 
 from exchange.benefit import (
@@ -360,7 +359,7 @@ def _change(
     taken = stocks[benefit].sold + stocks[benefit].reserved if old is not None else 0
     if content.stock is not None and content.stock < taken:
         raise ValidationFailed(f"{taken} are sold or reserved already", (*at, "stock"))
-    said = {f.name: getattr(content, f.name) for f in fields(BenefitContent)}
+    said = {name: getattr(content, name) for name in BenefitContent.__struct_fields__}
     created = now if old is None else old.created_at
     return Benefit(
         id=benefit, partner=partner, version=version + 1, created_at=created, updated_at=now, **said

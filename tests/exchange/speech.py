@@ -10,31 +10,45 @@ The member is known to every partner as "ann"; ids are made up in order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
+
+import pytest
 
 from exchange.agreements import Agreement, AgreementBook, agreement_id
 from exchange.amounts import Money
 from exchange.benefit import Benefit, BenefitCategory, Stock, benefit_id
 from exchange.commands import (
     Act,
+    Adjust,
     Award,
     ByReference,
     ByWallet,
     Command,
     Enrol,
     Expire,
+    Extend,
+    Freeze,
+    Give,
     LinkMember,
+    Merge,
     Redeem,
     Reserve,
+    ReverseAward,
+    Share,
+    Sharing,
     Unlink,
+    Unmerge,
     Whose,
 )
 from exchange.decisions import Decision, Terms, decide
+from exchange.errors import Refusal
 from exchange.journal import EXCHANGE, Account, Entry
 from exchange.quote import Quote
 from exchange.redemption import Redemption, Step
+from exchange.rules import RuleBook, Rules
 from exchange.wallet import Lot, Wallet
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -89,12 +103,97 @@ def by_reference(partner: str, reference: str = ANN) -> ByReference:
 
 
 def award(
-    issuer: str, points: int, *, expires: datetime | None = None, whose: Whose = None, key: str | None = None,
-    fingerprint: str = "", reason: str | None = None,
+    issuer: str, points: int, *, expires: datetime | None = None, active: datetime | None = None, whose: Whose = None,
+    key: str | None = None, fingerprint: str = "", reason: str | None = None,
 ) -> Award:  # fmt: skip
     return Award(
         id=_fresh(key, "award"), fingerprint=fingerprint, partner=issuer, whose=whose or by_reference(issuer),
-        points=points, expires_at=expires, reason=reason,
+        points=points, expires_at=expires, active_from=active, reason=reason,
+    )  # fmt: skip
+
+
+def reverse_award(
+    lot: str | None, points: int | None = None, *, issuer: str = "video", whose: Whose = None, key: str | None = None,
+    fingerprint: str = "", reason: str | None = None,
+) -> ReverseAward:  # fmt: skip
+    return ReverseAward(
+        id=_fresh(key, "reversal"), fingerprint=fingerprint, partner=issuer, whose=whose or by_reference(issuer),
+        lot=lot, points=points, reason=reason,
+    )  # fmt: skip
+
+
+def extend(
+    lot: str | None, until: datetime | None, *, issuer: str = "video", whose: Whose = None, key: str | None = None,
+    reason: str | None = None,
+) -> Extend:  # fmt: skip
+    return Extend(
+        id=_fresh(key, "extension"), fingerprint="", partner=issuer, whose=whose or by_reference(issuer), lot=lot,
+        expires_at=until, reason=reason,
+    )  # fmt: skip
+
+
+def adjust(
+    issuer: str, points: int, *, expires: datetime | None = None, whose: Whose = None, key: str | None = None,
+    reason: str = "sorry", actor: str = "desk",
+) -> Adjust:  # fmt: skip
+    return Adjust(
+        id=_fresh(key, "goodwill"), fingerprint="", partner=issuer, whose=whose or by_reference(issuer), points=points,
+        reason=reason, actor=actor, expires_at=expires,
+    )  # fmt: skip
+
+
+def freeze(
+    lot: str | None = None, *, by: str = EXCHANGE, whose: Whose = None, key: str | None = None, frozen: bool = True
+) -> Freeze:
+    """Freeze a lot, or without one the wallet."""
+    return Freeze(
+        id=_fresh(key, "freeze"), fingerprint="", partner=by, whose=whose or by_reference("video"), lot=lot,
+        frozen=frozen, reason="fraud", actor="desk", by_exchange=by == EXCHANGE,
+    )  # fmt: skip
+
+
+def unfreeze(lot: str | None = None, **asked: Any) -> Freeze:
+    return freeze(lot, frozen=False, **asked)
+
+
+def give(
+    points: int, to: Whose, *, through: str = "video", whose: Whose = None, key: str | None = None,
+    fingerprint: str = "", **asked: Any,
+) -> Give:  # fmt: skip
+    return Give(
+        id=_fresh(key, "gift"), fingerprint=fingerprint, partner=through, whose=whose or by_reference(through), to=to,
+        points=points, **asked,
+    )  # fmt: skip
+
+
+def share(
+    what: Sharing, pool: str | None, points: int = 0, *, through: str = "video", whose: Whose = None,
+    invited_until: datetime | None = None, key: str | None = None, fingerprint: str = "", **asked: Any,
+) -> Share:  # fmt: skip
+    """Do something with a household's pool; whoever joins was invited, for ever unless said otherwise."""
+    return Share(
+        id=_fresh(key, what.lower()), fingerprint=fingerprint, partner=through, whose=whose or by_reference(through),
+        to=None if pool is None else ByWallet(pool), what=what, points=points,
+        invited_until=invited_until or day(10_000), **asked,
+    )  # fmt: skip
+
+
+def merge(
+    into: str | None, *, through: str = "video", whose: Whose = None, until: datetime | None = None,
+    asked_through: str = "video", key: str | None = None,
+) -> Merge:  # fmt: skip
+    """Let one become another, whose code was asked for `asked_through` a partner."""
+    return Merge(
+        id=_fresh(key, "merge"), fingerprint="", partner=through, whose=whose or by_reference(through),
+        to=None if into is None else ByWallet(into), permitted_until=until or day(10_000),
+        permitted_through=asked_through,
+    )  # fmt: skip
+
+
+def unmerge(wallet: str, apart: str | None, *, through: str = "video", key: str | None = None) -> Unmerge:
+    return Unmerge(
+        id=_fresh(key, "unmerge"), fingerprint="", partner=through, whose=ByWallet(wallet),
+        to=None if apart is None else ByWallet(apart), by_exchange=through == EXCHANGE,
     )  # fmt: skip
 
 
@@ -168,11 +267,24 @@ def expire(lot: str, wallet: str, *, issuer: str = "video", key: str | None = No
 def decided(
     command: Command, wallet: Wallet | None, book: AgreementBook | None = None, *, of: Benefit | None = None,
     stock: Stock | None = None, referenced: str | None = None, redemption: Redemption | None = None,
-    quote: Quote | None = None, now: datetime = NOW,
+    quote: Quote | None = None, other: Wallet | None = None, rules: Sequence[Rules] = (),
+    recent: Sequence[Redemption] = (), now: datetime = NOW,
 ) -> Decision:  # fmt: skip
-    """Decide a command alone: `of` the benefit it names, with `stock` of it, and the `redemption` that it names."""
-    terms = Terms(book or AgreementBook(), of, stock or Stock(None), referenced, quote, redemption)
+    """Decide a command alone: `of` the benefit it names, with `stock` of it, and the `redemption` that it names.
+
+    `other`: the second wallet that it names; `rules`: what partners have laid down; `recent`: what the member took.
+    """
+    terms = Terms(
+        book or AgreementBook(), of, stock or Stock(None), referenced, quote, redemption, other, RuleBook(rules), recent
+    )
     return decide(command, wallet, terms, now, SALT)
+
+
+def refused(command: Command, wallet: Wallet | None, *args: Any, **terms: Any) -> Refusal:
+    """Return what a command is refused with, decided alone."""
+    with pytest.raises(Refusal) as raised:
+        decided(command, wallet, *args, **terms)
+    return raised.value
 
 
 def awarded(*awards: Award, wallet: Wallet | None = None, now: datetime = NOW) -> Wallet:
@@ -191,15 +303,23 @@ def lot(name: str, issuer: str, points: int, *, expires: datetime | None = None,
 
 
 def moves(entry: Entry) -> list[str]:
-    """Say an entry's movements: who gives, who gets, on which account, how much; points first."""
+    """Say an entry's movements: who gives, who gets, on which account, how much; points first.
+
+    Of points that go from wallet to wallet it says from which lot and into which.
+    """
     said = []
-    postings = list(entry.postings)
-    for posting in postings:
-        if posting.unit.startswith("points:") and posting.account is not Account.WALLET:
-            here = f"{posting.party} {posting.account}"
-            there, back = f"member -> {here} {posting.amount}", f"{here} -> member {-posting.amount}"
-            said.append(there if posting.amount > 0 else back)
-    money = [posting for posting in postings if not posting.unit.startswith("points:")]
+    points = [posting for posting in entry.postings if posting.unit.startswith("points:")]
+    accounts = [posting for posting in points if posting.account is not Account.WALLET]
+    for posting in accounts:
+        here = f"{posting.party} {posting.account}"
+        there, back = f"member -> {here} {posting.amount}", f"{here} -> member {-posting.amount}"
+        said.append(there if posting.amount > 0 else back)
+    if entry.counterpart is not None:
+        assert not accounts
+        for out, into in zip(points[::2], points[1::2], strict=True):
+            assert (out.party, out.amount) == (into.party, -into.amount)
+            said.append(f"{entry.wallet} {out.lot} -> {entry.counterpart} {into.lot} {out.party} {into.amount}")
+    money = [posting for posting in entry.postings if not posting.unit.startswith("points:")]
     for payer, payee in zip(money[::2], money[1::2], strict=True):
         assert payer.amount == -payee.amount
         if payee.amount < 0:  # it goes back

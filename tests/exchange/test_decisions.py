@@ -37,6 +37,7 @@ from tests.exchange.speech import (
     lot,
     moves,
     redeem,
+    refused,
     unlink,
 )
 
@@ -47,12 +48,6 @@ EVERYBODY = agreements((None, None, 800))
 
 def rich(*issuers: str, points: int = 1_000) -> Wallet:
     return awarded(*(award(issuer, points) for issuer in issuers or ("video",)))
-
-
-def refused(command: Command, wallet: Wallet | None, *args: Any, **terms: Any) -> Refusal:
-    with pytest.raises(Refusal) as refusal:
-        decided(command, wallet, *args, **terms)
-    return refusal.value
 
 
 def redeemed(

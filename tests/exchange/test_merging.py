@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from exchange.benefit import Fulfilment
-from exchange.commands import ByWallet, Command, Freeze, Merge, ReverseAward, Unmerge
-from exchange.errors import Forbidden, InsufficientPoints, NotFound, Refusal, ValidationFailed
+from exchange.benefit import Fulfilment, UnavailableReason
+from exchange.commands import ByWallet, Command, Merge, ReverseAward, Unmerge
+from exchange.errors import BenefitUnavailable, Forbidden, InsufficientPoints, NotFound, Refusal, ValidationFailed
 from exchange.journal import EXCHANGE
 from exchange.ledger import Ledger, Outcome
 from exchange.redemption import Step
-from exchange.rules import AwardReversal, Rules
+from exchange.rules import AwardReversal, Rules, Velocity
 from exchange.store.members import Members
 from exchange.wallet import Wallet
 from tests.exchange.conftest import KEYRING, House, answers, known
@@ -28,6 +28,7 @@ from tests.exchange.speech import (
     by_reference,
     day,
     enrol,
+    freeze,
     link,
     redeem,
     reserve,
@@ -74,13 +75,6 @@ def merge(
 def unmerge(wallet: str, apart: str | None, **asked: Any) -> Unmerge:
     said = {"id": "unmerge", "fingerprint": "", "partner": "video", "to": None if apart is None else ByWallet(apart)}
     return Unmerge(**{**said, "whose": ByWallet(wallet), **asked})
-
-
-def freeze(wallet: str) -> Freeze:
-    return Freeze(
-        id="freeze", fingerprint="", partner=EXCHANGE, whose=ByWallet(wallet), lot=None, frozen=True, reason="asked",
-        actor="admin", by_exchange=True,
-    )  # fmt: skip
 
 
 async def held(house: House, who: str, partner: str) -> Wallet:
@@ -321,7 +315,7 @@ async def test_when_two_stay_one(house: House, ledger: Ledger, two: tuple[str, s
         await ledger.submit(redeem(RIDE, through="video", whose=by_reference("video", "bob")))
     merged = await ledger.submit(merge(ann) if why != "the other's last link" else merge(ann, by="rides"))
     if why == "frozen":
-        await ledger.submit(freeze(ann))
+        await ledger.submit(freeze(whose=ByWallet(ann)))
     elif why == "held":
         await ledger.submit(reserve(RIDE, 4, through="video", whose=by_reference("video", "ann")))
     elif why == "owed":
@@ -343,7 +337,7 @@ async def test_the_exchange_undoes_what_it_has_frozen(house: House, ledger: Ledg
     """Whoever was taken in by somebody who is frozen since gets its own points back, and the other one stays frozen."""
     ann, bob = two
     await ledger.submit(merge(ann))
-    await ledger.submit(freeze(ann))
+    await ledger.submit(freeze(whose=ByWallet(ann)))
     apart = await ledger.submit(unmerge(ann, bob, partner=EXCHANGE, by_exchange=True))
     assert apart.other is not None
     assert (apart.wallet.frozen, apart.other.frozen) == (True, False)
@@ -370,6 +364,17 @@ async def test_a_merge_and_redemptions_at_once(house: House, two: tuple[str, str
     assert whole.id == ann
     assert sum(lot.remaining for lot in whole.lots) == 170 - 60
     assert whole.taken == {RIDE.id: 2}
+
+
+async def test_what_both_took_counts_from_the_very_merge(house: House, ledger: Ledger, two: tuple[str, str]) -> None:
+    """How fast the one redeemed before is held against the other, also within the batch that merges them."""
+    ann, _ = two
+    await house.terms.set_rules(Rules(partner="rides", velocity=(Velocity(window_seconds=3_600, redemptions_max=1),)))
+    await ledger.submit(redeem(RIDE, through="rides", whose=by_reference("rides", "bob")))
+    merged, told = await answers(ledger, merge(ann), redeem(RIDE, through="video", whose=by_reference("video", "ann")))
+    assert isinstance(merged, Outcome)
+    assert isinstance(told, BenefitUnavailable)
+    assert told.reasons == [UnavailableReason.VELOCITY]
 
 
 async def test_within_one_batch_the_second_finds_the_first_done(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +17,8 @@ from exchange.proof import TITLES, Proofs, Wrong
 from exchange.proof.history import GRACE, Change, Event, Holds, differences, fold, unheld
 from exchange.proof.lanes import LaneJudge, Placed
 from exchange.proof.money import QUOTED_WITHIN, owed
+from exchange.proof.stops import Stops
+from exchange.rules import Rules
 from exchange.wallet import Wallet
 from tests.exchange.speech import NOW, SALT, agreement, agreements, award, awarded, benefit, day, decided, redeem
 
@@ -176,6 +178,33 @@ def test_the_order_of_consumption_is_judged_by_what_could_be_spent() -> None:
     assert lots("rides", kept=day(-1), spent=day(2)) == [], "what is over cannot be spent"
     assert lots("delivery", kept=day(1), spent=day(2)) == [], "there is no agreement"
     assert lots("rides", kept=day(1), spent=day(2), since=NOW) == [], "nobody may have known it yet"
+
+
+def test_points_that_were_frozen_may_be_kept() -> None:
+    """Whoever had its points stopped by the exchange, or may have had, is passed over; not before, and not after."""
+    versions = [
+        Rules(partner="video", version=1, since=day(-9)),
+        Rules(partner="video", version=2, since=day(1), frozen="fraud"),
+        Rules(partner="video", version=3, since=day(2)),
+        Rules(partner="video", version=4, since=day(4), frozen="fraud again"),
+    ]
+    book = agreements((None, "rides", 800))
+
+    def kept(at: datetime, *rules: Rules) -> list[int]:
+        events = [
+            given(),
+            event(EntryKind.AWARD, 2, ("award-2", 100), by="rides", changes=(Change("award-2", "rides", 100),)),
+            taken(3, changes=(Change("award-2", "rides", -40),), by="rides", at=at),
+        ]
+        return [number for number, _ in fold(Wallet("w"), events, book, stops=Stops(rules))[1]]
+
+    minute = timedelta(minutes=1)
+    told = {
+        day(1) - 2 * minute: [6], day(1) - minute: [], day(1.5): [], day(2): [], day(2) + 2 * minute: [6], day(3): [6],
+        day(9): [],
+    }  # fmt: skip
+    assert {at: kept(at, *versions) for at in told} == told
+    assert kept(day(1.5), Rules(partner="rides", version=1, since=day(1), frozen="another")) == [6]
 
 
 def test_a_stored_wallet_is_held_against_its_entries() -> None:
