@@ -6,19 +6,22 @@ from enum import Enum, StrEnum
 
 import strawberry
 
-from exchange.benefit import BenefitCategory, BenefitStatus, Fulfilment, UnavailableReason
+from exchange.benefit import BenefitCategory, BenefitStatus, Fulfilment, LimitPeriod, UnavailableReason
 from exchange.journal import EntryKind, LineKind
 from exchange.redemption import RedemptionStatus
+from exchange.rules import AwardReversal
 from exchange.settlement.period import PeriodStatus
 from exchange.settlement.statement import StatementStatus
 from partners.registry import PartnerRole
 
 __all__ = [
+    "AwardReversal",
     "BenefitCategory",
     "BenefitSort",
     "BenefitStatus",
     "EntryKind",
     "Fulfilment",
+    "LimitPeriod",
     "LineKind",
     "PartnerRole",
     "PeriodStatus",
@@ -74,6 +77,21 @@ made_known(
     NONE="At once, with nothing further to do.",
 )
 made_known(
+    LimitPeriod,
+    description="In what time a member may take so many units of a benefit, by the clocks of its partner.",
+    DAY="A calendar day.",
+    WEEK="A week, from Monday on.",
+    MONTH="A calendar month.",
+    EVER="Ever.",
+)
+made_known(
+    AwardReversal,
+    description="What an issuer wants when it takes back an award of which a part is spent, given away or held.",
+    REFUSE="The reversal is refused.",
+    TAKE_WHAT_IS_LEFT="What is left is taken.",
+    DEBT="What is left is taken, and the member owes the rest: the next awards repay it.",
+)
+made_known(
     UnavailableReason,
     description="Why a benefit cannot be redeemed now.",
     OUT_OF_STOCK="Fewer units or codes are left than wanted.",
@@ -85,7 +103,7 @@ made_known(
     REGION="It is for other countries than the member's, or that is not known.",
     INSUFFICIENT_POINTS="The member has fewer points to spend on it than it costs.",
     ISSUER_LIMIT="An issuer would owe more than it may.",
-    VELOCITY="More than the member allows to be spent in a day through this partner.",
+    VELOCITY="Faster than a rule allows, or more than the member allows a day through this partner.",
     FROZEN="One of those involved is frozen.",
 )
 made_known(

@@ -20,7 +20,7 @@ from exchange.benefit import QUANTITY_MAX, BenefitContent, Translation
 from exchange.errors import ValidationFailed
 from exchange.journal import canonical, milliseconds
 from exchange.redemption import Step
-from graph.enums import BenefitCategory, BenefitSort, BenefitStatus, Fulfilment
+from graph.enums import AwardReversal, BenefitCategory, BenefitSort, BenefitStatus, Fulfilment, LimitPeriod
 from graph.scalars import CountryCode, CurrencyCode, Decimal, Points
 from partners.oauth.assertions import is_reference
 
@@ -119,7 +119,12 @@ class BenefitInput:
     stock: int | None = strawberry.field(
         default=UNSET, description="Units ever offered; null: no limit. Must be null with INSTANT_CODE."
     )
-    member_limit: int | None = strawberry.field(default=UNSET, description="Units one member may ever take.")
+    member_limit: int | None = strawberry.field(
+        default=UNSET, description="Units one member may take in a period; null: no limit."
+    )
+    member_limit_period: LimitPeriod = strawberry.field(
+        default=LimitPeriod.EVER, description="The period that `memberLimit` is for."
+    )
     fulfilment: Fulfilment = strawberry.field(default=Fulfilment.NONE, description="How a member gets it.")
     status: BenefitStatus = strawberry.field(default=BenefitStatus.PUBLISHED, description="Whether it is on offer.")
     expected_version: int | None = strawberry.field(
@@ -139,6 +144,7 @@ class BenefitInput:
             valid_from=self.valid_from or None, valid_until=self.valid_until or None,
             regions=tuple(dict.fromkeys(self.regions or ())), tags=tuple(dict.fromkeys(self.tags or ())),
             stock=sent(self.stock), member_limit=sent(self.member_limit),
+            member_limit_period=self.member_limit_period,
             fulfilment=self.fulfilment, status=self.status,
         )  # fmt: skip
 
@@ -486,6 +492,55 @@ class SimulateAgreementInput:
     )
     fee_basis_points: int = strawberry.field(default=0, description="The exchange's fee, of what is owed.")
     commission_basis_points: int = strawberry.field(default=0, description="The channel's commission, of what is owed.")
+
+
+@strawberry.input(description="How fast one member may redeem: at most so many redemptions, or points, in any window.")
+class VelocityRuleInput:
+    """Counts what is redeemed through the partner and of its benefits; the exchange's rules count everything."""
+
+    window_seconds: int = strawberry.field(description="How far back it looks, in seconds: at most 31 days.")
+    redemptions_max: int | None = strawberry.field(default=UNSET, description="At most so many redemptions.")
+    points_max: Points | None = strawberry.field(default=UNSET, description="At most so many points.")
+    benefit: strawberry.ID | None = strawberry.field(default=UNSET, description="Only those of this benefit.")
+    points_from: Points = strawberry.field(default=Points(0), description="Only those of at least so many points.")
+
+
+@strawberry.input(description="What a partner lays down; what is left out stays as it is.")
+class SetRulesInput:
+    """Adds a version."""
+
+    partner: strawberry.ID | None = strawberry.field(
+        default=UNSET, description="Whose: for staff, who without it sets the exchange's own. A server leaves it out."
+    )
+    award_reversal: AwardReversal | None = strawberry.field(
+        default=UNSET, description="What happens when an award is taken back of which a part is gone."
+    )
+    gift_day_points: Points | None = strawberry.field(
+        default=UNSET, description="How many of its points a member may give away a day (UTC); 0: none."
+    )
+    time_zone: str | None = strawberry.field(
+        default=UNSET, description="In which days, weeks and months of limits begin, such as Europe/Berlin."
+    )
+    velocity: list[VelocityRuleInput] | None = strawberry.field(
+        default=UNSET, description="How fast members may redeem: these instead of those before."
+    )
+    expected_version: int | None = strawberry.field(default=UNSET, description="Refuse unless they have this version.")
+
+
+@strawberry.input(description="A partner to freeze, or to let go on.")
+class FreezePartnerInput:
+    """By the exchange alone."""
+
+    partner: strawberry.ID = strawberry.field(description="Which partner.")
+    reason: str = strawberry.field(description="Why.")
+
+
+@strawberry.input(description="A benefit to freeze, or to let go on.")
+class FreezeBenefitInput:
+    """By the exchange alone."""
+
+    benefit: strawberry.ID = strawberry.field(description="Which benefit.")
+    reason: str = strawberry.field(description="Why.")
 
 
 @strawberry.input(description="The period to close.")

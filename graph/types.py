@@ -15,6 +15,7 @@ from strawberry import Parent
 
 from exchange import benefit as offers
 from exchange import exposure, passbook
+from exchange import rules as laws
 from exchange import wallet as wallets
 from exchange.amounts import Money as Amount
 from exchange.amounts import decimal_from_minor
@@ -24,10 +25,12 @@ from exchange.wallet import Wallet as DomainWallet
 from graph import listings
 from graph.context import Info
 from graph.enums import (
+    AwardReversal,
     BenefitCategory,
     BenefitStatus,
     EntryKind,
     Fulfilment,
+    LimitPeriod,
     PartnerRole,
     RedemptionStatus,
     UnavailableReason,
@@ -123,6 +126,23 @@ class Partner(Node):
             return []
         return await info.context.services.headroom.exposures(root.handle)
 
+    @strawberry.field(
+        graphql_type=list["Rules"],
+        description="What it has laid down: every version, the newest first, which holds. Empty for another partner.",
+    )
+    async def rules(root: Parent[registry.Partner], info: Info) -> list[laws.Rules]:
+        """Show them to its own server and to staff."""
+        context = info.context
+        if context.is_member or not (context.is_staff or root.handle == context.partner):
+            return []
+        return await context.services.terms.rules(root.handle) or [laws.Rules(partner=root.handle)]
+
+    @strawberry.field(description="Whether the exchange has stopped all redemptions that concern it.")
+    async def frozen(root: Parent[registry.Partner], info: Info) -> bool:
+        """Ask the rules as they are now."""
+        _, rules, _ = await info.context.terms()
+        return rules.frozen(root.handle)
+
 
 Locale = Annotated[str | None, strawberry.argument(description="The reader's language, as a BCP 47 tag.")]
 Moment = Annotated[datetime, strawberry.argument(description="The moment, exclusive.")]
@@ -189,6 +209,8 @@ class Benefit(Node):
     regions: list[CountryCode] = strawberry.field(description="Where it can be redeemed; empty: everywhere.")
     tags: list[str] = strawberry.field(description="The partner's keywords.")
     fulfilment: Fulfilment = strawberry.field(description="How a member gets it.")
+    member_limit: int | None = strawberry.field(description="Units one member may take in a period; null: no limit.")
+    member_limit_period: LimitPeriod = strawberry.field(description="The period that `memberLimit` is for.")
 
     @strawberry.field(graphql_type=Availability, description="Whether the viewer can redeem one now.")
     async def availability(root: Parent[offers.Benefit], info: Info) -> offers.Availability:
@@ -206,6 +228,50 @@ class BenefitConnection(Connection[Benefit]):
     async def total_count(root: Parent[Page[Any]]) -> int:
         """Count when asked."""
         return 0 if root.count is None else await root.count()
+
+
+# ---------------------------------------------------------------- rules
+
+
+@strawberry.type(description="How fast one member may redeem: at most so many redemptions, or points, in any window.")
+class VelocityRule:
+    """exchange.rules.Velocity."""
+
+    window_seconds: int = strawberry.field(description="How far back it looks, in seconds.")
+    redemptions_max: int | None = strawberry.field(description="At most so many redemptions; null: any number.")
+    points_max: Points | None = strawberry.field(description="At most so many points; null: any number.")
+    points_from: Points = strawberry.field(description="Only redemptions of at least so many points count.")
+
+    @strawberry.field(graphql_type=Benefit | None, description="Only redemptions of this benefit count; null: of all.")
+    async def benefit(root: Parent[laws.Velocity], info: Info) -> offers.Benefit | None:
+        """Load the benefit, if the caller may know of it."""
+        found = None if root.benefit is None else await info.context.benefits.load(root.benefit)
+        return found if found is not None and (info.context.is_staff or info.context.sees(found)) else None
+
+
+@strawberry.type(description="What a partner has laid down for its points and for what goes through it.")
+class Rules:
+    """exchange.rules.Rules."""
+
+    is_type_of = made_of(laws.Rules)
+
+    partner = the_partner("partner", "Whose they are; the exchange's hold for all.")
+
+    version: int = strawberry.field(description="Counts the changes; 0: nothing was ever laid down.")
+    award_reversal: AwardReversal = strawberry.field(description="What happens to an award of which a part is gone.")
+    gift_day_points: Points = strawberry.field(description="How many of its points a member may give away a day (UTC).")
+    time_zone: str = strawberry.field(description="In which days, weeks and months of limits begin.")
+    velocity: list[VelocityRule] = strawberry.field(description="How fast members may redeem.")
+
+    @strawberry.field(description="Since when they hold; null where nothing was laid down.")
+    def since(root: Parent[laws.Rules]) -> datetime | None:
+        """Leave out the beginning of time."""
+        return root.since if root.version else None
+
+    @strawberry.field(description="Why the exchange has stopped all redemptions that concern it; null: it has not.")
+    def frozen(root: Parent[laws.Rules]) -> str | None:
+        """Say the reason."""
+        return root.frozen
 
 
 # ---------------------------------------------------------------- members and points

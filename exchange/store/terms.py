@@ -53,7 +53,7 @@ class Terms:
                 stored: Agreement = await session.with_transaction(in_order)
         return stored
 
-    async def set_rules(self, rules: Rules, expected_version: int | None = None) -> Rules:
+    async def set_rules(self, rules: Rules) -> Rules:
         """Add the next version of a partner's rules and return it as stored; VersionConflict if another was faster.
 
         `rules.version` is the one that they were made from. The common counter is written first, as by `add`.
@@ -63,7 +63,7 @@ class Terms:
             await self._terms.update_one({"_id": "rules"}, {"$inc": {"version": 1}}, upsert=True, session=session)
             newest = await self._rules.find_one({"partner": rules.partner}, sort=[("version", -1)], session=session)
             version = 0 if newest is None else newest["version"]
-            if version != (rules.version if expected_version is None else expected_version):
+            if version != rules.version:
                 message = f"these rules have version {version}"
                 raise VersionConflict(message, ("input", "expectedVersion"), current_version=version)
             stored = replace(rules, version=version + 1, since=await server_time(self._db))
@@ -74,6 +74,10 @@ class Terms:
             async with await settled(self._db.client.start_session()) as session:
                 stored: Rules = await session.with_transaction(in_order)
         return stored
+
+    async def rules_of(self, partner: str) -> Rules:
+        """Return a partner's rules as they are now; the defaults, of version 0, where it never said anything."""
+        return next(iter(await self.rules(partner)), Rules(partner=partner))
 
     async def rules(self, partner: str) -> list[Rules]:
         """Return every version of a partner's rules, the newest first."""

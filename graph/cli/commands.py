@@ -21,6 +21,7 @@ from graph.cli.exposure import exposure
 from graph.cli.journal import journal
 from graph.cli.members import member
 from graph.cli.partners import partner
+from graph.cli.rules import freeze, rules, unfreeze
 from graph.cli.schema import schema
 from graph.cli.settlement import period, statement
 from graph.cli.shell import sentence
@@ -54,6 +55,9 @@ _COMMANDS = (
     partner,
     agreement,
     exposure,
+    rules,
+    freeze,
+    unfreeze,
     catalog,
     member,
     period,

@@ -52,6 +52,7 @@ from graph.mutations.households import HouseholdMutations
 from graph.mutations.merging import MergingMutations
 from graph.mutations.outcomes import OfMember, OfRedemption, OfWallet, Repeatable
 from graph.mutations.points import PointsMutations
+from graph.mutations.rules import RulesMutations
 from graph.refusals import AsData, Forbidden, ValidationError, VersionConflict, made_of
 from graph.settlement import Agreement, Period
 from graph.types import Benefit, Lot, Quote
@@ -212,7 +213,7 @@ ClosePeriodPayload = Annotated[
 
 
 @strawberry.type(description="Writes. Expected outcomes are data: each payload is a union.")
-class Mutation(PointsMutations, HouseholdMutations, MergingMutations, ExposureMutations):
+class Mutation(PointsMutations, HouseholdMutations, MergingMutations, ExposureMutations, RulesMutations):
     """The root of mutations."""
 
     @strawberry.field(

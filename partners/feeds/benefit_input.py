@@ -21,7 +21,15 @@ from msgspec import NODEFAULT
 from msgspec.structs import fields, replace
 
 from exchange.amounts import Money, minor_from_decimal
-from exchange.benefit import BenefitCategory, BenefitContent, BenefitStatus, Fulfilment, Translation, validate
+from exchange.benefit import (
+    BenefitCategory,
+    BenefitContent,
+    BenefitStatus,
+    Fulfilment,
+    LimitPeriod,
+    Translation,
+    validate,
+)
 from exchange.errors import ValidationFailed
 
 Path = tuple[str, ...]
@@ -171,6 +179,7 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "tags": _texts,
     "stock": _whole,
     "memberLimit": _whole,
+    "memberLimitPeriod": _one_of(LimitPeriod),
     "fulfilment": _one_of(Fulfilment),
     "status": _one_of(BenefitStatus),
     "expectedVersion": _version,

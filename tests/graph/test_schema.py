@@ -24,7 +24,7 @@ from graphql import (
 from msgspec import Struct, structs
 from strawberry.types.base import StrawberryObjectDefinition
 
-from exchange import agreements, benefit, errors, exposure, passbook, redemption, wallet
+from exchange import agreements, benefit, errors, exposure, passbook, redemption, rules, wallet
 from exchange.amounts import Money
 from exchange.ledger import Outcome
 from exchange.quote import Quote
@@ -57,6 +57,7 @@ BEHIND: dict[str, type] = {
     "VersionConflict": errors.VersionConflict, "InvalidTransition": errors.InvalidTransition,
     "Quote": Quote, "RedemptionActionSuccess": Outcome, "ReverseAwardSuccess": Outcome, "PointsSuccess": Outcome,
     "GivePointsSuccess": Outcome, "HouseholdSuccess": Outcome, "Invitation": Permit, "Debt": OwedPoints,
+    "Rules": rules.Rules, "VelocityRule": rules.Velocity,
     "Household": wallet.Wallet, "MergeCode": Permit, "MergeMembersSuccess": Outcome,
     "AgreementSimulation": simulation.Simulated, "SimulatedCost": simulation.Cost,
     "SimulatedRow": simulation.Comparison, "SimulatedTotal": simulation.Comparison,

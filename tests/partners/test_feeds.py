@@ -25,6 +25,7 @@ from exchange.benefit import (
     BenefitContent,
     BenefitStatus,
     Fulfilment,
+    LimitPeriod,
     Translation,
     validate,
 )
@@ -83,6 +84,7 @@ def as_input(content: BenefitContent) -> dict[str, Any]:
         "tags": list(content.tags),
         "stock": content.stock,
         "memberLimit": content.member_limit,
+        "memberLimitPeriod": content.member_limit_period.value,
         "fulfilment": content.fulfilment,
         "status": content.status,
     }
@@ -138,6 +140,7 @@ def contents(draw: st.DrawFn) -> BenefitContent:
         tags=tuple(draw(st.lists(TAGS, max_size=3))),
         stock=None if fulfilment is Fulfilment.INSTANT_CODE else draw(st.none() | COUNTS),
         member_limit=draw(st.none() | COUNTS),
+        member_limit_period=draw(st.sampled_from(LimitPeriod)),
         fulfilment=fulfilment,
         status=draw(st.sampled_from(BenefitStatus)),
     )
