@@ -59,7 +59,7 @@ _COUNTS = ("awarded", "remaining", "redeemed", "expired", "restored", "given", "
 def _lot(lot: Lot) -> dict[str, Any]:
     return {
         "active_from": _time(lot.active_from), "awarded_at": _time(lot.awarded_at), "expires_at": _time(lot.expires_at),
-        "frozen": lot.frozen, "id": lot.id, "issuer": lot.issuer,
+        "frozen_by": lot.frozen_by, "id": lot.id, "issuer": lot.issuer,
         **{name: str(getattr(lot, name)) for name in _COUNTS},
     }  # fmt: skip
 
@@ -68,7 +68,7 @@ def _lot_from(said: Mapping[str, Any]) -> Lot:
     return Lot(
         id=said["id"], issuer=said["issuer"], expires_at=_moment(said["expires_at"]),
         awarded_at=datetime.fromisoformat(said["awarded_at"]), active_from=_moment(said["active_from"]),
-        frozen=said["frozen"], **{name: int(said[name]) for name in _COUNTS},
+        frozen_by=said["frozen_by"], **{name: int(said[name]) for name in _COUNTS},
     )  # fmt: skip
 
 

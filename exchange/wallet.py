@@ -27,7 +27,8 @@ class Lot(Struct, frozen=True):
     """Points of one issuer with one expiry (None: never).
 
     awarded = remaining + redeemed + expired + given + withdrawn - restored. They can be spent from `active_from` on
-    (None: at once), and not while the lot is `frozen`. `owed`: as many as its issuer took back after they were gone.
+    (None: at once), and not while its issuer or the exchange has frozen it (`frozen_by`). `owed`: as many as its issuer
+    took back after they were gone.
     """
 
     id: str
@@ -44,7 +45,7 @@ class Lot(Struct, frozen=True):
     withdrawn: int = 0
     owed: int = 0
     active_from: datetime | None = None
-    frozen: bool = False
+    frozen_by: str | None = None
 
     def live(self, now: datetime) -> bool:
         """Whether its points still count at `now`: a lot ends at the instant it expires."""
@@ -57,6 +58,11 @@ class Lot(Struct, frozen=True):
     def counts(self, now: datetime) -> bool:
         """Whether its points are part of the balance at `now`."""
         return self.live(now) and not self.pending(now)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether somebody has stopped spending from it."""
+        return self.frozen_by is not None
 
     @property
     def reversible(self) -> int:

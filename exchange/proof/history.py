@@ -246,9 +246,10 @@ def _freeze(wallet: Wallet, event: Event, _: _Known) -> _Step:
         wrong += _unless(wallet.frozen != frozen, 3, event, "changes nothing")
         return replace(wallet, frozen=frozen), wrong
     lot = wallet.lot(name)
-    if lot is None or lot.frozen == frozen:
+    by = event.by if frozen else None
+    if lot is None or lot.frozen_by == by or (lot.frozen_by == EXCHANGE and event.by != EXCHANGE):
         return wallet, [*wrong, Wrong(3, f"entry {event.id} freezes lot {name}, or lets it go on, for nothing")]
-    return replace(wallet, lots=_with(wallet, replace(lot, frozen=frozen))), wrong
+    return replace(wallet, lots=_with(wallet, replace(lot, frozen_by=by))), wrong
 
 
 def _pass_on(wallet: Wallet, event: Event, _: _Known) -> _Step:

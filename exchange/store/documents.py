@@ -38,7 +38,7 @@ def wallet_document(wallet: Wallet, version: int, period: int) -> Document:
                 "held": lot.held, "redeemed": lot.redeemed, "expired": lot.expired, "restored": lot.restored,
                 "expires_at": lot.expires_at, "awarded_at": lot.awarded_at,
                 **_said({"given": lot.given, "withdrawn": lot.withdrawn, "active_from": lot.active_from,
-                         "owed": lot.owed, "frozen": lot.frozen}),
+                         "owed": lot.owed, "frozen_by": lot.frozen_by}),
             }
             for lot in wallet.lots
         ],
@@ -117,7 +117,7 @@ def wallet_from(document: Document) -> Wallet:
             Lot(
                 lot["id"], lot["issuer"], lot["awarded"], lot["remaining"], lot["expires_at"], lot["awarded_at"],
                 lot["held"], lot["redeemed"], lot["expired"], lot["restored"], lot.get("given", 0),
-                lot.get("withdrawn", 0), lot.get("owed", 0), lot.get("active_from"), lot.get("frozen", False),
+                lot.get("withdrawn", 0), lot.get("owed", 0), lot.get("active_from"), lot.get("frozen_by"),
             )
             for lot in document["lots"]
         ),
