@@ -13,6 +13,7 @@ from exchange.amounts import Money
 from exchange.decisions.redemptions import GRACE as LAW_GRACE
 from exchange.decisions.redemptions import QUOTE_LIFETIME
 from exchange.journal import GENESIS, Block, BlockKind, Entry, EntryKind
+from exchange.merging import anonymous
 from exchange.proof import TITLES, Proofs, Wrong
 from exchange.proof.history import GRACE, Change, Event, Holds, differences, fold, unheld
 from exchange.proof.lanes import LaneJudge, Placed
@@ -20,7 +21,20 @@ from exchange.proof.money import QUOTED_WITHIN, owed
 from exchange.proof.stops import Stops
 from exchange.rules import Rules
 from exchange.wallet import Wallet
-from tests.exchange.speech import NOW, SALT, agreement, agreements, award, awarded, benefit, day, decided, redeem
+from tests.exchange.speech import (
+    NOW,
+    SALT,
+    agreement,
+    agreements,
+    award,
+    awarded,
+    benefit,
+    day,
+    decided,
+    merge,
+    redeem,
+    unmerge,
+)
 
 BOOK = agreements((None, "rides", 800))
 
@@ -121,6 +135,217 @@ def test_what_cannot_have_happened_is_named(invariant: int, says: str, events: l
     _, wrong = fold(Wallet("w"), events, BOOK)
     assert [number for number, _ in wrong if number == invariant], wrong
     assert any(says in what for _, what in wrong), wrong
+
+
+# Points taken back, given more time, given besides, frozen, passed on
+
+
+def reversal(version: int, *changes: tuple[str, int], debt: int = 0, lot: str = "award-1", **said: Any) -> Event:
+    return event(K.REVERSE_AWARD, version, *changes, said={"lot": lot, "debt": str(debt)}, **said)
+
+
+def goodwill(version: int, *changes: tuple[str, int], **said: Any) -> Event:
+    return event(K.ADJUST, version, *changes, **{"said": {"reason": "sorry", "actor": "desk"}, **said})
+
+
+def extension(version: int, until: datetime | None, *, lot: str = "award-1", **said: Any) -> Event:
+    return event(K.EXTEND, version, said={"lot": lot}, expires_at=until, **said)
+
+
+def freezing(version: int, kind: EntryKind = K.FREEZE, *, lot: str | None = None, **said: Any) -> Event:
+    return event(
+        kind, version, **{"said": {"reason": "fraud", "actor": "desk"} | ({} if lot is None else {"lot": lot}), **said}
+    )
+
+
+def passed(kind: EntryKind, version: int, *changes: tuple[str, int], **said: Any) -> Event:
+    """Return the giver's side of points that go to another wallet."""
+    return event(kind, version, *changes, **{"other": "other", **said})
+
+
+def came(kind: EntryKind, version: int, *changes: tuple[str, int], ends: str | None = None, **said: Any) -> Event:
+    """Return the receiver's side; what comes never expires unless said otherwise."""
+    expire = " ".join("-" for _ in changes) if ends is None else ends
+    return event(kind, version, *changes, receives=True, **{"other": "other", "said": {"expire": expire}, **said})
+
+
+def member(kind: EntryKind, version: int, **said: Any) -> Event:
+    return event(kind, version, **{"other": "pool", **said})
+
+
+def pool(kind: EntryKind, version: int, who: str = "ann", **said: Any) -> Event:
+    return event(kind, version, other=who, receives=True, **said)
+
+
+ENDS = given(expires_at=day(1))
+OWES = [given(), taken(2, ("award-1", -60)), reversal(3, ("award-1", -40), debt=60)]
+HOME = [given(), member(K.FOUND, 2)]
+FOUNDED = [pool(K.FOUND, 1)]
+PAID = [*FOUNDED, came(K.PAY_IN, 2, ("pay_in-2/0", 30), other="ann")]
+LIMITED = [given(), event(K.LINK, 2, said={"daily_limit": "10"})]
+
+
+@pytest.mark.parametrize(
+    ("says", "events"),
+    [
+        # an award
+        ("repays 0 of 60 points owed", [*OWES, event(K.AWARD, 4, ("award-4", 10))]),
+        ("repays 9 of 60", [*OWES, event(K.AWARD, 4, ("award-4", 10), ("award-4", -9), said={"repaid": "9"})]),
+        ("repays 61 of 60", [*OWES, event(K.AWARD, 4, ("award-4", 99), ("award-4", -61), said={"repaid": "61"})]),
+        ("repays 5 of 0", [event(K.AWARD, 1, ("award-1", 10), ("award-1", -5), said={"repaid": "5"})]),
+        ("repays 10 of 60", [*OWES, event(K.AWARD, 4, ("award-4", 10), said={"repaid": "10"})]),
+        ("takes 40 from lot award-1, 0 free", [given(said={"active_from": "2026-03-02T12:00:00Z"}), taken(2, ("award-1", -40))]),
+        ("holds 40 of lot award-1", [given(said={"active_from": "2026-03-02T12:00:00Z"}), held(2, ("award-1", 40))]),
+        # its reversal
+        ("which video did not award here", [given(), reversal(2, lot="other")]),
+        ("which rides did not award here", [given(), reversal(2, by="rides")]),
+        ("which video did not award here", [came(K.DRAW, 1, ("draw-1/0", 9)), reversal(2, ("draw-1/0", -9), lot="draw-1/0")]),
+        ("takes from others than award-1", [given(), event(K.AWARD, 2, ("award-2", 9)), reversal(3, ("award-2", -9))]),
+        ("takes 0 and 0 back", [given(), reversal(2)]),
+        ("takes 100 and 1 back", [given(), reversal(2, ("award-1", -100), debt=1)]),
+        ("takes 0 and 1 back", [*OWES, reversal(4, debt=1)]),
+        ("makes a debt of points that were free", [given(), reversal(2, ("award-1", -40), debt=10)]),
+        ("takes 50 from lot award-1, 40 free", [*OWES[:2], reversal(3, ("award-1", -50))]),
+        # more time
+        ("gives more time to lot award-1", [given(), extension(2, day(9))]),
+        ("gives more time to lot other", [ENDS, extension(2, day(9), lot="other")]),
+        ("gives more time to lot award-1", [ENDS, extension(2, day(9), by="rides")]),
+        ("gives more time to lot award-1", [ENDS, extension(2, day(9), at=day(1))]),
+        ("does not give lot award-1 more time", [ENDS, extension(2, day(1))]),
+        ("does not give lot award-1 more time", [ENDS, extension(2, day(9), changes=(Change("award-1", "video", 1),))]),
+        # goodwill
+        ("says not who decided it", [given(), goodwill(2, ("adjust-2", 5), said={"reason": "sorry"})]),
+        ("says not who decided it", [given(), goodwill(2, ("award-1", -5), said={"actor": "desk"})]),
+        ("is not one new lot", [given(), goodwill(2, ("another", 5))]),
+        ("is not one new lot", [given(), goodwill(2)]),
+        ("is not one new lot", [given(), goodwill(2, changes=(Change("adjust-2", "rides", 5),))]),
+        ("takes others' points", [given(by="rides", changes=(Change("award-1", "rides", 9),)),
+                                  goodwill(2, changes=(Change("award-1", "rides", -5),))]),
+        ("takes 101 from lot award-1, 100 free", [given(), goodwill(2, ("award-1", -101))]),
+        ("takes 5 from lot award-1, 0 free", [given(), freezing(2, lot="award-1"), goodwill(3, ("award-1", -5))]),
+        ("takes 5 from lot award-1, 0 free", [ENDS, goodwill(2, ("award-1", -5), at=day(1))]),
+        # freezing
+        ("is no freezing", [given(), freezing(2, said={"reason": "fraud"})]),
+        ("is no freezing", [given(), freezing(2, changes=(Change("award-1", "video", -5),))]),
+        ("changes nothing", [given(), freezing(2), freezing(3)]),
+        ("changes nothing", [given(), freezing(2, K.UNFREEZE)]),
+        ("freezes lot award-1, or lets it go on, for nothing", [given(), freezing(2, K.UNFREEZE, lot="award-1")]),
+        ("freezes lot other, or lets it go on, for nothing", [given(), freezing(2, lot="other")]),
+        ("takes 5 from lot award-1, 0 free", [given(), freezing(2, lot="award-1"), taken(3, ("award-1", -5))]),
+        # from wallet to wallet: the one that gives
+        ("passes nothing on", [given(), passed(K.GIVE, 2)]),
+        ("takes 101 from lot award-1", [given(), passed(K.GIVE, 2, ("award-1", -101))]),
+        ("takes 5 from lot award-1, 0 free", [given(), freezing(2, lot="award-1"), passed(K.GIVE, 3, ("award-1", -5))]),
+        ("gives out of a frozen wallet", [given(), freezing(2), passed(K.GIVE, 3, ("award-1", -5))]),
+        ("came through rides, to which there was no open link", [given(), passed(K.GIVE, 2, ("award-1", -5), by="rides")]),
+        ("more than the link's limit for a day", [*LIMITED, passed(K.GIVE, 3, ("award-1", -11))]),
+        ("more than the link's limit for a day",
+         [*LIMITED, passed(K.GIVE, 3, ("award-1", -6)), passed(K.GIVE, 4, ("award-1", -5))]),
+        ("pays into a pool that is not the member's", [*HOME, passed(K.PAY_IN, 3, ("award-1", -5), other="another")]),
+        ("pays into a pool that is not the member's", [given(), passed(K.PAY_IN, 2, ("award-1", -5), other="pool")]),
+        ("is drawn by one who is no member", [*PAID, passed(K.DRAW, 3, ("pay_in-2/0", -5), other="bob")]),
+        ("takes 31 from lot pay_in-2/0, 30 free", [*PAID, passed(K.DRAW, 3, ("pay_in-2/0", -31), other="ann")]),
+        # and the one that gets
+        ("does not say when the points expire", [given(), came(K.GIVE, 2, ("give-2/0", 5), ends="")]),
+        ("does not say when the points expire", [given(), came(K.GIVE, 2, ("give-2/0", 5), ends="- -")]),
+        ("brings lots that are not new", [given(), came(K.GIVE, 2, ("give-2/1", 5))]),
+        ("brings lots that are not new", [given(), came(K.GIVE, 2, ("give-2/0", 5)), came(K.GIVE, 3, ("give-2/0", 5), id="give-2")]),
+        ("is given through a link that was not open", [given(), came(K.GIVE, 2, ("give-2/0", 5), by="rides")]),
+        ("is paid in by one who is no member", [*FOUNDED, came(K.PAY_IN, 2, ("pay_in-2/0", 5), other="bob")]),
+        # households
+        ("moves points", [given(), member(K.FOUND, 2, changes=(Change("award-1", "video", -5),))]),
+        ("finds the member in household pool", [*HOME, member(K.JOIN, 3)]),
+        ("finds the member in household None", [given(), member(K.LEAVE, 2)]),
+        ("finds the member in household pool", [*HOME, member(K.LEAVE, 3, other="another")]),
+        ("joins twice, or leaves", [*FOUNDED, pool(K.JOIN, 2)]),
+        ("joins twice, or leaves what it never joined", [*FOUNDED, pool(K.LEAVE, 2, "bob")]),
+        ("founds what was there", [*FOUNDED, pool(K.FOUND, 2, "bob")]),
+    ],
+)  # fmt: skip
+def test_what_cannot_have_happened_to_points_is_named(says: str, events: list[Event]) -> None:
+    """A reversal, extension, goodwill, freezing, gift or household that cannot be is told, at its entry alone."""
+    sound, before = fold(Wallet("w"), events[:-1], BOOK)
+    assert before == []
+    _, wrong = fold(sound, events[-1:], BOOK)
+    assert any(says in what and events[-1].id in what for _, what in wrong), wrong
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        OWES, [*OWES, event(K.AWARD, 4, ("award-4", 99), ("award-4", -60), said={"repaid": "60"})],
+        [given(), reversal(2, ("award-1", -40)), reversal(3, ("award-1", -60))],
+        [ENDS, extension(2, day(2)), extension(3, None, at=day(1))],
+        [given(), goodwill(2, ("adjust-2", 5)), goodwill(3, ("adjust-2", -5), ("award-1", -5))],
+        [given(), freezing(2), freezing(3, K.UNFREEZE), freezing(4, lot="award-1"), freezing(5, K.UNFREEZE, lot="award-1")],
+        [given(), freezing(2), reversal(3, ("award-1", -100))],
+        [*LIMITED, passed(K.GIVE, 3, ("award-1", -10)), passed(K.GIVE, 4, ("award-1", -10), at=day(1))],
+        [*HOME, passed(K.PAY_IN, 3, ("award-1", -5), other="pool"), came(K.DRAW, 4, ("draw-4/0", 5), other="pool"),
+         member(K.LEAVE, 5), member(K.JOIN, 6, other="another")],
+        [*PAID, pool(K.JOIN, 3, "bob"), passed(K.DRAW, 4, ("pay_in-2/0", -30), other="bob"), pool(K.LEAVE, 5, "bob")],
+        [given(), came(K.GIVE, 2, ("give-2/0", 5), ("give-2/1", 5), ends="- 2026-03-09T12:00:00Z")],
+    ],
+)  # fmt: skip
+def test_what_can_have_happened_to_points_is_sound(events: list[Event]) -> None:
+    """The same events where they may be leave nothing to say."""
+    assert fold(Wallet("w"), events, BOOK)[1] == []
+
+
+def test_a_debt_and_what_was_given_away_are_folded() -> None:
+    """They are part of the wallet that is held against what is stored."""
+    owing, _ = fold(Wallet("w"), OWES, BOOK)
+    assert (owing.debts, owing.lots[0].owed, owing.lots[0].withdrawn) == ({"video": 60}, 60, 40)
+    giver, _ = fold(Wallet("w"), [*HOME, passed(K.PAY_IN, 3, ("award-1", -5), other="pool")], BOOK)
+    assert (giver.given, giver.household) == ({"video": (NOW.date(), 5)}, "pool")
+    (lot,) = owing.lots
+    changes: list[tuple[Wallet, dict[str, Any]]] = [
+        (owing, {"debts": {}}), (owing, {"frozen": True}), (owing, {"lots": (replace(lot, owed=0),)}),
+        (owing, {"lots": (replace(lot, frozen=True),)}), (owing, {"lots": (replace(lot, active_from=NOW),)}),
+        (giver, {"given": {}}), (giver, {"household": None}), (giver, {"members": ("ann",)}),
+        (giver, {"merged_into": "another"}),
+    ]  # fmt: skip
+    for folded, said in changes:
+        assert {number for number, _ in differences(replace(folded, **said), folded)} == {3}, said
+
+
+def nameless(wallet: Wallet, **said: Any) -> Wallet:
+    """Return a wallet as the fold knows it, in whatever state."""
+    return replace(wallet, links=anonymous(wallet.links), **said)
+
+
+def test_a_merge_that_cannot_have_been_is_named() -> None:
+    """Whoever is merged was free to be, all of it went over and is posted; and so it is with the undoing."""
+    ann, bob = (awarded(award("video", 10, key=name), wallet=Wallet(name)) for name in ("ann", "bob"))
+    merged = decided(merge("ann"), bob, other=ann)
+    (_, gone), (_, came_in) = Event.both(merged.entry, (1, 1, 0), 1)
+    assert merged.other is not None
+    parted = decided(unmerge("ann", "bob"), merged.other, other=merged.wallet)
+    (_, left), (_, again) = Event.both(parted.entry, (1, 1, 0), 1)
+    whole, wrong = fold(nameless(ann), [came_in], BOOK)
+    whole = replace(whole, version=0)
+    assert wrong == []
+    (record,) = whole.absorbed
+    dropped = {"changes": ()}
+    unsaid: dict[str, Any] = {"said": {"moved": "nothing"}}
+    held = tuple(replace(lot, held=1) for lot in whole.lots)
+    told: list[tuple[str | None, Wallet, Event]] = [
+        (None, nameless(bob), gone), (None, whole, left), (None, merged.wallet, again),
+        ("does not say what it moves", nameless(bob), replace(gone, **unsaid)),
+        ("does not post what it moves", nameless(bob), replace(gone, **dropped)),
+        ("takes over something else", nameless(bob, lots=()), gone),
+        ("holds, owes, shares or is frozen", nameless(bob, frozen=True), gone),
+        ("holds, owes, shares or is frozen", nameless(bob, household="pool"), gone),
+        ("holds, owes, shares or is frozen", nameless(bob, debts={"video": 1}), gone),
+        ("brings lots that were here", nameless(ann, lots=bob.lots), came_in),
+        ("parts what is not merged", nameless(ann), left),
+        ("parts what is not merged, or is spent", replace(whole, absorbed=(replace(record, spent=True),)), left),
+        ("parts a member that is frozen", replace(whole, frozen=True), left),
+        ("gives back something else", replace(whole, lots=held), left),
+        ("parts from None", nameless(bob, lots=()), again),
+    ]  # fmt: skip
+    for says, before, one in told:
+        _, wrong = fold(before, [one], BOOK)
+        assert wrong == [] if says is None else any(says in what for _, what in wrong), (says, wrong)
 
 
 @pytest.mark.parametrize(
