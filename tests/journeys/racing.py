@@ -12,6 +12,8 @@ at one barrier and then send. To race something else, `ask` for another mutation
 
 from __future__ import annotations
 
+import asyncio
+import json
 import secrets
 import ssl
 import threading
@@ -24,6 +26,9 @@ from typing import Any
 
 import httpx
 
+from exchange.rules import Rules
+from exchange.store.connection import connect, database, settled
+from exchange.store.terms import Terms
 from tests.graph.speech import SUCCESS, document
 from tests.journeys.running import RunningExchange, shell
 
@@ -38,6 +43,11 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 STATE = """query($reference: String!) { member(by: {reference: $reference}) { wallet { balance held available } } }"""
 REMAINING = """query($id: ID!) { node(id: $id) { ... on Benefit { availability { remaining } } } }"""
+TOLD = SUCCESS | {
+    "givePoints": "... on GivePointsSuccess { replayed } ... on InsufficientPoints { required available }"
+}
+"""What a client asks to be told of each mutation."""
+MERGE_CODE = """mutation { createMergeCode { ... on MergeCode { code } } }"""
 STATUS = """query($id: ID!) { redemption(id: $id) { status reservedUntil updatedAt } }"""
 
 
@@ -98,11 +108,32 @@ class Track:
         """Return a token with which the member asks for itself."""
         return self.exchange.member_token(self.partners["video"], member)
 
+    def merge_code(self, member: str) -> str:
+        """Return a code by which another member becomes this one."""
+        made = self.exchange.graphql(self.member_token(member), MERGE_CODE)["createMergeCode"]
+        return str(made["code"])
+
+    def let_give(self, points: int) -> None:
+        """Let members give away so many of video's points a day."""
+        port = json.loads((self.exchange.data / "mongod.json").read_text())["port"]
+        rules = Rules(partner="video", gift_day_points=points)
+
+        async def set_rules() -> None:
+            client = connect(f"mongodb://127.0.0.1:{port}/?directConnection=true")
+            try:
+                await Terms(database(client, "exchange")).set_rules(rules)
+            finally:
+                await settled(client.close())
+
+        asyncio.run(set_rules())
+
     # ------------------------------------------------------------ asking
 
     def ask(self, who: str, mutation: str, *, at: float = 0.0, **given: Any) -> Ask:
         """Make a request of a partner's server, or of whoever has the token `who`, with a key of its own."""
-        return Ask(self.tokens.get(who, who), mutation, {"idempotencyKey": secrets.token_hex(8), **given}, at)
+        # A code is its own key.
+        key = {} if mutation == "mergeMembers" else {"idempotencyKey": secrets.token_hex(8)}
+        return Ask(self.tokens.get(who, who), mutation, {**key, **given}, at)
 
     def race(self, *asks: Ask) -> list[Payload]:
         """Send these at the same moment, each by a client of its own; return what each was told, in their order."""
@@ -121,7 +152,7 @@ class Track:
         """Send one request and return its payload: a refusal is one too, an error fails the test."""
         answer = (http or self.exchange.http).post(
             f"{self.exchange.url}/graphql",
-            json={"query": document(ask.mutation, SUCCESS[ask.mutation]), "variables": {"input": ask.given}},
+            json={"query": document(ask.mutation, TOLD[ask.mutation]), "variables": {"input": ask.given}},
             headers={"Authorization": f"Bearer {ask.token}"},
         )
         body = answer.json()

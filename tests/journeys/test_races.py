@@ -211,3 +211,63 @@ def test_the_last_code_of_a_pool(track: Track) -> None:
         spent[members[told.index(winner)]] += PRICE
         assert track.remaining(benefit) == 0
     assert {member: POINTS - track.wallet(member)[0] for member in members} == spent
+
+
+def test_gift_against_redeem(track: Track) -> None:
+    """Points that are wanted for a gift and for a benefit at once go one way, and the other client learns what is left.
+
+    All of a wallet is wanted by two gifts and two redemptions, so one of the four is carried out.
+    """
+    track.let_give(ROUNDS * POINTS)
+    benefit = track.benefit(pointsPrice=str(POINTS))
+    friend = track.member()
+    seen: Counter[str] = Counter()
+    for number in range(ROUNDS):
+        member = track.member()
+        itself = track.member_token(member)
+        gift, taking = {"to": {"reference": friend}, "points": str(POINTS)}, {"benefit": benefit}
+        named = {"member": {"reference": member}}
+        asks = [
+            track.ask(itself, "givePoints", **gift), track.ask(itself, "redeemBenefit", **taking),
+            track.ask("video", "givePoints", **gift, **named), track.ask("video", "redeemBenefit", **taking, **named),
+        ][:: (-1) ** number]  # fmt: skip
+        winner, losers = one_winner(track.race(*asks))
+        for loser in losers:
+            refused([loser], "INSUFFICIENT_POINTS", required=str(POINTS), available="0")
+        assert track.wallet(member) == (0, 0)
+        seen[winner["__typename"]] += 1
+        assert track.wallet(friend) == (POINTS * (1 + seen["GivePointsSuccess"]), 0)
+    assert set(seen) <= {"GivePointsSuccess", "RedeemBenefitSuccess"}
+
+
+def test_merge_against_redeem(track: Track) -> None:
+    """Whether a member is taken in before or after it redeems: its points are spent once, and nothing is lost.
+
+    Each of the two has half of what the benefit costs: whoever asks before the merge is refused, and of those who ask
+    after it one has it.
+    """
+    benefit = track.benefit(pointsPrice=str(2 * POINTS))
+    for number in range(ROUNDS):
+        ann, bob = track.member(), track.member()
+        merge = [track.ask(track.member_token(bob), "mergeMembers", code=track.merge_code(ann))] * 2
+        takings = [
+            track.ask(track.member_token(bob), "redeemBenefit", benefit=benefit),
+            track.ask("video", "redeemBenefit", benefit=benefit, member={"reference": ann}),
+            track.ask("video", "redeemBenefit", benefit=benefit, member={"reference": bob}),
+        ]
+        asks = (merge + takings)[:: (-1) ** number]
+        first, second, *told = track.race(*asks)[:: (-1) ** number]
+        # Of two who send the same code to two processes the slower may find that it is one with the other already.
+        done = [payload for payload in (first, second) if won(payload)]
+        assert sum(not payload["replayed"] for payload in done) == 1, (first, second)
+        for loser in [payload for payload in (first, second) if not won(payload)]:
+            refused([loser], "VALIDATION_ERROR", path=["input", "code"])
+        assert track.done(merge[0])["replayed"] is True
+        had = [payload for payload in told if won(payload)]
+        for loser in [payload for payload in told if not won(payload)]:
+            assert loser["code"] == "INSUFFICIENT_POINTS"
+            assert loser["available"] in {str(POINTS), "0"}
+        assert len(had) <= 1
+        assert track.wallet(ann) == track.wallet(bob) == (2 * POINTS * (1 - len(had)), 0)
+        if not had:
+            track.done(track.ask("video", "redeemBenefit", benefit=benefit, member={"reference": bob}))
