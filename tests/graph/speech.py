@@ -110,6 +110,11 @@ SUCCESS = {
     "... on VersionConflict { currentVersion }",
     "recordFunding": "... on RecordFundingSuccess { replayed amount { amount currency }"
     " partner { handle exposures { ...exposure } } }",
+    **dict.fromkeys(
+        ("setRules", "freezePartner", "unfreezePartner", "freezeBenefit", "unfreezeBenefit"),
+        "... on Rules { version since awardReversal giftDayPoints timeZone frozen velocity { windowSeconds"
+        " redemptionsMax pointsMax pointsFrom benefit { sku } } } ... on VersionConflict { currentVersion }",
+    ),
     "closePeriod": "... on ClosePeriodSuccess { period { id number status closedAt root } next { id number status } }",
 }
 FRAGMENTS = {
@@ -162,6 +167,7 @@ def input_type(mutation: str) -> str:
     """Return the type of a mutation's input: the steps of a redemption share one."""
     shared = {
         "quoteRedemption": "QuoteInput", "foundHousehold": "HouseholdInput", "leaveHousehold": "HouseholdInput",
+        "unfreezePartner": "FreezePartnerInput", "unfreezeBenefit": "FreezeBenefitInput",
         "payIntoPool": "PoolInput", "drawFromPool": "PoolInput", "inviteToHousehold": "InviteInput",
         "unfreezeLot": "FreezeLotInput", "unfreezeMember": "FreezeMemberInput",
     }  # fmt: skip

@@ -1,0 +1,197 @@
+"""What partners lay down and what the exchange stops, over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from exchange.check import check
+from exchange.rules import Rules
+from tests.graph.speech import Payload, World, benefit_input, refusal
+
+DEFAULTS: dict[str, Any] = {"awardReversal": "REFUSE", "giftDayPoints": "0", "timeZone": "UTC", "velocity": [], "frozen": None}
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def proved(exchange: World) -> AsyncIterator[None]:
+    """End the module with every invariant proved."""
+    yield
+    assert [proof.wrong for proof in await check(exchange.services.db) if not proof.holds] == []
+
+
+async def onboarded(world: World) -> str:
+    """Bring a partner in that no other test speaks of, with an agreement with everybody."""
+    handle = world.fresh("shop").lower()
+    await world.onboard(handle)
+    await world.agree(handle, None, "8.00")
+    return handle
+
+
+async def shown(world: World, who: str, handle: str) -> Any:
+    query = """query($h: String!) { partner(handle: $h) { frozen rules { version since awardReversal giftDayPoints
+        timeZone frozen partner { handle } velocity { windowSeconds redemptionsMax pointsMax pointsFrom
+        benefit { sku } } } } }"""
+    return await world.read(who, query, h=handle)
+
+
+async def redeem(world: World, member: str, shop: str, benefit: Payload) -> Payload:
+    return await world.try_redeem(f"{member}@{shop}'s server", benefit)
+
+
+async def test_a_partner_lays_down_its_own_rules(world: World) -> None:
+    """What is left out stays as it is, every version is kept, and the same again is no new one."""
+    shop = await onboarded(world)
+    [before] = (await shown(world, shop, shop))["rules"]
+    assert before == {**DEFAULTS, "version": 0, "since": None, "partner": {"handle": shop}}
+    made = await world.done(shop, "setRules", giftDayPoints="500", timeZone="Europe/Berlin")
+    assert (made["version"], made["giftDayPoints"], made["awardReversal"]) == (1, "500", "REFUSE")
+    again = await world.done(shop, "setRules", giftDayPoints="500", expectedVersion=1)
+    assert again["version"] == 1
+    changed = await world.done(shop, "setRules", awardReversal="DEBT", expectedVersion=1)
+    assert (changed["version"], changed["giftDayPoints"], changed["timeZone"]) == (2, "500", "Europe/Berlin")
+    late = await world.do(shop, "setRules", awardReversal="REFUSE", expectedVersion=1)
+    assert refusal(late, "VERSION_CONFLICT", ["input", "expectedVersion"], retryable=True, currentVersion=2)
+    assert [one["version"] for one in (await shown(world, shop, shop))["rules"]] == [2, 1]
+    assert (await shown(world, "admin", shop))["rules"][0]["version"] == 2
+
+
+async def test_rules_are_nobody_elses_to_see_or_to_set(world: World) -> None:
+    """Other partners and members see none; a partner that names another finds none; staff needs admin."""
+    shop = await onboarded(world)
+    await world.done(shop, "setRules", giftDayPoints="5")
+    assert (await shown(world, "video", shop))["rules"] == []
+    member = world.fresh("member")
+    await world.award(shop, member, 1)
+    assert (await shown(world, f"{member}@{shop}", shop))["rules"] == []
+    for named in (world.ids[shop], "bm9uZQ"):
+        told = await world.do("video", "setRules", partner=named, giftDayPoints="9")
+        assert refusal(told, "NOT_FOUND", ["input", "partner"])
+    told = await world.do("viewer", "setRules", partner=world.ids[shop], giftDayPoints="9")
+    assert refusal(told, "FORBIDDEN", None, requiredScope="admin")
+    told = await world.do(f"{member}@{shop}", "setRules", giftDayPoints="9")
+    assert refusal(told, "FORBIDDEN", None, requiredScope="points:award")
+    made = await world.done("admin", "setRules", partner=world.ids[shop], giftDayPoints="9")
+    assert (made["version"], made["giftDayPoints"]) == (2, "9")
+
+
+@pytest.mark.parametrize(
+    ("said", "path"),
+    [
+        ({"giftDayPoints": "-1"}, ["input", "giftDayPoints"]),
+        ({"timeZone": "Mars/Olympus"}, ["input", "timeZone"]),
+        ({"timeZone": "../etc/passwd"}, ["input", "timeZone"]),
+        ({"velocity": [{"windowSeconds": 0, "redemptionsMax": 1}]}, ["input", "velocity", "0", "windowSeconds"]),
+        ({"velocity": [{"windowSeconds": 60}]}, ["input", "velocity", "0"]),
+    ],
+)
+async def test_rules_that_cannot_be_kept(world: World, said: Payload, path: list[str]) -> None:
+    """The first field that is wrong is named, whoever asks."""
+    assert refusal(await world.do("video", "setRules", **said), "VALIDATION_ERROR", path)
+
+
+async def test_a_rule_of_velocity_stops_the_hasty(world: World) -> None:
+    """VELOCITY, as the catalog says too; a rule for a benefit stops that one alone, and no unseen one can be named."""
+    shop = await onboarded(world)
+    one, other = await world.publish(shop, 1), await world.publish(shop, 1)
+    member = world.fresh("member")
+    await world.award(shop, member, 50)
+    rule = {"windowSeconds": 3_600, "redemptionsMax": 1, "benefit": one["id"]}
+    made = await world.done(shop, "setRules", velocity=[rule])
+    assert made["velocity"] == [
+        {"windowSeconds": 3_600, "redemptionsMax": 1, "pointsMax": None, "pointsFrom": "0",
+         "benefit": {"sku": one["sku"]}}
+    ]  # fmt: skip
+    assert (await redeem(world, member, shop, one))["redemption"]["status"] == "FULFILLED"
+    stopped = await redeem(world, member, shop, one)
+    assert refusal(stopped, "BENEFIT_UNAVAILABLE", ["input", "benefit"], retryable=True, reasons=["VELOCITY"])
+    assert (await world.availability(f"{member}@{shop}", one))["reasons"] == ["VELOCITY"]
+    assert (await world.availability(f"{member}@{shop}", other))["reasons"] == []
+    draft = await world.publish("video", 1, status="DRAFT")
+    for unseen in (draft["id"], "bm9uZQ"):
+        told = await world.do(shop, "setRules", velocity=[{**rule, "benefit": unseen}])
+        assert refusal(told, "NOT_FOUND", ["input", "velocity", "0", "benefit"])
+    await world.done(shop, "setRules", velocity=[])
+    assert (await redeem(world, member, shop, one))["redemption"]["status"] == "FULFILLED"
+
+
+async def test_a_limit_of_a_period(world: World) -> None:
+    """One a day is one a day; the catalog shows limit, period and what is left, and a reversal gives it back."""
+    shop = await onboarded(world)
+    daily = await world.publish(shop, 1, memberLimit=1, memberLimitPeriod="DAY")
+    query = "query($id: ID!) { benefit(by: {id: $id}) { memberLimit memberLimitPeriod version } }"
+    assert await world.read(shop, query, id=daily["id"]) == {
+        "memberLimit": 1, "memberLimitPeriod": "DAY", "version": 1
+    }  # fmt: skip
+    member = world.fresh("member")
+    await world.award(shop, member, 50)
+    taken = (await redeem(world, member, shop, daily))["redemption"]
+    full = await redeem(world, member, shop, daily)
+    reasons = ["MEMBER_LIMIT_REACHED"]
+    assert refusal(full, "BENEFIT_UNAVAILABLE", ["input", "benefit"], retryable=True, reasons=reasons)
+    seen = await world.availability(f"{member}@{shop}", daily)
+    assert (seen["memberRemaining"], seen["reasons"]) == (0, reasons)
+    await world.step(shop, "reverse", taken)
+    assert (await redeem(world, member, shop, daily))["redemption"]["status"] == "FULFILLED"
+    same = benefit_input(1, sku=daily["sku"], memberLimit=1, memberLimitPeriod="DAY")
+    assert (await world.done(shop, "publishBenefits", benefits=[same]))["unchanged"] == 1
+
+
+async def test_the_exchange_freezes_a_partner(world: World) -> None:
+    """Nothing is redeemed or awarded that concerns it, everybody sees that it is frozen, and it can go on."""
+    shop = await onboarded(world)
+    mine, other = await world.publish(shop, 1), await world.publish("video", 1)
+    member = world.fresh("member")
+    await world.award(shop, member, 50)
+    for who in (shop, "preparer"):
+        told = await world.do(who, "freezePartner", partner=world.ids[shop], reason="under review")
+        assert refusal(told, "FORBIDDEN", None, requiredScope="admin")
+    frozen = await world.done("admin", "freezePartner", partner=world.ids[shop], reason="under review")
+    assert frozen["frozen"] == "under review"
+    again = await world.done("admin", "freezePartner", partner=world.ids[shop], reason="under review")
+    assert again["version"] == frozen["version"]
+    assert (await shown(world, "video", shop))["frozen"] is True
+    for benefit in (mine, other):
+        told = await redeem(world, member, shop, benefit)
+        assert refusal(told, "BENEFIT_UNAVAILABLE", ["input", "benefit"], retryable=True, reasons=["FROZEN"])
+    assert (await world.availability("video", mine))["reasons"] == ["FROZEN"]
+    told = await world.do(
+        shop, "awardPoints", member={"reference": member}, points="1", idempotencyKey=world.fresh("award")
+    )
+    assert refusal(told, "FORBIDDEN", None)
+    await world.done("admin", "unfreezePartner", partner=world.ids[shop], reason="cleared")
+    assert (await shown(world, "video", shop))["frozen"] is False
+    assert (await redeem(world, member, shop, mine))["redemption"]["status"] == "FULFILLED"
+    told = await world.do("admin", "freezePartner", partner="bm9uZQ", reason="x")
+    assert refusal(told, "NOT_FOUND", ["input", "partner"])
+    told = await world.do("admin", "freezePartner", partner=world.ids[shop], reason=" ")
+    assert refusal(told, "VALIDATION_ERROR", ["input", "reason"])
+
+
+async def test_the_exchange_freezes_a_benefit(world: World) -> None:
+    """That one alone, whatever its partner publishes of it meanwhile."""
+    shop = await onboarded(world)
+    bad, good = await world.publish(shop, 1), await world.publish(shop, 1)
+    member = world.fresh("member")
+    await world.award(shop, member, 50)
+    told = await world.do(shop, "freezeBenefit", benefit=bad["id"], reason="recalled")
+    assert refusal(told, "FORBIDDEN", None, requiredScope="admin")
+    await world.done("admin", "freezeBenefit", benefit=bad["id"], reason="recalled")
+    await world.done(shop, "publishBenefits", benefits=[benefit_input(2, sku=bad["sku"])])
+    told = await redeem(world, member, shop, bad)
+    assert refusal(told, "BENEFIT_UNAVAILABLE", ["input", "benefit"], retryable=True, reasons=["FROZEN"])
+    assert (await redeem(world, member, shop, good))["redemption"]["status"] == "FULFILLED"
+    await world.done("admin", "unfreezeBenefit", benefit=bad["id"], reason="cleared")
+    assert (await redeem(world, member, shop, bad))["redemption"]["status"] == "FULFILLED"
+    told = await world.do("admin", "freezeBenefit", benefit="bm9uZQ", reason="x")
+    assert refusal(told, "NOT_FOUND", ["input", "benefit"])
+
+
+async def test_rules_set_at_once_are_put_in_order(world: World) -> None:
+    """Whoever made its rules from a version that is no longer the last is told so, and nothing is lost."""
+    shop = await onboarded(world)
+    first = await world.services.terms.set_rules(Rules(partner=shop, gift_day_points=1))
+    assert first.version == 1
+    made = await world.done(shop, "setRules", giftDayPoints="2")
+    assert made["version"] == 2
