@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,14 +14,27 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from exchange.benefit import Benefit, Fulfilment, LimitPeriod, UnavailableReason
+from exchange.decisions import Terms, decide
 from exchange.errors import BenefitUnavailable
 from exchange.journal import EXCHANGE
 from exchange.ledger import Ledger, Outcome
 from exchange.limits import LOOK_BACK_MAX, period_start, taken
 from exchange.redemption import Redemption, RedemptionStatus, Step
 from exchange.rules import RuleBook, Rules, Velocity
+from exchange.wallet import Wallet
 from tests.exchange.conftest import House, answers, known
-from tests.exchange.speech import act, agreement, award, benefit, by_reference, redeem, reserve
+from tests.exchange.speech import (
+    SALT,
+    act,
+    agreement,
+    agreements,
+    award,
+    awarded,
+    benefit,
+    by_reference,
+    redeem,
+    reserve,
+)
 
 ZONES = ("UTC", "Europe/Berlin", "Pacific/Kiritimati", "Pacific/Pago_Pago", "America/St_Johns", "Asia/Kathmandu")
 RIDE = benefit("rides/ride", 10, fulfilment=Fulfilment.PARTNER_CALL)
@@ -199,3 +213,54 @@ async def test_a_frozen_benefit_is_stopped_alone(house: House, ledger: Ledger) -
     assert reasons(one) == [UnavailableReason.FROZEN]
     assert isinstance(two, Outcome)
     assert not isinstance(confirmed, Outcome)
+
+
+# ---------------------------------------------------------------- the examples in the docs
+
+
+def rows_below(heading: str) -> list[list[str]]:
+    """Return the rows of the table under a heading of docs/rules.md."""
+    page = Path(__file__).parents[2].joinpath("docs", "rules.md").read_text()
+    lines = page.partition(f"### {heading}\n")[2].partition("\n#")[0].splitlines()
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    assert len(table) > 2, heading
+    return table[2:]
+
+
+def tried(wallet: Wallet, what: Benefit, taken_before: list[Redemption], rules: RuleBook, now: datetime) -> Any:
+    """Take one unit as of now, or return the reason why not."""
+    book = agreements(("video", "delivery", 800), ("video", "rides", 800))
+    terms = Terms(book, what, rules=rules, recent=taken_before)
+    try:
+        return decide(redeem(what), wallet, terms, now, SALT)
+    except BenefitUnavailable as refusal:
+        return ",".join(refusal.reasons)
+
+
+def test_one_parcel_a_day() -> None:
+    """The page's table, by the clocks of Berlin on the day on which they go forward."""
+    parcel = benefit("delivery/parcel", 1, member_limit=1, member_limit_period=LimitPeriod.DAY)
+    rules = RuleBook([Rules(partner="delivery", time_zone="Europe/Berlin")])
+    wallet, done = awarded(award("video", 100)), list[Redemption]()
+    for local, what, outcome in rows_below("Example: one parcel a day"):
+        now = datetime.strptime(local, "%d %B %Y, %H:%M").replace(tzinfo=ZoneInfo("Europe/Berlin")).astimezone(UTC)
+        if what == "reverse":
+            done[-1] = replace(done[-1], returned=1, status=RedemptionStatus.REVERSED)
+            continue
+        told = tried(wallet, parcel, done, rules, now)
+        assert (told if isinstance(told, str) else "taken") == outcome, local
+        if not isinstance(told, str):
+            wallet, done = told.wallet, [*done, told.redemption]
+
+
+def test_two_an_hour() -> None:
+    """The page's table, minute by minute."""
+    most = Velocity(window_seconds=3_600, redemptions_max=2, points_max=100)
+    rules = RuleBook([Rules(partner=EXCHANGE, velocity=(most,))])
+    wallet, done = awarded(award("video", 1_000)), list[Redemption]()
+    for minute, points, outcome in rows_below("Example: two an hour"):
+        now = datetime(2026, 3, 1, 12, tzinfo=UTC) + timedelta(minutes=int(minute))
+        told = tried(wallet, benefit("rides/ride", int(points)), done, rules, now)
+        assert (told if isinstance(told, str) else "taken") == outcome, minute
+        if not isinstance(told, str):
+            wallet, done = told.wallet, [*done, told.redemption]

@@ -11,7 +11,13 @@ from exchange.check import check
 from exchange.rules import Rules
 from tests.graph.speech import Payload, World, benefit_input, refusal
 
-DEFAULTS: dict[str, Any] = {"awardReversal": "REFUSE", "giftDayPoints": "0", "timeZone": "UTC", "velocity": [], "frozen": None}
+DEFAULTS: dict[str, Any] = {
+    "awardReversal": "REFUSE",
+    "giftDayPoints": "0",
+    "timeZone": "UTC",
+    "velocity": [],
+    "frozen": None,
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
