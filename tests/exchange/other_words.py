@@ -257,12 +257,14 @@ def _share(command: Share, wallet: Wallet | None, terms: Terms, now: datetime) -
     pool = terms.other
     if pool is None or wallet.household != pool.id:
         return NotFound, None
-    if command.what is Sharing.LEAVE:
-        lost = pool.members == (wallet.id,) and any(_alive(lot, now) and lot.remaining > 0 for lot in pool.lots)
-        return (ValidationFailed, None) if lost else None
     if command.what is Sharing.PAY_IN:
         return _giving(command, command.points, wallet, terms, now)
-    return _drawing(command, pool, terms, now)
+    return (_leaving if command.what is Sharing.LEAVE else _drawing)(command, wallet, pool, terms, now)
+
+
+def _leaving(command: Share, wallet: Wallet, pool: Wallet, terms: Terms, now: datetime) -> Told | None:
+    lost = pool.members == (wallet.id,) and any(_alive(lot, now) and lot.remaining > 0 for lot in pool.lots)
+    return (ValidationFailed, None) if lost else None
 
 
 def _entering(command: Share, wallet: Wallet, pool: Wallet | None, now: datetime) -> Told | None:
@@ -274,7 +276,7 @@ def _entering(command: Share, wallet: Wallet, pool: Wallet | None, now: datetime
     return (ValidationFailed, None) if wallet.household is not None or len(pool.members) == 10 else None
 
 
-def _drawing(command: Share, pool: Wallet, terms: Terms, now: datetime) -> Told | None:
+def _drawing(command: Share, wallet: Wallet, pool: Wallet, terms: Terms, now: datetime) -> Told | None:
     if pool.frozen:
         return Forbidden, None
     there = _free((lot for lot in pool.lots if not _stopped(terms, lot.issuer)), now)

@@ -11,15 +11,35 @@ import pytest
 
 from exchange.benefit import Fulfilment
 from exchange.check import check
+from exchange.commands import Sharing
 from exchange.exposure import Pair
 from exchange.ledger import Ledger, Outcome
 from exchange.proof import TITLES
 from exchange.redemption import Step
+from exchange.rules import AwardReversal, Rules
 from exchange.settlement.clearing import Settlement
 from exchange.store.connection import Database, Document, connect, database, settled
 from exchange.store.headroom import Headroom
 from tests.exchange.conftest import KEYRING, House, answers, house_on, known
-from tests.exchange.speech import act, agreement, award, benefit, by_reference, expire, redeem, reserve, unlink
+from tests.exchange.speech import (
+    act,
+    adjust,
+    agreement,
+    award,
+    benefit,
+    by_reference,
+    expire,
+    extend,
+    freeze,
+    give,
+    merge,
+    redeem,
+    reserve,
+    reverse_award,
+    share,
+    unlink,
+    unmerge,
+)
 
 TERMS = (
     agreement("video", "rides", 805, fee=130, commission=250),
@@ -62,6 +82,7 @@ async def traffic(house: House) -> Ledger:
     await Headroom(house.db).set_cap(Pair("video", "EUR"), 10**6, actor="ada")
     await asyncio.gather(*(spend((first, second)[n % 2], n) for n in range(30)))
     await lives(first, second)
+    await points(house, first, second)
     await first.submit(unlink("delivery", wallets[3], through="rides"))
     await asyncio.sleep(0.3)
     await first.submit(expire(dying.entry.id, dying.wallet.id))
@@ -86,6 +107,35 @@ async def lives(first: Ledger, second: Ledger) -> None:
     codes = (await first.submit(reserve("video/voucher", 3, whose=eve, ttl=3_600, key="codes"))).redemption
     await second.submit(act(Step.CONFIRM, codes, 2))
     await first.submit(reserve("video/voucher", 1, whose=eve, ttl=3_600, key="code-held"))
+
+
+async def points(house: House, first: Ledger, second: Ledger) -> None:
+    """Let everything happen to points that can: debts, more time, goodwill, freezing, gifts, households and merges."""
+    await house.terms.set_rules(Rules(partner="video", gift_day_points=500, award_reversal=AwardReversal.DEBT))
+    soon, later = await house.soon(hours=1), await house.soon(hours=9)
+    fay, gus, hal = (by_reference("video", name) for name in ("fay", "gus", "hal"))
+    for whose in (fay, gus, hal):
+        await first.submit(award("video", 300, whose=whose, key=whose.reference, expires=later))
+    told = [
+        *await answers(
+            first, redeem("video/film", 2, whose=fay), reverse_award("fay", 290, whose=fay, key="debt"),
+            award("video", 20, whose=fay, key="repaying"), award("video", 9, whose=gus, active=soon),
+            adjust("video", 15, whose=gus, key="kind"), adjust("video", -5, whose=gus, key="unkind"),
+            share(Sharing.FOUND, "pool", whose=gus, key="pool"), share(Sharing.JOIN, "pool", whose=fay, key="joined"),
+        ),
+        *await answers(
+            second, extend("hal", None, whose=hal, key="longer"), give(40, gus, whose=hal, key="gift"),
+            share(Sharing.PAY_IN, "pool", 50, whose=gus), share(Sharing.DRAW, "pool", 20, whose=fay, key="drawn"),
+            share(Sharing.LEAVE, "pool", whose=fay), freeze("gus", whose=gus, key="lot-frozen"),
+        ),
+    ]  # fmt: skip
+    assert all(isinstance(one, Outcome) for one in told), told
+    ida = await known(first, "rides", reference="ida")
+    await first.submit(award("rides", 30, whose=by_reference("rides", "ida")))
+    merged = await first.submit(merge(ida, whose=hal, key="merged"))
+    await second.submit(unmerge(ida, merged.entry.wallet, through="exchange"))
+    await second.submit(merge(ida, whose=hal))
+    await first.submit(freeze(whose=fay, key="member-frozen"))
 
 
 async def test_real_traffic_holds_every_invariant(house: House) -> None:
@@ -282,6 +332,36 @@ CORRUPTIONS: dict[str, tuple[int, Corrupt]] = {
     "headroom used": (12, set_in("headroom", {"pool": {"$exists": True}}, {"$inc": {"used": 1, "granted": 1}})),
     "headroom granted": (12, set_in("headroom", {"pool": {"$exists": False}}, {"$inc": {"granted": 1}})),
     "an agreement's price": (7, set_in("agreements", {"issuer": "video"}, {"$inc": {"price.minor": 100}})),
+    "a debt": (3, set_in("wallets", {"debts.0": {"$exists": True}}, {"$set": {"debts.0.1": 5}})),
+    "a debt forgiven": (3, set_in("wallets", {"debts.0": {"$exists": True}}, {"$set": {"debts": []}})),
+    "what is owed of a lot": (3, set_in("wallets", {"lots.0.owed": {"$gt": 0}}, {"$inc": {"lots.0.owed": -1}})),
+    "what was withdrawn": (2, set_in("wallets", {"lots.0.withdrawn": {"$gt": 0}}, {"$inc": {"lots.0.withdrawn": 1}})),
+    "what an entry made a debt": (2, set_in("entries", {"_id": "debt"}, {"$set": {"detail.debt": "61"}})),
+    "what an award repaid": (2, set_in("entries", {"_id": "repaying"}, {"$set": {"detail.repaid": "19"}})),
+    "which lot was taken back": (2, set_in("entries", {"_id": "debt"}, {"$set": {"detail.lot": "repaying"}})),
+    "which lot got more time": (2, set_in("entries", {"_id": "longer"}, {"$set": {"detail.lot": "gus"}})),
+    "how much time": (3, set_in("entries", {"_id": "longer"}, {"$set": {"detail.expires_at": "2999-01-01T00:00:00Z"}})),
+    "a lot's beginning": (3, set_in("wallets", {"lots.active_from": DATE}, {"$set": {"lots.$[].active_from": None}})),
+    "a goodwill's actor": (3, set_in("entries", {"_id": "kind"}, {"$unset": {"detail.actor": ""}})),
+    "whose goodwill it was": (4, set_in("entries", {"_id": "kind"}, {"$set": {"postings.1.party": "rides"}})),
+    "a member thawed": (3, set_in("wallets", {"frozen": True}, {"$set": {"frozen": False}})),
+    "a lot thawed": (3, set_in("wallets", {"lots.frozen": True}, {"$set": {"lots.$[].frozen": False}})),
+    "a freezing deleted": (3, remove("entries", {"_id": "member-frozen"})),
+    "which lot was frozen": (3, set_in("entries", {"_id": "lot-frozen"}, {"$set": {"detail.lot": "hal"}})),
+    "who got a gift": (3, set_in("entries", {"_id": "gift"}, {"$set": {"counterpart": "another"}})),
+    "a gift's other version": (3, set_in("entries", {"_id": "gift"}, {"$inc": {"counterpart_version": 1}})),
+    "when a gift expires": (3, set_in("entries", {"_id": "gift"}, {"$set": {"detail.expire": "2999-01-01T00:00:00Z"}})),
+    "a gift deleted": (3, remove("entries", {"_id": "gift"})),
+    "what was given today": (3, set_in("wallets", {"given.0": {"$exists": True}}, {"$set": {"given": []}})),
+    "a pool's members": (3, set_in("wallets", {"_id": "pool"}, {"$set": {"members": []}})),
+    "a member's household": (3, set_in("wallets", {"household": "pool"}, {"$set": {"household": None}})),
+    "a pool deleted": (3, remove("wallets", {"_id": "pool"})),
+    "who drew": (3, set_in("entries", {"_id": "drawn"}, {"$set": {"counterpart": "another"}})),
+    "a joining deleted": (3, remove("entries", {"_id": "joined"})),
+    "what a merge moved": (3, set_in("entries", {"_id": "merged"}, {"$set": {"detail.moved": "{}"}})),
+    "into whom somebody was merged": (
+        3, set_in("wallets", {"merged_into": {"$ne": None}}, {"$set": {"merged_into": "another"}})
+    ),
     "an agreement deleted": (7, remove("agreements", {"issuer": "video"})),
 }  # fmt: skip
 

@@ -178,6 +178,8 @@ def pool(kind: EntryKind, version: int, who: str = "ann", **said: Any) -> Event:
 
 
 ENDS = given(expires_at=day(1))
+COOL = given(said={"active_from": "2026-03-02T12:00:00Z"})
+GIFT = came(K.GIVE, 2, ("give-2/0", 5))
 OWES = [given(), taken(2, ("award-1", -60)), reversal(3, ("award-1", -40), debt=60)]
 HOME = [given(), member(K.FOUND, 2)]
 FOUNDED = [pool(K.FOUND, 1)]
@@ -194,12 +196,12 @@ LIMITED = [given(), event(K.LINK, 2, said={"daily_limit": "10"})]
         ("repays 61 of 60", [*OWES, event(K.AWARD, 4, ("award-4", 99), ("award-4", -61), said={"repaid": "61"})]),
         ("repays 5 of 0", [event(K.AWARD, 1, ("award-1", 10), ("award-1", -5), said={"repaid": "5"})]),
         ("repays 10 of 60", [*OWES, event(K.AWARD, 4, ("award-4", 10), said={"repaid": "10"})]),
-        ("takes 40 from lot award-1, 0 free", [given(said={"active_from": "2026-03-02T12:00:00Z"}), taken(2, ("award-1", -40))]),
-        ("holds 40 of lot award-1", [given(said={"active_from": "2026-03-02T12:00:00Z"}), held(2, ("award-1", 40))]),
+        ("takes 40 from lot award-1, 0 free", [COOL, taken(2, ("award-1", -40))]),
+        ("holds 40 of lot award-1", [COOL, held(2, ("award-1", 40))]),
         # its reversal
         ("which video did not award here", [given(), reversal(2, lot="other")]),
         ("which rides did not award here", [given(), reversal(2, by="rides")]),
-        ("which video did not award here", [came(K.DRAW, 1, ("draw-1/0", 9)), reversal(2, ("draw-1/0", -9), lot="draw-1/0")]),
+        ("which video did not award here", [given(), GIFT, reversal(3, ("give-2/0", -5), lot="give-2/0")]),
         ("takes from others than award-1", [given(), event(K.AWARD, 2, ("award-2", 9)), reversal(3, ("award-2", -9))]),
         ("takes 0 and 0 back", [given(), reversal(2)]),
         ("takes 100 and 1 back", [given(), reversal(2, ("award-1", -100), debt=1)]),
@@ -237,7 +239,7 @@ LIMITED = [given(), event(K.LINK, 2, said={"daily_limit": "10"})]
         ("takes 101 from lot award-1", [given(), passed(K.GIVE, 2, ("award-1", -101))]),
         ("takes 5 from lot award-1, 0 free", [given(), freezing(2, lot="award-1"), passed(K.GIVE, 3, ("award-1", -5))]),
         ("gives out of a frozen wallet", [given(), freezing(2), passed(K.GIVE, 3, ("award-1", -5))]),
-        ("came through rides, to which there was no open link", [given(), passed(K.GIVE, 2, ("award-1", -5), by="rides")]),
+        ("rides, to which there was no open link", [given(), passed(K.GIVE, 2, ("award-1", -5), by="rides")]),
         ("more than the link's limit for a day", [*LIMITED, passed(K.GIVE, 3, ("award-1", -11))]),
         ("more than the link's limit for a day",
          [*LIMITED, passed(K.GIVE, 3, ("award-1", -6)), passed(K.GIVE, 4, ("award-1", -5))]),
@@ -249,7 +251,7 @@ LIMITED = [given(), event(K.LINK, 2, said={"daily_limit": "10"})]
         ("does not say when the points expire", [given(), came(K.GIVE, 2, ("give-2/0", 5), ends="")]),
         ("does not say when the points expire", [given(), came(K.GIVE, 2, ("give-2/0", 5), ends="- -")]),
         ("brings lots that are not new", [given(), came(K.GIVE, 2, ("give-2/1", 5))]),
-        ("brings lots that are not new", [given(), came(K.GIVE, 2, ("give-2/0", 5)), came(K.GIVE, 3, ("give-2/0", 5), id="give-2")]),
+        ("brings lots that are not new", [given(), GIFT, came(K.GIVE, 3, ("give-2/0", 5), id="give-2")]),
         ("is given through a link that was not open", [given(), came(K.GIVE, 2, ("give-2/0", 5), by="rides")]),
         ("is paid in by one who is no member", [*FOUNDED, came(K.PAY_IN, 2, ("pay_in-2/0", 5), other="bob")]),
         # households
@@ -277,7 +279,8 @@ def test_what_cannot_have_happened_to_points_is_named(says: str, events: list[Ev
         [given(), reversal(2, ("award-1", -40)), reversal(3, ("award-1", -60))],
         [ENDS, extension(2, day(2)), extension(3, None, at=day(1))],
         [given(), goodwill(2, ("adjust-2", 5)), goodwill(3, ("adjust-2", -5), ("award-1", -5))],
-        [given(), freezing(2), freezing(3, K.UNFREEZE), freezing(4, lot="award-1"), freezing(5, K.UNFREEZE, lot="award-1")],
+        [given(), freezing(2), freezing(3, K.UNFREEZE)],
+        [given(), freezing(2, lot="award-1"), freezing(3, K.UNFREEZE, lot="award-1")],
         [given(), freezing(2), reversal(3, ("award-1", -100))],
         [*LIMITED, passed(K.GIVE, 3, ("award-1", -10)), passed(K.GIVE, 4, ("award-1", -10), at=day(1))],
         [*HOME, passed(K.PAY_IN, 3, ("award-1", -5), other="pool"), came(K.DRAW, 4, ("draw-4/0", 5), other="pool"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from msgspec.structs import replace
 
 from exchange.commands import Sharing
@@ -52,7 +51,9 @@ def ann() -> Wallet:
 
 def bob(*lots: Any, **state: Any) -> Wallet:
     """Return another member that video knows."""
-    return replace(awarded(award("video", 1, key="B"), wallet=Wallet("bob")), **({"lots": lots} if lots else {}), **state)
+    return replace(
+        awarded(award("video", 1, key="B"), wallet=Wallet("bob")), **({"lots": lots} if lots else {}), **state
+    )
 
 
 def home(*members: str, **state: Any) -> Wallet:
@@ -185,7 +186,9 @@ def test_what_was_given_is_spent_and_given_on_like_any_other() -> None:
     assert moves(taken.entry) == [
         "member -> rides REDEEMED 25", "member -> video REDEEMED 35", "video -> rides REDEMPTIONS 28 EUR"
     ]  # fmt: skip
-    on = decided(give(10, by_reference("video", "cid"), key="H"), there, other=Wallet("cid", links=there.links), rules=RULES)
+    on = decided(
+        give(10, by_reference("video", "cid"), key="H"), there, other=Wallet("cid", links=there.links), rules=RULES
+    )
     assert moves(on.entry) == ["bob G/0 -> cid H/0 rides 10"]
     over = decided(expire("G/0", "bob", issuer="rides"), there, now=day(1))
     assert moves(over.entry) == ["member -> rides EXPIRED 25"]
@@ -293,5 +296,8 @@ def test_the_last_one_to_leave_draws_what_is_there() -> None:
 def test_a_pool_is_a_wallet_with_limits() -> None:
     """Neither it nor the member that draws gets more than a wallet can hold."""
     full = home(lots=(lot("all", "video", 2**63 - 1),))
-    assert refused(share(Sharing.PAY_IN, "pool", 1), at_home(ann()), other=full, rules=RULES).path == ["input", "points"]
+    assert refused(share(Sharing.PAY_IN, "pool", 1), at_home(ann()), other=full, rules=RULES).path == [
+        "input",
+        "points",
+    ]
     assert refused(share(Sharing.DRAW, "pool", 2**63 - 1), at_home(ann()), other=full).path == ["input", "points"]

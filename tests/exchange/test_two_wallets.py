@@ -234,7 +234,8 @@ async def test_a_member_joins_one_of_two_households(house: House, ledger: Ledger
     await ledger.submit(award("video", 1, whose=CID))
     await ledger.submit(share(Sharing.FOUND, "pool-2", whose=CID, key="pool-2"))
     told = await asyncio.gather(
-        answers(ledger, share(Sharing.JOIN, "pool", whose=BOB)), answers(rival, share(Sharing.JOIN, "pool-2", whose=BOB))
+        answers(ledger, share(Sharing.JOIN, "pool", whose=BOB)),
+        answers(rival, share(Sharing.JOIN, "pool-2", whose=BOB)),
     )
     assert sorted(type(one).__name__ for [one] in told) == ["Outcome", "ValidationFailed"]
     bob = await house.wallet("video", "bob")
