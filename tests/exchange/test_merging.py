@@ -19,6 +19,7 @@ from exchange.redemption import Step
 from exchange.rules import AwardReversal, Rules, Velocity
 from exchange.store.members import Members
 from exchange.wallet import Wallet
+from tests.examples import told, told_in
 from tests.exchange.conftest import KEYRING, House, answers, known
 from tests.exchange.speech import (
     act,
@@ -394,3 +395,37 @@ async def test_within_one_batch_the_second_finds_the_first_done(
     assert isinstance(third, Refusal)
     assert not isinstance(third, InsufficientPoints)
     assert (await house.wallet("video", "ann")).taken == {RIDE.id: 4}
+
+
+async def test_an_example_with_every_posting(house: House, ledger: Ledger) -> None:
+    """docs/merging.md: a merge, what reaches the one member then, the parting, and what makes a merge final."""
+    ride, film = benefit("rides/a-ride", 10), benefit("video/a-film", 40)
+    await house.publish(ride, film)
+    ann, bob = [await known(ledger, "video", reference=name) for name in ("ann", "bob")]
+    await ledger.submit(link("rides", bob, reference="bob"))
+    await ledger.submit(award("video", 100, whose=by_reference("video", "ann"), key="A"))
+    bobs = by_reference("rides", "bob")
+    await ledger.submit(award("rides", 40, whose=bobs, key="R"))
+    taken = await ledger.submit(redeem(ride, through="rides", whose=bobs))
+    assert taken.redemption is not None
+    ends = await house.soon(days=30)
+    await ledger.submit(award("video", 30, whose=by_reference("video", "bob"), expires=ends, key="B"))
+    happened = [taken]
+    then: list[Command] = [
+        merge(ann),
+        award("rides", 5, whose=bobs, key="S"),
+        act(Step.REVERSE, taken.redemption, by="rides"),
+        unmerge(ann, bob),
+        merge(ann, key="again"),
+        redeem(film, through="video", whose=by_reference("video", "ann")),
+    ]
+    happened += [await ledger.submit(command) for command in then]
+    assert told_in("merging.md", "An example with every posting") == [told(one.entry) for one in happened]
+    reached = [one.wallet.id for one in happened[2:4]]
+    assert reached == [ann, ann]
+    apart = happened[4].other
+    assert apart is not None
+    assert (apart.id, sum(lot.remaining for lot in apart.lots)) == (bob, 75)
+    [final] = await answers(ledger, unmerge(ann, bob, id="too late"))
+    assert isinstance(final, ValidationFailed)
+    assert "spent" in final.message

@@ -225,12 +225,14 @@ def test_gift_against_redeem(track: Track) -> None:
     for number in range(ROUNDS):
         member = track.member()
         itself = track.member_token(member)
-        gift, taking = {"to": {"reference": friend}, "points": str(POINTS)}, {"benefit": benefit}
-        named = {"member": {"reference": member}}
+        gift: Payload = {"to": {"reference": friend}, "points": str(POINTS)}
+        named = {"reference": member}
         asks = [
-            track.ask(itself, "givePoints", **gift), track.ask(itself, "redeemBenefit", **taking),
-            track.ask("video", "givePoints", **gift, **named), track.ask("video", "redeemBenefit", **taking, **named),
-        ][:: (-1) ** number]  # fmt: skip
+            track.ask(itself, "givePoints", **gift),
+            track.ask(itself, "redeemBenefit", benefit=benefit),
+            track.ask("video", "givePoints", member=named, **gift),
+            track.ask("video", "redeemBenefit", member=named, benefit=benefit),
+        ][:: (-1) ** number]
         winner, losers = one_winner(track.race(*asks))
         for loser in losers:
             refused([loser], "INSUFFICIENT_POINTS", required=str(POINTS), available="0")
