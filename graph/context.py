@@ -18,13 +18,13 @@ from exchange.agreements import AgreementBook
 from exchange.benefit import Availability, Benefit, Stock, Taker, availability
 from exchange.commands import ByReference
 from exchange.decisions import Terms, taker_of
-from exchange.errors import Forbidden
+from exchange.errors import Forbidden, NotFound
 from exchange.exposure import CapBook, Pair
 from exchange.limits import LOOK_BACK_MAX, look_back
 from exchange.redemption import Redemption
 from exchange.rules import RuleBook
 from exchange.wallet import Wallet
-from graph.identifiers import Identifiers
+from graph.identifiers import Identifiers, Kind
 from graph.paging import Cursors
 from graph.refusals import Code, fault
 from graph.services import Services
@@ -126,6 +126,16 @@ class Context:
     async def partner_of(self, handle: str) -> Partner:
         """Return a partner by its handle; partners are resident, so this seldom reads."""
         return await self.services.registry.get(handle)
+
+    async def partner_named(self, sealed: str | None, name: str) -> str | None:
+        """Return the handle behind a partner's id in the input; None for None; NotFound if there is no such partner."""
+        if sealed is None:
+            return None
+        handle = self.ids.open(Kind.PARTNER, sealed)
+        partner = None if handle is None else await self.services.registry.find(handle)
+        if partner is None or not partner.roles:
+            raise NotFound("no such partner", ("input", name))
+        return partner.handle
 
     async def opens(self, wallet: Wallet) -> bool:
         """Whether the caller may look into a wallet: a member into its own alone, and a pool as those who share it."""

@@ -14,12 +14,11 @@ from strawberry import Parent
 from exchange import agreements
 from exchange.amounts import Money as Amount
 from exchange.benefit import Benefit as DomainBenefit
-from exchange.errors import NotFound, Refusal
+from exchange.errors import Refusal
 from exchange.settlement import netting, period, simulation, statement
 from exchange.settlement.statement import Place
 from graph.context import Context, Info
 from graph.enums import LineKind, PeriodStatus, StatementStatus
-from graph.identifiers import Kind
 from graph.inputs import SimulateAgreementInput, sent
 from graph.paging import After, Connection, First, Page, page
 from graph.refusals import Code, fault, made_of
@@ -271,25 +270,14 @@ async def simulate(context: Context, wish: SimulateAgreementInput, number: int |
             agreements.Agreement(
                 id="", version=0, price_per_1000_points=price, fee_basis_points=wish.fee_basis_points,
                 commission_basis_points=wish.commission_basis_points, effective_from=await context.now(),
-                issuer=await _side(context, sent(wish.issuer), "issuer"),
-                provider=await _side(context, sent(wish.provider), "provider"),
+                issuer=await context.partner_named(sent(wish.issuer), "issuer"),
+                provider=await context.partner_named(sent(wish.provider), "provider"),
             ),
             number,
         )  # fmt: skip
     except Refusal as refusal:
         where = f"{'.'.join(refusal.path)}: " if refusal.path else ""
         raise fault(Code.BAD_USER_INPUT, f"{where}{refusal.message}") from None
-
-
-async def _side(context: Context, sealed: str | None, name: str) -> str | None:
-    """Return the handle behind a partner's id; None for None: any."""
-    if sealed is None:
-        return None
-    handle = context.ids.open(Kind.PARTNER, sealed)
-    partner = None if handle is None else await context.services.registry.find(handle)
-    if partner is None or not partner.roles:
-        raise NotFound("no such partner", ("input", name))
-    return partner.handle
 
 
 async def periods(context: Context, first: Any, after: Any) -> Page[period.Period]:

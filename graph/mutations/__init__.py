@@ -46,7 +46,7 @@ from graph.inputs import (
     fingerprint,
     sent,
 )
-from graph.mutations.asking import own_wallet, partner_named, request, speaker, whose_of
+from graph.mutations.asking import own_wallet, request, speaker, whose_of
 from graph.mutations.exposure import ExposureMutations
 from graph.mutations.households import HouseholdMutations
 from graph.mutations.merging import MergingMutations
@@ -339,7 +339,7 @@ class Mutation(PointsMutations, HouseholdMutations, MergingMutations, ExposureMu
         if limit is not None and limit < 1:
             raise ValidationFailed("must be at least 1", ("input", "dailyLimit"))
         wallet = await own_wallet(context)
-        partner = await partner_named(context, input.partner, "partner")
+        partner = await context.partner_named(input.partner, "partner")
         _refuse_more_than_it_has(wallet, context.partner, partner or "", limit)
         return await context.services.members.create_link_code(wallet.id, partner or "", limit)
 
@@ -403,8 +403,8 @@ class Mutation(PointsMutations, HouseholdMutations, MergingMutations, ExposureMu
             terms.Agreement(
                 id="", version=0, price_per_1000_points=price, fee_basis_points=input.fee_basis_points,
                 commission_basis_points=input.commission_basis_points, effective_from=max(since or now, now),
-                issuer=await partner_named(context, sent(input.issuer), "issuer"),
-                provider=await partner_named(context, sent(input.provider), "provider"),
+                issuer=await context.partner_named(sent(input.issuer), "issuer"),
+                provider=await context.partner_named(sent(input.provider), "provider"),
             )
         )  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from exchange import errors
 from exchange.commands import ByReference, ByWallet, Whose
-from exchange.errors import NotFound, ValidationFailed
+from exchange.errors import ValidationFailed
 from exchange.wallet import Wallet as DomainWallet
 from graph.context import Context
 from graph.identifiers import Kind
@@ -66,14 +66,3 @@ async def own_wallet(context: Context) -> DomainWallet:
     if wallet is None or not wallet.linked_to(context.partner):
         raise errors.Forbidden("the member has ended its link to this partner")
     return wallet
-
-
-async def partner_named(context: Context, sealed: str | None, name: str) -> str | None:
-    """Return the handle behind a partner's id; None for None; NotFound if there is no such partner."""
-    if sealed is None:
-        return None
-    handle = context.ids.open(Kind.PARTNER, sealed)
-    partner = None if handle is None else await context.services.registry.find(handle)
-    if partner is None or not partner.roles:
-        raise NotFound("no such partner", ("input", name))
-    return partner.handle

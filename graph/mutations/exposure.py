@@ -14,7 +14,6 @@ from exchange.store.headroom import Recorded
 from graph import refusals
 from graph.context import Info
 from graph.inputs import RecordFundingInput, SetExposureCapInput, fingerprint, sent
-from graph.mutations.asking import partner_named
 from graph.refusals import AsData, Forbidden, ValidationError, VersionConflict, made_of
 from graph.types import Exposure, Money, Partner
 from partners import registry
@@ -77,7 +76,7 @@ class ExposureMutations:
         validate_cap(input.currency, minor, low)
         context = info.context
         context.require_of_mutation("admin")
-        partner = await partner_named(context, input.partner, "partner") or ""
+        partner = await context.partner_named(input.partner, "partner") or ""
         return await context.services.headroom.set_cap(
             Pair(partner, input.currency), minor, low, actor=context.principal.subject,
             expected_version=sent(input.expected_version),
@@ -94,7 +93,7 @@ class ExposureMutations:
         validate_payment(amount)
         context = info.context
         context.require_of_mutation("finance:prepare", "admin")
-        partner = await partner_named(context, input.partner, "partner") or ""
+        partner = await context.partner_named(input.partner, "partner") or ""
         services = context.services
         return await services.headroom.fund(
             Funding(

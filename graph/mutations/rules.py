@@ -14,7 +14,6 @@ from graph import refusals
 from graph.context import Context, Info
 from graph.identifiers import Kind
 from graph.inputs import FreezeBenefitInput, FreezePartnerInput, SetRulesInput, VelocityRuleInput, check_said, sent
-from graph.mutations.asking import partner_named
 from graph.refusals import AsData, Forbidden, ValidationError
 from graph.refusals import VersionConflict as Conflict
 from graph.types import Rules
@@ -84,7 +83,7 @@ async def _whose(context: Context, sealed: str | None) -> str:
     """Return whose rules are to be set: a partner's server means itself, the exchange whom it names, or itself."""
     if context.is_staff:
         context.require_of_mutation("admin")
-        return await partner_named(context, sealed, "partner") or EXCHANGE
+        return await context.partner_named(sealed, "partner") or EXCHANGE
     context.require_of_mutation("points:award", "benefits:publish")
     if sealed is not None and context.ids.open(Kind.PARTNER, sealed) != context.partner:
         raise NotFound("no such partner", ("input", "partner"))
@@ -122,7 +121,7 @@ async def _change(context: Context, whose: str, expected: int | None = None, **c
 async def _freeze_partner(context: Context, asked: FreezePartnerInput, reason: str | None) -> laws.Rules:
     check_said(asked.reason, "reason")
     context.require_of_mutation("admin")
-    whose = await partner_named(context, asked.partner, "partner") or ""
+    whose = await context.partner_named(asked.partner, "partner") or ""
     if whose == EXCHANGE:
         raise ValidationFailed("is the exchange itself", ("input", "partner"))
     return await _change(context, whose, frozen=reason)
