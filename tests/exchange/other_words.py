@@ -47,6 +47,7 @@ from exchange.errors import (
     Refusal,
     ValidationFailed,
 )
+from exchange.journal import EXCHANGE
 from exchange.redemption import Redemption, RedemptionStatus, Step
 from exchange.rules import AwardReversal
 from exchange.wallet import Link, Lot, Wallet
@@ -136,7 +137,7 @@ def _link(command: LinkMember, wallet: Wallet | None, terms: Terms, now: datetim
         return NotFound, None
     known = _link_to(wallet, command.partner)
     elsewhere = terms.referenced is not None and terms.referenced != wallet.id
-    otherwise = known is not None and known.reference != command.reference
+    otherwise = known is not None and terms.referenced is None and known.reference != command.reference
     return (ValidationFailed, None) if elsewhere or otherwise else None
 
 
@@ -212,7 +213,12 @@ def _freeze(command: Freeze, wallet: Wallet | None, terms: Terms, now: datetime)
     lot = _lot(wallet, command.lot)
     if lot is None or (not command.by_exchange and command.partner != lot.issuer):
         return NotFound, None
-    return (ValidationFailed, None) if lot.frozen is command.frozen else None
+    if command.frozen:
+        free = lot.frozen_by is None or (lot.frozen_by != EXCHANGE and command.by_exchange)
+        return None if free else (ValidationFailed, None)
+    if lot.frozen_by == EXCHANGE and not command.by_exchange:
+        return Forbidden, None
+    return (ValidationFailed, None) if lot.frozen_by is None else None
 
 
 # ---------------------------------------------------------------- from wallet to wallet
@@ -287,30 +293,42 @@ def _merge(command: Merge, wallet: Wallet | None, terms: Terms, now: datetime) -
     if wallet is None or not _knows(command.partner, wallet):
         return Forbidden, None
     into = terms.other
-    if into is None or command.permitted_until is None or command.permitted_until <= now:
+    late = command.permitted_until is None or command.permitted_until <= now
+    if into is None or late or not _knows(command.permitted_through, into):
         return NotFound, None
     if into.id == wallet.id:
         return ValidationFailed, None
-    link = _link_to(into, command.partner)
-    if wallet.frozen or into.frozen or (link is not None and link.ended_at is not None):
+    ended = [link.partner for link in into.links if link.ended_at is not None]
+    asked = (_limit(wallet, command.partner), _limit(into, command.permitted_through))
+    if wallet.frozen or into.frozen or command.partner in ended or asked != (None, None):
         return Forbidden, None
     bound = wallet.household or wallet.absorbed or wallet.debts or any(lot.held for lot in wallet.lots)
-    return (ValidationFailed, None) if bound else None
+    lifted = any(
+        (_limit(into, partner) or limit + 1) > limit
+        for partner in {link.partner for link in wallet.links}
+        if _knows(partner, wallet) and _knows(partner, into) and (limit := _limit(wallet, partner)) is not None
+    )
+    return (ValidationFailed, None) if bound or lifted else None
+
+
+def _limit(wallet: Wallet, partner: str) -> int | None:
+    link = _link_to(wallet, partner)
+    return None if link is None else link.daily_limit
 
 
 def _unmerge(command: Unmerge, wallet: Wallet | None, terms: Terms, now: datetime) -> Told | None:
     if wallet is None or not (command.by_exchange or _knows(command.partner, wallet)):
         return NotFound, None
-    if wallet.frozen:
-        return Forbidden, None
     last = wallet.absorbed[-1] if wallet.absorbed else None
-    if last is None or terms.other is None or last.wallet != terms.other.id or last.spent:
+    if last is None or terms.other is None or last.wallet != terms.other.id:
         return ValidationFailed, None
+    if wallet.frozen and not command.by_exchange:
+        return Forbidden, None
     open_now = {link.partner for link in wallet.links if link.ended_at is None}
     # It takes with it what came with it, as it stands now; of what both had, its own as it was then.
     its_own = {one.partner for one in last.links if one.partner not in last.came and one.ended_at is None}
     alone, apart = open_now - set(last.came), (open_now & set(last.came)) | its_own
-    return None if alone and apart else (Forbidden, None)
+    return None if alone and apart and not last.spent else (ValidationFailed, None)
 
 
 # ---------------------------------------------------------------- redemptions
@@ -376,7 +394,7 @@ def _too_fast(command: Redeem, of: Benefit, cost: int, terms: Terms, now: dateti
         for rule in rules.velocity:
 
             def concerns(provider: str, channel: str, what: str, points: int) -> bool:
-                mine = rules.partner in ("exchange", provider, channel)  # noqa: B023 - asked in this very round
+                mine = rules.partner in (EXCHANGE, provider, channel)  # noqa: B023 - asked in this very round
                 return mine and rule.benefit in (None, what) and points >= rule.points_from  # noqa: B023
 
             if not concerns(of.partner, command.partner, of.id, cost):

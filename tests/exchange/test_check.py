@@ -132,9 +132,9 @@ async def points(house: House, first: Ledger, second: Ledger) -> None:
     assert all(isinstance(one, Outcome) for one in told), told
     ida = await known(first, "rides", reference="ida")
     await first.submit(award("rides", 30, whose=by_reference("rides", "ida")))
-    merged = await first.submit(merge(ida, whose=hal, key="merged"))
+    merged = await first.submit(merge(ida, whose=hal, asked_through="rides", key="merged"))
     await second.submit(unmerge(ida, merged.entry.wallet, through="exchange"))
-    await second.submit(merge(ida, whose=hal))
+    await second.submit(merge(ida, whose=hal, asked_through="rides"))
     await first.submit(freeze(whose=fay, key="member-frozen"))
 
 
@@ -345,7 +345,7 @@ CORRUPTIONS: dict[str, tuple[int, Corrupt]] = {
     "a goodwill's actor": (3, set_in("entries", {"_id": "kind"}, {"$unset": {"detail.actor": ""}})),
     "whose goodwill it was": (4, set_in("entries", {"_id": "kind"}, {"$set": {"postings.1.party": "rides"}})),
     "a member thawed": (3, set_in("wallets", {"frozen": True}, {"$set": {"frozen": False}})),
-    "a lot thawed": (3, set_in("wallets", {"lots.frozen": True}, {"$set": {"lots.$[].frozen": False}})),
+    "a lot thawed": (3, set_in("wallets", {"lots.frozen_by": "exchange"}, {"$set": {"lots.$[].frozen_by": None}})),
     "a freezing deleted": (3, remove("entries", {"_id": "member-frozen"})),
     "which lot was frozen": (3, set_in("entries", {"_id": "lot-frozen"}, {"$set": {"detail.lot": "hal"}})),
     "who got a gift": (3, set_in("entries", {"_id": "gift"}, {"$set": {"counterpart": "another"}})),

@@ -173,7 +173,8 @@ class Exchange(RuleBasedStateMachine):
         self.decide(redeem(BENEFITS[2], 3, through="delivery", whose=ByReference("delivery", "ann")), BENEFITS[2])
         for member in ("bob", "cid"):
             self.decide(award("video", 80, whose=ByReference("video", member)))
-        self.decide(link("rides", self.references["video:bob"], reference="bob", daily_limit=50))
+        self.decide(link("rides", self.references["video:bob"], reference="bob"))
+        self.decide(link("rides", self.references["video:cid"], reference="cid", daily_limit=50))
         self.decide(share(Sharing.FOUND, "pool", whose=ANN, key="pool"))
         self.decide(share(Sharing.JOIN, "pool", whose=ByReference("video", "cid")))
         self.decide(share(Sharing.PAY_IN, "pool", 30, whose=ANN))
@@ -317,8 +318,10 @@ class Exchange(RuleBasedStateMachine):
         """Take or reserve a benefit, expecting the right price, a wrong one or none, with or without a quote."""
         whose, what = self._somebody(data), self.offers[what.id]
         wallet = self._standing(self.references.get(reference_id(whose)))
-        wanted = (whose.partner, None if wallet is None else wallet.id, what.id, quantity)
-        fitting = [one for one in self.quotes if (one.partner, one.wallet, one.benefit, one.quantity) == wanted]
+        whole, wanted = () if wallet is None else wallet.whole, (whose.partner, what.id, quantity)
+        fitting = [
+            one for one in self.quotes if one.wallet in whole and (one.partner, one.benefit, one.quantity) == wanted
+        ]
         quote = fitting[-1] if quoted and fitting else None
         unit = what.points_price if quote is None else quote.unit_points
         said: dict[str, Any] = {
@@ -388,15 +391,17 @@ class Exchange(RuleBasedStateMachine):
         whose = self._somebody(data)
         others = {name for name in self.references.values() if name != self.references.get(reference_id(whose))}
         into = data.draw(st.sampled_from(sorted(others) * 3 + sorted(set(self.references.values()))))
-        self.decide(merge(into, through=whose.partner, whose=whose, until=self.now if late else None))
+        asked = data.draw(st.sampled_from([one.partner for one in self.wallets[into].links] * 2 + ["delivery"]))
+        until = self.now if late else None
+        self.decide(merge(into, through=whose.partner, whose=whose, until=until, asked_through=asked))
 
     @precondition(lambda self: any(wallet.absorbed for wallet in self.wallets.values()))
-    @rule(data=st.data(), by=st.sampled_from([EXCHANGE, *PARTNERS]), other=late)
+    @rule(data=st.data(), by=st.sampled_from([EXCHANGE, *PARTNERS]), other=st.booleans())
     def unmerge(self, data: st.DataObject, by: str, *, other: bool) -> None:
         """Undo a merge, or what was none."""
         whole = [wallet for wallet in self.wallets.values() if wallet.absorbed]
-        wallet = data.draw(st.sampled_from(list(self.wallets.values()) if other else whole))
-        apart = wallet.absorbed[-1].wallet if wallet.absorbed else None
+        wallet = data.draw(st.sampled_from(whole))
+        apart = data.draw(st.sampled_from(sorted(self.wallets))) if other else wallet.absorbed[-1].wallet
         self.decide(unmerge(wallet.id, apart, through=by))
 
     @rule(data=st.data())

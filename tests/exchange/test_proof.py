@@ -303,7 +303,7 @@ def test_a_debt_and_what_was_given_away_are_folded() -> None:
     (lot,) = owing.lots
     changes: list[tuple[Wallet, dict[str, Any]]] = [
         (owing, {"debts": {}}), (owing, {"frozen": True}), (owing, {"lots": (replace(lot, owed=0),)}),
-        (owing, {"lots": (replace(lot, frozen=True),)}), (owing, {"lots": (replace(lot, active_from=NOW),)}),
+        (owing, {"lots": (replace(lot, frozen_by="video"),)}), (owing, {"lots": (replace(lot, active_from=NOW),)}),
         (giver, {"given": {}}), (giver, {"household": None}), (giver, {"members": ("ann",)}),
         (giver, {"merged_into": "another"}),
     ]  # fmt: skip
