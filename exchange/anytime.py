@@ -150,9 +150,11 @@ class AnyTime:
         references = await self._audit.references_to(stored)
         made: dict[str, Wallet | str] = {}
         for name, group in groupby(events, key=itemgetter(0)):
+            known = stored[name]
+            # What was committed since the wallet was read is not in it.
+            until = [event for _, event in group if known is None or event.version <= known.version]
             try:
-                folded = _folded(name, [event for _, event in group])
-                made[name] = _named(folded, stored[name], references.get(name, []))
+                made[name] = _named(_folded(name, until), known, references.get(name, []))
             except FiguresDisagree as error:
                 made[name] = error.message
         return made

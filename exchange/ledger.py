@@ -22,6 +22,7 @@ import logging
 import random
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
@@ -40,7 +41,6 @@ from exchange.commands import (
     Command,
     Enrol,
     LinkMember,
-    Merge,
     Redeem,
     Reserve,
     Share,
@@ -89,6 +89,7 @@ CLOCK_TOLERANCE = timedelta(seconds=5)
 """How far a lane's last block may lie ahead of the database's clock: members of a replica set differ a little."""
 SPLIT_AFTER = 2
 """Failures of a batch before it is split."""
+_QUOTE_TRIES = 5
 _LOOK_AGAIN_SECONDS = 0.01
 """Before looking for a block that took our place: a moment later a majority has it."""
 
@@ -223,7 +224,7 @@ class Ledger:
 
     async def quote(self, command: Redeem) -> Quote:
         """Promise what a taking would cost, for a while; nothing is taken and nothing is held. Raises a Refusal."""
-        first, second = await self._read([command])
+        first, second = await self._read_for_quote(command)
         terms = await self._common_terms(first)
         batch = _batch_of(first, second)
         await self._look_back([command], batch, terms, first.now)
@@ -233,6 +234,12 @@ class Ledger:
         quote = promise(command, wallet, replace(self._terms(command, batch, terms), headroom=headroom), first.now)
         await self._books.add_quote(quote)
         return quote
+
+    async def _read_for_quote(self, command: Redeem) -> tuple[FirstRound, SecondRound]:
+        for _ in range(_QUOTE_TRIES):
+            with suppress(Conflict):
+                return await self._read([command])
+        raise Contended("rivals came between every attempt; try again")
 
     def entry_id(self, partner: str, subject: str, operation: str, key: str) -> str:
         """Return the id of the one entry that this idempotency key can ever make.
@@ -314,9 +321,10 @@ class Ledger:
 
     async def _read(self, commands: Sequence[Command]) -> tuple[FirstRound, SecondRound]:
         redeems = [command for command in commands if isinstance(command, Redeem) and command.benefit is not None]
+        references = [reference_id(whose) for command in commands for whose in _references(command)]
         first = await self._books.first_round(
             (command.id for command in commands),
-            (reference_id(whose) for command in commands for whose in _references(command)),
+            references,
             (command.benefit for command in redeems if command.benefit is not None),
             (command.redemption for command in commands if isinstance(command, Act) and command.redemption is not None),
             (command.quote for command in redeems if command.quote is not None),
@@ -332,7 +340,10 @@ class Ledger:
         wallets |= {redemption.wallet for redemption in first.redemptions.values()}
         replayed = (entry.redemption for entry in first.entries.values() if entry.redemption is not None)
         benefits = {redemption.benefit for redemption in first.redemptions.values()}
-        second = await self._books.second_round(wallets, replayed, benefits, _codes_wanted(commands, first))
+        codes = _codes_wanted(commands, first)
+        second = await self._books.second_round(wallets, replayed, benefits, codes, references)
+        if second.references != first.references:
+            raise Conflict("a reference came to mean another wallet between two reads")
         await self._follow(second)
         awarded = [entry for entry in first.entries.values() if _makes_lot(entry)]
         if any(all(wallet.lot(entry.id) is None for wallet in second.wallets.values()) for entry in awarded):
@@ -349,6 +360,9 @@ class Ledger:
             - second.wallets.keys()
         ):
             second.wallets.update(await self._books.wallets_of(missing))
+        for wallet in second.wallets.values():
+            if wallet.merged_into is not None and wallet.id not in second.wallets[wallet.merged_into].whole:
+                raise Conflict("two who were one parted between two reads")
 
     async def _common_terms(self, first: FirstRound) -> Terms:
         """Return what all decisions of a batch rest on."""
@@ -362,12 +376,8 @@ class Ledger:
         since = look_back([benefit for benefit in named if benefit is not None], terms.rules, now) if taking else None
         if since is None:
             return
-        # A merge within the batch makes what the one took count against the other.
-        concerned = [
-            whose for command in commands if isinstance(command, Redeem | Merge) for whose in _wallets_named(command)
-        ]
-        named_wallets = (batch.standing(self._wallet_of(whose, batch.references)) for whose in concerned)
-        wallets = {one for wallet in named_wallets if wallet is not None for one in wallet.whole}
+        # Of all in the batch: a merge or a link within it can make anybody's redemptions count for somebody else.
+        wallets = {one for wallet in batch.wallets.values() for one in wallet.whole}
         found = await self._books.recent_redemptions(wallets, since)
         batch.recent = {redemption.id: redemption for redemption in found}
 

@@ -149,6 +149,22 @@ class Absorbed(Struct, frozen=True):
     given: Mapping[str, Given]
     spent: bool = False
 
+    def parting(self, links: Sequence[Link]) -> tuple[Link, ...]:
+        """Return the links that it goes with, given those of the member that it was merged into, as they are now.
+
+        What came with it, as it stands; of what both had, its own as it was then, but ended if that was ended since.
+        """
+        here = {link.partner: link for link in links}
+
+        def as_it_goes(link: Link) -> Link:
+            now = here.get(link.partner, link)
+            if link.partner in self.came:
+                return now
+            ended_since = link.open and now.ended_at is not None and now.ended_at >= self.at
+            return replace(link, ended_at=now.ended_at) if ended_since else link
+
+        return tuple(as_it_goes(link) for link in self.links)
+
     def brought(self, lot: Lot) -> bool:
         """Whether a lot came with that member, or was awarded since by a partner that only that member was known to."""
         since = lot.awarded_at >= self.at and not lot.passed_on

@@ -184,7 +184,7 @@ class Context:
         wallet, now = await asyncio.gather(self.own_wallet(), self.now())
         if wallet is None:
             return []
-        return await self.services.books.recent_redemptions([wallet.id], now - LOOK_BACK_MAX)
+        return await self.services.books.recent_redemptions(wallet.whole, now - LOOK_BACK_MAX)
 
 
 Info = strawberry.Info[Context, Any]

@@ -75,7 +75,7 @@ def unmerge(command: Unmerge, wallet: Wallet | None, terms: Terms, now: datetime
     back = tuple(lot for lot in wallet.lots if record.brought(lot))
     if any(lot.held for lot in back):
         raise ValidationFailed("points that came with the other member are held", ("input", "member"))
-    links = tuple(wallet.link(link.partner) or link if link.partner in record.came else link for link in record.links)
+    links = record.parting(wallet.links)
     alone = replace(
         wallet, lots=tuple(lot for lot in wallet.lots if not record.brought(lot)), absorbed=wallet.absorbed[:-1],
         links=tuple(link for link in wallet.links if link.partner not in record.came),

@@ -73,9 +73,11 @@ def reverse_award(command: ReverseAward, wallet: Wallet | None, terms: Terms, no
             f"{taken} of {points} points are left: the others are spent, given away or held", ("input", "points"),
             required=points, available=taken,
         )  # fmt: skip
+    debt = points - taken if rule is AwardReversal.DEBT else 0
+    if wallet.debts.get(lot.issuer, 0) + debt > INT64_MAX:
+        raise ValidationFailed("the member cannot owe that many", ("input", "points"))
     # Nothing may refuse from here.
     takes = [Take(lot.id, lot.issuer, taken)] if taken else []
-    debt = points - taken if rule is AwardReversal.DEBT else 0
     entry = entry_of(
         command, EntryKind.REVERSE_AWARD, wallet, now, salt, postings=out_of_lots(takes, Account.WITHDRAWN),
         detail=because(command.reason, lot=lot.id, debt=str(debt) if debt else None),

@@ -69,6 +69,7 @@ class Event(Struct, frozen=True, kw_only=True):
     until: datetime | None = None
     said: Mapping[str, str] = field(default_factory=dict)
     other: str | None = None
+    others: tuple[Change, ...] = ()
     receives: bool = False
 
     @classmethod
@@ -80,8 +81,13 @@ class Event(Struct, frozen=True, kw_only=True):
         # What goes out of lots is the first one's, what comes into lots is the second one's.
         gives = tuple(change for change in event.changes if change.points < 0)
         gets = tuple(change for change in event.changes if change.points >= 0)
-        other = replace(event, changes=gets, version=entry.counterpart_version, other=entry.wallet, receives=True)
-        return [(entry.wallet, replace(event, changes=gives, other=entry.counterpart)), (entry.counterpart, other)]
+        other = replace(
+            event, changes=gets, others=gives, version=entry.counterpart_version, other=entry.wallet, receives=True
+        )
+        return [
+            (entry.wallet, replace(event, changes=gives, others=gets, other=entry.counterpart)),
+            (entry.counterpart, other),
+        ]
 
     @classmethod
     def of(cls, entry: Entry, place: tuple[int, int, int], period: int) -> Event:
@@ -260,6 +266,15 @@ def _pass_on(wallet: Wallet, event: Event, _: _Known) -> _Step:
     poorer, wrong = _taken(wallet, event, event.changes)
     points = -sum(change.points for change in event.changes)
     wrong += _unless(points > 0, 3, event, "passes nothing on")
+    there = [(change.issuer, change.points) for change in event.others]
+    wrong += _unless(
+        there == [(change.issuer, -change.points) for change in event.changes],
+        2,
+        event,
+        "brings other points than it takes",
+    )
+    ends = [None if lot is None else lot.expires_at for lot in (wallet.lot(change.lot) for change in event.changes)]
+    wrong += _unless(_ends(event) == ends, 2, event, "gives points another end than they had")
     if drawn:
         return poorer, wrong + _unless(event.other in wallet.members, 3, event, "is drawn by one who is no member")
     wrong += _unless(not wallet.frozen, 3, event, "gives out of a frozen wallet")
@@ -280,11 +295,15 @@ def _pass_on(wallet: Wallet, event: Event, _: _Known) -> _Step:
     return poorer.with_link(link.spend(points, event.at)), wrong
 
 
+def _ends(event: Event) -> list[datetime | None]:
+    return [None if end == NEVER else _moment(end) for end in event.said.get("expire", "").split()]
+
+
 def _passed_here(wallet: Wallet, event: Event) -> _Step:
-    ends = event.said.get("expire", "").split()
+    ends = _ends(event)
     wrong = _unless(len(ends) == len(event.changes), 2, event, "does not say when the points expire")
     lots = [
-        Lot(change.lot, change.issuer, change.points, change.points, None if end == NEVER else _moment(end), event.at)
+        Lot(change.lot, change.issuer, change.points, change.points, end, event.at)
         for change, end in zip(event.changes, ends, strict=False)
     ]
     fresh = [lot.id for lot in lots] == [f"{event.id}/{n}" for n in range(len(lots))]
@@ -360,9 +379,13 @@ def _unmerge(wallet: Wallet, event: Event, _: _Known) -> _Step:
     if record is None or record.wallet != event.other or record.spent:
         return wallet, [*wrong, Wrong(3, f"entry {event.id} parts what is not merged, or is spent")]
     back = tuple(lot for lot in wallet.lots if record.brought(lot))
-    here = {link.partner: link for link in wallet.links}
-    links = tuple(here.get(link.partner, link) if link.partner in record.came else link for link in record.links)
-    due = Moved(back, links, record.taken, record.given)
+    here, links = {link.partner: link for link in wallet.links}, []
+    for then in record.links:
+        now = here.get(then.partner, then)
+        ended_since = then.ended_at is None and now.ended_at is not None and now.ended_at >= record.at
+        own = replace(then, ended_at=now.ended_at) if ended_since else then
+        links.append(now if then.partner in record.came else own)
+    due = Moved(back, tuple(links), record.taken, record.given)
     wrong += _unless(moved == due and not any(lot.held for lot in back), 3, event, "gives back something else")
     wrong += _unless(not wallet.frozen or event.by == EXCHANGE, 3, event, "parts a member that is frozen")
     taken = Counter(wallet.taken)
@@ -407,7 +430,14 @@ def _reserve(wallet: Wallet, event: Event, known: _Known) -> _Step:
     lots = {lot.id: lot for lot in wallet.lots}
     for lot_id, issuer, points in event.holds:
         lot = lots.get(lot_id)
-        if lot is None or lot.issuer != issuer or points <= 0 or not lot.counts(event.at) or lot.free < points:
+        if (
+            lot is None
+            or lot.issuer != issuer
+            or points <= 0
+            or lot.frozen
+            or not lot.counts(event.at)
+            or lot.free < points
+        ):
             wrong.append(Wrong(2, f"entry {event.id} holds {points} of lot {lot_id}, which has not that many free"))
         if lot is not None:
             lots[lot_id] = replace(lot, held=lot.held + points)
@@ -437,6 +467,7 @@ def _counted(poorer: Wallet, event: Event, takes: Sequence[Change], known: _Know
         wrong += _unless(left is None or points <= left, 3, event, "spends more than the link's limit for a day")
         poorer = poorer.with_link(link.spend(points, event.at))
     wrong += _unless(event.benefit is not None and event.quantity > 0 and points > 0, 3, event, "takes nothing")
+    wrong += _unless(not poorer.frozen, 3, event, "takes out of a frozen wallet")
     return poorer.with_taken(event.benefit or "", event.quantity), wrong
 
 
@@ -446,6 +477,7 @@ def _confirm(wallet: Wallet, event: Event, known: _Known) -> _Step:
     wrong += more
     if hold is None:
         return poorer, wrong
+    wrong += _unless(not wallet.frozen, 3, event, "takes out of a frozen wallet")
     link = wallet.link(hold.channel)
     wrong += _unless(link is not None and link.open, 3, event, "confirms through a link that was not open")
     wrong += _unless(event.at < hold.until, 8, event, f"confirms a hold that ended at {hold.until}")

@@ -140,6 +140,7 @@ class SecondRound(Struct, frozen=True):
     benefits: dict[str, Benefit]
     stocks: dict[str, Stock]
     codes: dict[str, list[tuple[str, bytes]]]
+    references: dict[str, str]
 
 
 @dataclass(slots=True)
@@ -304,11 +305,12 @@ class Books:
         )
 
     async def second_round(
-        self, wallets: Iterable[str], redemptions: Iterable[str], benefits: Iterable[str], codes: dict[str, int]
-    ) -> SecondRound:
+        self, wallets: Iterable[str], redemptions: Iterable[str], benefits: Iterable[str], codes: dict[str, int],
+        references: Iterable[str] = (),
+    ) -> SecondRound:  # fmt: skip
         """Read the wallets, the redemptions that replays answer with, and as many free codes as may be needed.
 
-        `benefits`: of the redemptions that the first round found.
+        `benefits`: of the redemptions that the first round found; `references`: those of the first round once more.
         """
         offered = list(benefits)
         pools = {f"codes/{benefit}": _next_codes(benefit, count) for benefit, count in codes.items()}
@@ -316,6 +318,8 @@ class Books:
             read = await self._read_together({
                 "wallets": _by_ids(wallets), "redemptions": _by_ids(redemptions), "benefits": _by_ids(offered),
                 "stock": _by_ids(offered), **pools,
+                # Last, so that they are not older than the wallets: two who were one may have parted meanwhile.
+                "references": _by_ids(references),
             })  # fmt: skip
         return SecondRound(
             wallets={w["_id"]: docs.wallet_from(w) for w in read["wallets"]},
@@ -326,6 +330,7 @@ class Books:
                 benefit: [(code["_id"], bytes(code["cipher"])) for code in read[f"codes/{benefit}"]]
                 for benefit in codes
             },
+            references={r["_id"]: r["wallet"] for r in read["references"]},
         )
 
     async def wallets_of(self, ids: Iterable[str]) -> dict[str, Wallet]:

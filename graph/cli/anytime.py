@@ -70,14 +70,18 @@ def rebuild(shell: Shell, *, missing: bool, yes: bool) -> None:
     found = shell.run(compare)
     gone = [one.wallet for one in found if not one.stored and one.wrong is None]
     restored: list[str] = []
-    if missing and gone and (yes or shell.as_json or click.confirm(f"Restore {len(gone)} wallets?", err=True)):
+    restoring = bool(missing and gone) and (
+        yes or shell.as_json or click.confirm(f"Restore {len(gone)} wallets?", err=True)
+    )
+    if restoring:
 
         async def restore(services: Services) -> list[str]:
             past = AnyTime(services.db)
             return [wallet for wallet in gone if await past.restore(wallet)]
 
         restored = shell.run(restore)
-    wrong = [one for one in found if one.wrong is not None or (not one.stored and one.wallet not in restored)]
+    # One that could not be restored is there by now.
+    wrong = [one for one in found if one.wrong is not None or not (one.stored or restoring)]
     document = {
         "equal": sum(one.stored and one.wrong is None for one in found), "restored": restored,
         "wrong": [{"wallet": one.wallet, "why": one.wrong or "is gone"} for one in wrong],

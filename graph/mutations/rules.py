@@ -42,7 +42,7 @@ class RulesMutations:
         }
         velocity = sent(input.velocity)
         if velocity is not None:
-            asked["velocity"] = tuple(_velocity(context, rule, n) for n, rule in enumerate(velocity))
+            asked["velocity"] = tuple(_velocity(context, rule) for rule in velocity)
         laws.validate(laws.Rules(partner="", **asked))
         whose = await _whose(context, sent(input.partner))
         await _must_be_known(context, asked.get("velocity", ()))
@@ -90,11 +90,10 @@ async def _whose(context: Context, sealed: str | None) -> str:
     return context.partner
 
 
-def _velocity(context: Context, rule: VelocityRuleInput, index: int) -> laws.Velocity:
+def _velocity(context: Context, rule: VelocityRuleInput) -> laws.Velocity:
     benefit = sent(rule.benefit)
-    opened = context.ids.open(Kind.BENEFIT, benefit)
-    if benefit is not None and opened is None:
-        raise NotFound("no such benefit", ("input", "velocity", str(index), "benefit"))
+    # An id that is none of a benefit is as unknown as one that is gone.
+    opened = None if benefit is None else context.ids.open(Kind.BENEFIT, benefit) or ""
     return laws.Velocity(
         window_seconds=rule.window_seconds, redemptions_max=sent(rule.redemptions_max),
         points_max=sent(rule.points_max), benefit=opened, points_from=rule.points_from,

@@ -327,6 +327,7 @@ def _unmerge(command: Unmerge, wallet: Wallet | None, terms: Terms, now: datetim
     open_now = {link.partner for link in wallet.links if link.ended_at is None}
     # It takes with it what came with it, as it stands now; of what both had, its own as it was then.
     its_own = {one.partner for one in last.links if one.partner not in last.came and one.ended_at is None}
+    its_own -= {one.partner for one in wallet.links if one.ended_at is not None and one.ended_at >= last.at}
     alone, apart = open_now - set(last.came), (open_now & set(last.came)) | its_own
     return None if alone and apart and not last.spent else (ValidationFailed, None)
 

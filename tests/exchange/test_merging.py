@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -344,6 +344,17 @@ async def test_the_exchange_undoes_what_it_has_frozen(house: House, ledger: Ledg
     assert (apart.wallet.frozen, apart.other.frozen) == (True, False)
 
 
+async def test_a_link_that_was_ended_stays_ended_for_both(house: House, ledger: Ledger, two: tuple[str, str]) -> None:
+    """What the one member ended was for all that it was: the partner does not come back by an undoing."""
+    ann, bob = two
+    await ledger.submit(merge(ann))
+    await ledger.submit(unlink("video", ann, through="rides"))
+    apart = await ledger.submit(unmerge(ann, bob, partner="rides"))
+    assert apart.other is not None
+    assert {link.partner: link.open for link in apart.other.links} == {"rides": True, "video": False}
+    assert {link.partner: link.open for link in apart.wallet.links} == {"video": False, "delivery": True}
+
+
 async def test_what_is_not_merged_cannot_be_undone(ledger: Ledger, two: tuple[str, str]) -> None:
     """There is nothing to undo, or it is another who was merged last."""
     ann, bob = two
@@ -429,3 +440,64 @@ async def test_an_example_with_every_posting(house: House, ledger: Ledger) -> No
     [final] = await answers(ledger, unmerge(ann, bob, id="too late"))
     assert isinstance(final, ValidationFailed)
     assert "spent" in final.message
+
+
+def between(ledger: Ledger, reading: str, happens: Callable[[], Awaitable[Any]]) -> None:
+    """Let something happen, once, just before a ledger reads on: what a rival process can do at any moment."""
+    books = ledger._books  # noqa: SLF001 - the one seam at which two reads can be held apart
+    read = getattr(books, reading)
+
+    async def first_of_all(*given: Any) -> Any:
+        setattr(books, reading, read)
+        await happens()
+        return await read(*given)
+
+    setattr(books, reading, first_of_all)
+
+
+async def test_who_parts_between_two_reads_pays_alone(house: House, two: tuple[str, str]) -> None:
+    """A reference that came to mean another wallet is read again: nobody else's points are spent."""
+    ann, bob = two
+    here, there = await house.ledger(), await house.ledger()
+    await there.submit(merge(ann))
+    between(here, "second_round", lambda: there.submit(unmerge(ann, bob)))
+    taken = await here.submit(redeem(RIDE, through="video", whose=by_reference("video", "bob")))
+    assert taken.wallet.id == bob
+    assert sum(lot.remaining for lot in (await house.wallet("video", "ann")).lots) == 100
+
+
+async def test_who_parts_between_two_reads_gets_back_what_is_its_own(house: House, two: tuple[str, str]) -> None:
+    """A step of a redemption finds the wallet that has its lots, not the one that had them a moment ago."""
+    ann, bob = two
+    here, there = await house.ledger(), await house.ledger()
+    taken = await there.submit(redeem(RIDE, through="rides", whose=by_reference("rides", "bob")))
+    await there.submit(merge(ann))
+    between(here, "wallets_of", lambda: there.submit(unmerge(ann, bob)))
+    back = await here.submit(act(Step.REVERSE, taken.redemption))
+    assert back.wallet.id == bob
+    assert sum(lot.remaining for lot in back.wallet.lots) == 70
+
+
+async def test_a_quote_is_asked_again_when_two_parted_meanwhile(house: House, two: tuple[str, str]) -> None:
+    """It is for the member that the reference means in the end."""
+    ann, bob = two
+    here, there = await house.ledger(), await house.ledger()
+    await there.submit(merge(ann))
+    between(here, "second_round", lambda: there.submit(unmerge(ann, bob)))
+    quote = await here.quote(redeem(RIDE, through="video", whose=by_reference("video", "bob")))
+    assert quote.wallet == bob
+
+
+async def test_a_link_in_the_same_batch_brings_no_fresh_start(
+    house: House, ledger: Ledger, two: tuple[str, str]
+) -> None:
+    """What a member took before counts, also through a partner that knows it only since this very batch."""
+    ann, _ = two
+    await house.terms.set_rules(Rules(partner=EXCHANGE, velocity=(Velocity(window_seconds=3_600, redemptions_max=1),)))
+    await ledger.submit(redeem(RIDE, through="video", whose=by_reference("video", "ann")))
+    linked, told = await answers(
+        ledger, link("rides", ann, reference="ann"), redeem(RIDE, through="rides", whose=by_reference("rides", "ann"))
+    )
+    assert isinstance(linked, Outcome)
+    assert isinstance(told, BenefitUnavailable)
+    assert told.reasons == [UnavailableReason.VELOCITY]

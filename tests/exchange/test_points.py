@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from exchange.errors import Forbidden, InsufficientPoints, NotFound, ValidationFailed
 from exchange.redemption import Redemption, Step
@@ -309,3 +310,11 @@ def test_a_debt_can_be_spent_around_but_not_away() -> None:
     decision = decided(redeem(TRIP), rich, agreements((None, "rides", 800)), of=TRIP)
     assert moves(decision.entry) == ["member -> rides REDEEMED 10"]
     assert decision.wallet.debts == {"video": 60}
+
+
+def test_nobody_owes_more_than_can_be_counted() -> None:
+    """A debt that no number holds is refused before it is one."""
+    wallet = replace(spent(100), debts={"video": 2**63 - 5})
+    refusal = refused(reverse_award("A"), wallet, rules=[DEBT])
+    assert isinstance(refusal, ValidationFailed)
+    assert refusal.message == "the member cannot owe that many"

@@ -158,9 +158,11 @@ def freezing(version: int, kind: EntryKind = K.FREEZE, *, lot: str | None = None
     )
 
 
-def passed(kind: EntryKind, version: int, *changes: tuple[str, int], **said: Any) -> Event:
-    """Return the giver's side of points that go to another wallet."""
-    return event(kind, version, *changes, **{"other": "other", **said})
+def passed(kind: EntryKind, version: int, *changes: tuple[str, int], ends: str | None = None, **said: Any) -> Event:
+    """Return the giver's side of points that go to another wallet, as many as go; they never expire unless said so."""
+    there = tuple(Change(f"there/{n}", "video", -points) for n, (_, points) in enumerate(changes))
+    expire = " ".join("-" for _ in changes) if ends is None else ends
+    return event(kind, version, *changes, **{"other": "other", "others": there, "said": {"expire": expire}, **said})
 
 
 def came(kind: EntryKind, version: int, *changes: tuple[str, int], ends: str | None = None, **said: Any) -> Event:
@@ -238,6 +240,12 @@ LIMITED = [given(), event(K.LINK, 2, said={"daily_limit": "10"})]
         ("passes nothing on", [given(), passed(K.GIVE, 2)]),
         ("takes 101 from lot award-1", [given(), passed(K.GIVE, 2, ("award-1", -101))]),
         ("takes 5 from lot award-1, 0 free", [given(), freezing(2, lot="award-1"), passed(K.GIVE, 3, ("award-1", -5))]),
+        ("gives points another end than they had", [ENDS, passed(K.GIVE, 2, ("award-1", -5))]),
+        ("gives points another end than they had", [given(), passed(K.GIVE, 2, ("award-1", -5), ends="")]),
+        ("brings other points than it takes", [given(), passed(K.GIVE, 2, ("award-1", -5), others=())]),
+        ("takes out of a frozen wallet", [given(), freezing(2), taken(3, ("award-1", -40))]),
+        ("takes out of a frozen wallet", [given(), freezing(2), held(3, ("award-1", 40))]),
+        ("holds 40 of lot award-1", [given(), freezing(2, lot="award-1"), held(3, ("award-1", 40))]),
         ("gives out of a frozen wallet", [given(), freezing(2), passed(K.GIVE, 3, ("award-1", -5))]),
         ("rides, to which there was no open link", [given(), passed(K.GIVE, 2, ("award-1", -5), by="rides")]),
         ("more than the link's limit for a day", [*LIMITED, passed(K.GIVE, 3, ("award-1", -11))]),
