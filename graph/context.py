@@ -117,6 +117,10 @@ class Context:
         """Read the asking member's wallet anew when it is asked for next: the member has become another."""
         self.own_wallet = Once(self._own_wallet)
 
+    def forget_terms(self) -> None:
+        """Read agreements, rules and caps anew when they are asked for next: they have been changed."""
+        self.terms = Once(self.services.books.current_terms)
+
     def cursors(self, order: str) -> Cursors:
         """Return the cursors of one list, as this caller sees them: two partners' are as different as their ids."""
         return Cursors(self.services.keyring, f"{self.principal.partner or ''}/{order}")

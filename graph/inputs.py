@@ -532,7 +532,7 @@ class FreezePartnerInput:
     """By the exchange alone."""
 
     partner: strawberry.ID = strawberry.field(description="Which partner.")
-    reason: str = strawberry.field(description="Why.")
+    reason: str = strawberry.field(description="Why; the partner can read it. No personal data.")
 
 
 @strawberry.input(description="A benefit to freeze, or to let go on.")
@@ -540,7 +540,7 @@ class FreezeBenefitInput:
     """By the exchange alone."""
 
     benefit: strawberry.ID = strawberry.field(description="Which benefit.")
-    reason: str = strawberry.field(description="Why.")
+    reason: str = strawberry.field(description="Why; its partner can read it. No personal data.")
 
 
 @strawberry.input(description="The period to close.")

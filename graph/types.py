@@ -249,6 +249,14 @@ class VelocityRule:
         return found if found is not None and (info.context.is_staff or info.context.sees(found)) else None
 
 
+@strawberry.type(description="A benefit that the exchange has stopped.")
+class FrozenBenefit:
+    """exchange.rules.FrozenBenefit."""
+
+    sku: str = strawberry.field(description="Its partner's own name for it.")
+    reason: str = strawberry.field(description="Why.")
+
+
 @strawberry.type(description="What a partner has laid down for its points and for what goes through it.")
 class Rules:
     """exchange.rules.Rules."""
@@ -272,6 +280,11 @@ class Rules:
     def frozen(root: Parent[laws.Rules]) -> str | None:
         """Say the reason."""
         return root.frozen
+
+    frozen_benefits: list[FrozenBenefit] = strawberry.field(
+        description="Those of its benefits that the exchange has stopped one by one."
+    )
+    reason: str | None = strawberry.field(description="Why this version was made, where the exchange said so.")
 
 
 # ---------------------------------------------------------------- members and points

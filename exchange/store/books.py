@@ -390,7 +390,7 @@ class Books:
         """Return everybody's rules as of `version`, as `book` does."""
         if self._rules[0] != version:
             with answering():
-                rows = await self.rules.find({}).to_list(None)
+                rows = await aggregate(self.rules, _NEWEST_RULES)
             self._rules = (version, RuleBook(docs.rules_from(row) for row in rows))
         return self._rules[1]
 
@@ -648,6 +648,13 @@ def _by_ids(ids: Iterable[str]) -> list[Document]:
 def _next_codes(benefit: str, count: int) -> list[Document]:
     free = {"benefit": benefit, "free": True}
     return [{"$match": free}, {"$sort": {"n": 1}}, {"$limit": count}, {"$project": {"cipher": 1}}]
+
+
+_NEWEST_RULES: Sequence[Document] = (
+    {"$sort": {"partner": 1, "version": -1}},
+    {"$group": {"_id": "$partner", "newest": {"$first": "$$ROOT"}}},
+    {"$replaceRoot": {"newRoot": "$newest"}},
+)
 
 
 def _versions(rows: Iterable[Document]) -> TermsVersions:

@@ -17,7 +17,7 @@ from exchange.exposure import Cap, Funding
 from exchange.journal import Account, Block, BlockKind, Entry, EntryKind, Posting, Sums
 from exchange.quote import Quote
 from exchange.redemption import Redemption, RedemptionStatus
-from exchange.rules import AwardReversal, Rules, Velocity
+from exchange.rules import AwardReversal, FrozenBenefit, Rules, Velocity
 from exchange.wallet import Absorbed, Given, Link, Lot, Take, Wallet
 
 Document = dict[str, Any]
@@ -327,7 +327,7 @@ def rules_from(document: Document) -> Rules:
     said = {name: value for name, value in document.items() if name != "_id"}
     said["award_reversal"] = AwardReversal(said["award_reversal"])
     said["velocity"] = tuple(Velocity(**rule) for rule in said["velocity"])
-    said["frozen_benefits"] = tuple((benefit, reason) for benefit, reason in said["frozen_benefits"])
+    said["frozen_benefits"] = tuple(FrozenBenefit(*each) for each in said["frozen_benefits"])
     return Rules(**said)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec.structs import replace
 
 from exchange.agreements import Agreement, agreement_id
@@ -56,17 +58,32 @@ class Terms:
     async def set_rules(self, rules: Rules) -> Rules:
         """Add the next version of a partner's rules and return it as stored; VersionConflict if another was faster.
 
-        `rules.version` is the one that they were made from. The common counter is written first, as by `add`.
+        `rules.version` is the one that they were made from.
+        """
+        return await self.change_rules(rules.partner, lambda _: rules, rules.version)
+
+    async def change_rules(
+        self, partner: str, change: Callable[[Rules], Rules], expected_version: int | None = None
+    ) -> Rules:
+        """Make the next version of a partner's rules out of the last, and return it as stored.
+
+        What changes nothing makes no version. Two at once who change different things both have their way: a freeze
+        is never lost to a partner that lays down something else, nor refused for it. VersionConflict unless the last
+        has the `expected_version`, if one is given. `change` may be asked several times, and may refuse.
         """
 
         async def in_order(session: Session) -> Rules:
+            # The common counter first, as by `add`.
             await self._terms.update_one({"_id": "rules"}, {"$inc": {"version": 1}}, upsert=True, session=session)
-            newest = await self._rules.find_one({"partner": rules.partner}, sort=[("version", -1)], session=session)
-            version = 0 if newest is None else newest["version"]
-            if version != rules.version:
-                message = f"these rules have version {version}"
-                raise VersionConflict(message, ("input", "expectedVersion"), current_version=version)
-            stored = replace(rules, version=version + 1, since=await server_time(self._db))
+            newest = await self._rules.find_one({"partner": partner}, sort=[("version", -1)], session=session)
+            before = Rules(partner=partner) if newest is None else docs.rules_from(newest)
+            if expected_version not in (None, before.version):
+                message = f"these rules have version {before.version}"
+                raise VersionConflict(message, ("input", "expectedVersion"), current_version=before.version)
+            after = change(before)
+            if after.says(before):
+                return before
+            stored = replace(after, version=before.version + 1, since=await server_time(self._db))
             await self._rules.insert_one(docs.rules_document(stored), session=session)
             return stored
 

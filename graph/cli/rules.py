@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import click
@@ -15,6 +16,8 @@ from exchange.rules import AwardReversal, Rules, Velocity
 from graph.cli.shell import Shell, misused, on_exchange, table
 from graph.services import Services
 
+BY: Final = "the command line"
+REASON_MAX: Final = 500
 _REVERSALS: Final = {reversal.value.lower().replace("_", "-"): reversal for reversal in AwardReversal}
 partner_option = click.option(
     "--partner", default=EXCHANGE, show_default=True, metavar="HANDLE", help="Whose; the exchange's own hold for all."
@@ -53,10 +56,20 @@ def history(shell: Shell, partner: str) -> None:
     found = shell.run(work)
     rows = [
         [str(one.version), milliseconds(one.since), one.award_reversal.value, f"{one.gift_day_points:,}",
-         one.time_zone, str(len(one.velocity)), one.frozen or ""]
+         one.time_zone, str(len(one.velocity)), _stopped(one), one.actor or "", one.reason or ""]
         for one in found
     ]  # fmt: skip
-    header = ("version", "since", "award reversal", "gifts a day", "time zone", "velocity rules", "frozen")
+    header = (
+        "version",
+        "since",
+        "award reversal",
+        "gifts a day",
+        "time zone",
+        "velocity rules",
+        "frozen",
+        "by",
+        "reason",
+    )
     shell.answer({"partner": partner, "versions": [_told(one) for one in found]}, table(header, rows))
 
 
@@ -101,59 +114,66 @@ def set_rules(
         laws.validate(Rules(partner=partner, **change))
     except ValidationFailed as error:
         raise misused(error) from None
-    made = shell.run(lambda services: _changed(services, partner, **change))
+    made = shell.run(lambda services: _set(services, partner, change))
     shell.answer(_told(made), _lines(made))
 
 
 @click.command()
 @click.option("--partner", required=True, metavar="HANDLE", help="Which partner, or whose benefit.")
 @click.option("--sku", help="Only this benefit of it.")
-@click.option("--reason", required=True, help="Why.")
+@click.option("--reason", required=True, help="Why; the partner can read it.")
 @on_exchange
 def freeze(shell: Shell, partner: str, sku: str | None, reason: str) -> None:
     """Stop redemptions of a benefit, or of a partner.
 
     Of a partner: redemptions through it, of its benefits and with its points, and its awards. Nothing is lost.
     """
-    _stop(shell, partner, sku, reason)
+    _stop(shell, partner, sku, reason, frozen=True)
 
 
 @click.command()
 @click.option("--partner", required=True, metavar="HANDLE", help="Which partner, or whose benefit.")
 @click.option("--sku", help="Only this benefit of it.")
+@click.option("--reason", help="Why, for the history; the partner can read it.")
 @on_exchange
-def unfreeze(shell: Shell, partner: str, sku: str | None) -> None:
+def unfreeze(shell: Shell, partner: str, sku: str | None, reason: str | None) -> None:
     """Let a benefit, or a partner, that was frozen go on."""
-    _stop(shell, partner, sku, None)
+    _stop(shell, partner, sku, reason, frozen=False)
 
 
-def _stop(shell: Shell, partner: str, sku: str | None, reason: str | None) -> None:
+def _stop(shell: Shell, partner: str, sku: str | None, reason: str | None, *, frozen: bool) -> None:
+    if reason is not None and not (1 <= len(reason.strip()) <= REASON_MAX and reason.isprintable()):
+        raise click.BadParameter(f"must have 1 to {REASON_MAX} printable characters", param_hint="--reason")
+    why = reason if frozen else None
+
     async def work(services: Services) -> Rules:
         if partner == EXCHANGE:
             raise ValidationFailed("is the exchange itself", ("partner",))
         if sku is None:
-            return await _changed(services, partner, frozen=reason)
+            return await _changed(services, partner, lambda before: before.freezing(why), reason)
         name = benefit_id(partner, sku)
         if not await services.catalog.get([name]):
             raise NotFound(f"{partner} has no benefit {sku}")
-        before = await services.terms.rules_of(partner)
-        others = tuple(each for each in before.frozen_benefits if each[0] != name)
-        stopped = others if reason is None else (*others, (name, reason))
-        return await _changed(services, partner, frozen_benefits=stopped)
+        return await _changed(services, partner, lambda before: before.freezing_benefit(name, why), reason)
 
     made = shell.run(work)
     what = partner if sku is None else f"{partner}/{sku}"
-    shell.answer(_told(made), f"{what} {'goes on' if reason is None else 'is frozen'}")
+    shell.answer(_told(made), f"{what} {'is frozen' if frozen else 'goes on'}")
 
 
-async def _changed(services: Services, partner: str, **change: Any) -> Rules:
+async def _changed(
+    services: Services, partner: str, change: Callable[[Rules], Rules], reason: str | None = None
+) -> Rules:  # fmt: skip
     await _must_exist(services, partner)
-    before = await services.terms.rules_of(partner)
-    after = replace(before, **change)
-    for rule in change.get("velocity", ()):
+    return await services.terms.change_rules(partner, lambda before: replace(change(before), actor=BY, reason=reason))
+
+
+async def _set(services: Services, partner: str, said: dict[str, Any]) -> Rules:
+    await _must_exist(services, partner)
+    for rule in said.get("velocity", ()):
         if rule.benefit is not None and not await services.catalog.get([rule.benefit]):
             raise NotFound(f"there is no benefit {rule.benefit}")
-    return before if after == before else await services.terms.set_rules(after)
+    return await _changed(services, partner, lambda before: replace(before, **said))
 
 
 async def _must_exist(services: Services, handle: str) -> None:
@@ -179,6 +199,7 @@ def _told(one: Rules) -> dict[str, Any]:
         "partner": one.partner, "version": one.version, "since": milliseconds(one.since) if one.version else None,
         "award_reversal": one.award_reversal.value, "gift_day_points": one.gift_day_points,
         "time_zone": one.time_zone, "frozen": one.frozen, "frozen_benefits": dict(one.frozen_benefits),
+        "by": one.actor, "reason": one.reason,
         "velocity": [
             {
                 "window_seconds": rule.window_seconds, "redemptions_max": rule.redemptions_max,
@@ -197,6 +218,13 @@ def _lines(one: Rules) -> list[str]:
         *(["velocity", _said(rule)] for rule in one.velocity),
     ]  # fmt: skip
     return [f"{one.partner}, version {one.version}", *table(("rule", "is"), rows)]
+
+
+def _stopped(one: Rules) -> str:
+    """Say in short what is frozen."""
+    benefits = len(one.frozen_benefits)
+    some = [f"{benefits} benefits" if benefits > 1 else "1 benefit"] if benefits else []
+    return ", ".join(["partner"] * (one.frozen is not None) + some)
 
 
 def _said(rule: Velocity) -> str:

@@ -47,7 +47,7 @@ from exchange.proof.redemptions import Act as Lived
 from exchange.proof.stops import Stops
 from exchange.quote import Quote
 from exchange.redemption import Redemption, RedemptionStatus, Step
-from exchange.rules import AwardReversal, RuleBook, Rules, Velocity
+from exchange.rules import AwardReversal, FrozenBenefit, RuleBook, Rules, Velocity
 from exchange.store.documents import reference_id
 from exchange.wallet import Lot, Wallet
 from tests.exchange.other_words import ALLOWED, expected, told
@@ -223,7 +223,7 @@ class Exchange(RuleBasedStateMachine):
         """Let a partner, and the exchange, change the rules."""
         self._rule(
             partner, award_reversal=policy, gift_day_points=gifts, time_zone=zone, velocity=tuple(velocity),
-            frozen=stopped, frozen_benefits=() if what is None else ((what.id, "recalled"),),
+            frozen=stopped, frozen_benefits=() if what is None else (FrozenBenefit(what.id, "recalled"),),
         )  # fmt: skip
 
     @rule(velocity=velocities)

@@ -9,7 +9,7 @@ from exchange.benefit import UnavailableReason
 from exchange.commands import Command, Sharing
 from exchange.errors import BenefitUnavailable, Forbidden, InsufficientPoints, NotFound, ValidationFailed
 from exchange.redemption import Redemption, Step
-from exchange.rules import Rules
+from exchange.rules import FrozenBenefit, Rules
 from exchange.wallet import Wallet
 from tests.exchange.speech import (
     act,
@@ -164,7 +164,7 @@ def test_freezing_changes_something(name: str | None, path: str) -> None:
 
 def frozen(partner: str, *benefits: str) -> Rules:
     """Return a partner's rules with benefits frozen, or all of it."""
-    stopped = tuple((one, "recall") for one in benefits)
+    stopped = tuple(FrozenBenefit(one, "recall") for one in benefits)
     return Rules(partner=partner, frozen=None if benefits else "fraud", frozen_benefits=stopped)
 
 

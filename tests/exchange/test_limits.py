@@ -8,12 +8,22 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from exchange.amounts import POINTS_MAX
 from exchange.benefit import Benefit, Fulfilment, LimitPeriod, UnavailableReason
 from exchange.errors import BenefitUnavailable, ValidationFailed
 from exchange.journal import EXCHANGE
 from exchange.limits import LOOK_BACK_MAX, look_back, period_start, taken, too_fast
 from exchange.redemption import Redemption, RedemptionStatus, Step
-from exchange.rules import VELOCITY_MAX, WINDOW_SECONDS_MAX, RuleBook, Rules, Velocity, validate
+from exchange.rules import (
+    FROZEN_BENEFITS_MAX,
+    VELOCITY_MAX,
+    WINDOW_SECONDS_MAX,
+    AwardReversal,
+    RuleBook,
+    Rules,
+    Velocity,
+    validate,
+)
 from exchange.wallet import Wallet
 from tests.exchange.speech import (
     NOW,
@@ -214,15 +224,21 @@ def test_the_longest_look_back_counts() -> None:
         ({"velocity": (Velocity(window_seconds=WINDOW_SECONDS_MAX + 1, points_max=1),)},
          ["velocity", "0", "windowSeconds"]),
         ({"velocity": (Velocity(window_seconds=1),)}, ["velocity", "0"]),
-        ({"velocity": (Velocity(window_seconds=1, redemptions_max=-1),)}, ["velocity", "0"]),
-        ({"velocity": (Velocity(window_seconds=1, points_max=-1),)}, ["velocity", "0"]),
+        ({"velocity": (Velocity(window_seconds=1, redemptions_max=-1),)},
+         ["velocity", "0", "redemptionsMax"]),
+        ({"velocity": (Velocity(window_seconds=1, redemptions_max=2**31),)}, ["velocity", "0", "redemptionsMax"]),
+        ({"velocity": (Velocity(window_seconds=1, points_max=-1),)}, ["velocity", "0", "pointsMax"]),
+        ({"velocity": (Velocity(window_seconds=1, points_max=POINTS_MAX + 1),)}, ["velocity", "0", "pointsMax"]),
         ({"velocity": (Velocity(window_seconds=1, points_max=1, points_from=-1),)}, ["velocity", "0", "pointsFrom"]),
+        ({"partner": EXCHANGE, "award_reversal": AwardReversal.DEBT}, ["awardReversal"]),
+        ({"partner": EXCHANGE, "gift_day_points": 1}, ["giftDayPoints"]),
+        ({"partner": EXCHANGE, "time_zone": "Europe/Berlin"}, ["timeZone"]),
     ],
 )  # fmt: skip
 def test_rules_that_cannot_be_kept_are_refused_by_their_field(said: dict[str, Any], path: list[str]) -> None:
     """Whoever lays them down is told which."""
     with pytest.raises(ValidationFailed) as raised:
-        validate(Rules(partner="video", **said))
+        validate(Rules(**{"partner": "video", **said}))
     assert raised.value.path == ["input", *path]
 
 
@@ -238,3 +254,25 @@ def test_the_last_version_of_the_rules_holds() -> None:
     book = RuleBook(versions)
     assert (book.of("video").version, list(book)) == (3, [versions[1]])
     assert book.of("rides") == Rules(partner="rides")
+
+
+def test_what_a_version_says_is_not_who_made_it() -> None:
+    """Two versions say the same if they lay down the same, whoever made them, when and why."""
+    one = Rules(partner="video", gift_day_points=5).freezing("fraud")
+    assert one.says(replace(one, version=9, since=NOW, actor="eve", reason="again"))
+    for other in (one.freezing("another"), one.freezing(None), replace(one, gift_day_points=6)):
+        assert not one.says(other)
+
+
+def test_too_many_frozen_benefits_are_refused() -> None:
+    """They stand in every version: beyond a number the partner is to be frozen. What is frozen can still be let go."""
+    full = Rules(partner="rides")
+    for number in range(FROZEN_BENEFITS_MAX):
+        full = full.freezing_benefit(f"rides/{number:04}", "broken")
+    with pytest.raises(ValidationFailed) as raised:
+        full.freezing_benefit("rides/one-more", "broken")
+    assert raised.value.path == ["input", "benefit"]
+    assert full.freezing_benefit("rides/0000", "worse").frozen_benefits[0] == ("rides/0000", "worse")
+    assert len(full.freezing_benefit("rides/0000", None).frozen_benefits) == FROZEN_BENEFITS_MAX - 1
+    book = RuleBook([full.freezing_benefit("rides/0000", None)])
+    assert [book.frozen_benefit("rides", f"rides/{number}") for number in ("0000", "0001")] == [False, True]

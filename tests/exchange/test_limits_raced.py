@@ -20,7 +20,7 @@ from exchange.journal import EXCHANGE
 from exchange.ledger import Ledger, Outcome
 from exchange.limits import LOOK_BACK_MAX, period_start, taken
 from exchange.redemption import Redemption, RedemptionStatus, Step
-from exchange.rules import RuleBook, Rules, Velocity
+from exchange.rules import FrozenBenefit, RuleBook, Rules, Velocity
 from exchange.wallet import Wallet
 from tests.exchange.conftest import House, answers, known
 from tests.exchange.speech import (
@@ -36,7 +36,11 @@ from tests.exchange.speech import (
     reserve,
 )
 
-ZONES = ("UTC", "Europe/Berlin", "Pacific/Kiritimati", "Pacific/Pago_Pago", "America/St_Johns", "Asia/Kathmandu")
+ZONES = (
+    "UTC", "Europe/Berlin", "Pacific/Kiritimati", "Pacific/Pago_Pago", "America/St_Johns", "Asia/Kathmandu",
+    # Clocks that are changed by half an hour, by two, or at midnight, which then does not exist or comes twice.
+    "Australia/Lord_Howe", "Antarctica/Troll", "America/Havana", "Africa/Cairo", "Asia/Beirut",
+)  # fmt: skip
 RIDE = benefit("rides/ride", 10, fulfilment=Fulfilment.PARTNER_CALL)
 
 moments = st.integers(0, 36_000_000).map(lambda seconds: datetime(2025, 12, 1, tzinfo=UTC) + timedelta(seconds=seconds))
@@ -86,6 +90,10 @@ def test_a_period_begins_when_its_calendar_says(one: datetime, other: datetime, 
         ("Europe/Berlin", "2026-10-26T12:00Z", "2026-10-25T23:00Z"),
         ("Pacific/Kiritimati", "2026-01-01T09:59Z", "2025-12-31T10:00Z"),
         ("America/St_Johns", "2026-07-01T02:29Z", "2026-06-30T02:30Z"),
+        # In Havana midnight does not exist on 8 March; on 1 November it comes twice, and the first begins the day.
+        ("America/Havana", "2026-03-08T16:00Z", "2026-03-08T05:00Z"),
+        ("America/Havana", "2026-11-01T04:30Z", "2026-11-01T04:00Z"),
+        ("America/Havana", "2026-11-01T05:30Z", "2026-11-01T04:00Z"),
     ],
 )
 def test_days_around_changeovers(zone: str, now: str, start: str) -> None:
@@ -208,7 +216,7 @@ async def test_a_frozen_benefit_is_stopped_alone(house: House, ledger: Ledger) -
     other = benefit("rides/other", 10)
     await house.publish(RIDE, other)
     await ledger.submit(reserve(RIDE, key="before"))
-    await house.terms.set_rules(Rules(partner="rides", frozen_benefits=((RIDE.id, "recalled"),)))
+    await house.terms.set_rules(Rules(partner="rides", frozen_benefits=(FrozenBenefit(RIDE.id, "recalled"),)))
     one, two, confirmed = await answers(ledger, redeem(RIDE), redeem(other), act(Step.CONFIRM, "before", by="video"))
     assert reasons(one) == [UnavailableReason.FROZEN]
     assert isinstance(two, Outcome)

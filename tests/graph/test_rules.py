@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -201,3 +202,110 @@ async def test_rules_set_at_once_are_put_in_order(world: World) -> None:
     assert first.version == 1
     made = await world.done(shop, "setRules", giftDayPoints="2")
     assert made["version"] == 2
+    told = await asyncio.gather(
+        *(world.do(shop, "setRules", giftDayPoints=str(n), expectedVersion=2) for n in range(10, 15))
+    )
+    assert sorted(one.get("code", "DONE") for one in told) == ["DONE"] + ["VERSION_CONFLICT"] * 4
+
+
+async def test_a_freeze_is_never_refused_for_what_a_partner_lays_down(world: World) -> None:
+    """Who names no version has its way, however many change something at once; all of it is in the last version."""
+    shop = await onboarded(world)
+    bad = [await world.publish(shop, 1) for _ in range(4)]
+    await asyncio.gather(
+        world.done("admin", "freezePartner", partner=world.ids[shop], reason="under review"),
+        *(world.done("admin", "freezeBenefit", benefit=one["id"], reason="recalled") for one in bad),
+        *(world.done(shop, "setRules", velocity=[{"windowSeconds": n, "redemptionsMax": 1}]) for n in range(1, 5)),
+        world.done(shop, "setRules", giftDayPoints="7"),
+        world.done(shop, "setRules", timeZone="Asia/Tokyo"),
+    )
+    last, *before = await world.services.terms.rules(shop)
+    assert (last.version, len(before)) == (11, 10)
+    assert (last.frozen, last.gift_day_points, last.time_zone) == ("under review", 7, "Asia/Tokyo")
+    assert [one.sku for one in last.frozen_benefits] == sorted(one["sku"] for one in bad)
+
+
+async def test_a_version_says_who_made_it_and_why(world: World) -> None:
+    """A partner reads why it, or a benefit of its, was stopped and let go on; nobody else does."""
+    shop = await onboarded(world)
+    bad = await world.publish(shop, 1, status="DRAFT")
+    for mutation, reason in (("freezeBenefit", "recalled"), ("unfreezeBenefit", "repaired")):
+        await world.done("admin", mutation, benefit=bad["id"], reason=reason)
+    for mutation, reason in (("freezePartner", "under review"), ("unfreezePartner", "cleared")):
+        await world.done("admin", mutation, partner=world.ids[shop], reason=reason)
+    await world.done(shop, "setRules", giftDayPoints="1")
+    query = "query($h: String!) { partner(handle: $h) { rules { reason frozen frozenBenefits { sku reason } } } }"
+    versions = (await world.read(shop, query, h=shop))["rules"]
+    assert [one["reason"] for one in versions] == [None, "cleared", "under review", "repaired", "recalled"]
+    assert [one["frozen"] for one in versions] == [None, None, "under review", None, None]
+    assert versions[-1]["frozenBenefits"] == [{"sku": bad["sku"], "reason": "recalled"}]
+    assert (await world.read("video", query, h=shop))["rules"] == []
+    actors = [one.actor for one in await world.services.terms.rules(shop)]
+    assert actors[0] == "server"
+    assert set(actors[1:]) == {actors[1]}
+    assert actors[1] not in (None, "server")
+
+
+async def test_one_request_sees_what_it_has_changed(world: World) -> None:
+    """Freezing and letting go in one document: each answer shows the partner as it stands then."""
+    shop = await onboarded(world)
+    given = {"partner": world.ids[shop], "reason": "a test"}
+    answer = await world.ask(
+        "admin",
+        """mutation($i: FreezePartnerInput!) {
+            stopped: freezePartner(input: $i) { ... on Rules { partner { frozen } } }
+            going: unfreezePartner(input: $i) { ... on Rules { partner { frozen } } }
+        }""",
+        i=given,
+    )
+    assert [answer.data[name]["partner"]["frozen"] for name in ("stopped", "going")] == [True, False]
+
+
+async def test_who_may_not_is_told_so_before_what_is_there(world: World) -> None:
+    """A rule for a benefit that nobody knows: malformed, then forbidden, then not found."""
+    unknown = {"windowSeconds": 60, "redemptionsMax": 1, "benefit": "bm9uZQ"}
+    told = await world.do("viewer", "setRules", velocity=[{**unknown, "windowSeconds": 0}])
+    assert refusal(told, "VALIDATION_ERROR", ["input", "velocity", "0", "windowSeconds"])
+    told = await world.do("viewer", "setRules", velocity=[unknown])
+    assert refusal(told, "FORBIDDEN", None, requiredScope="admin")
+    told = await world.do("video", "setRules", velocity=[unknown])
+    assert refusal(told, "NOT_FOUND", ["input", "velocity", "0", "benefit"])
+
+
+async def test_the_exchanges_own_rules_are_of_velocity_alone(world: World) -> None:
+    """It issues no points and has no benefits; its rule of velocity stops members of everybody."""
+    for said, name in (
+        ({"giftDayPoints": "1"}, "giftDayPoints"), ({"timeZone": "Asia/Tokyo"}, "timeZone"),
+        ({"awardReversal": "DEBT"}, "awardReversal"),
+    ):  # fmt: skip
+        assert refusal(await world.do("admin", "setRules", **said), "VALIDATION_ERROR", ["input", name])
+    shop = await onboarded(world)
+    large = await world.publish(shop, 1_000_000)
+    member = world.fresh("member")
+    await world.award(shop, member, 5_000_000)
+    rule = {"windowSeconds": 60, "redemptionsMax": 0, "pointsFrom": "1000000"}
+    await world.done("admin", "setRules", velocity=[rule])
+    assert [one["windowSeconds"] for one in (await shown(world, "viewer", "exchange"))["rules"][0]["velocity"]] == [60]
+    try:
+        assert (await redeem(world, member, shop, large))["reasons"] == ["VELOCITY"]
+        assert (await world.availability(f"{member}@{shop}", large))["reasons"] == ["VELOCITY"]
+    finally:
+        await world.done("admin", "setRules", velocity=[])
+    assert (await redeem(world, member, shop, large))["redemption"]["status"] == "FULFILLED"
+
+
+async def test_availability_counts_what_both_took_who_are_one_now(world: World) -> None:
+    """After two members have become one the catalog says of a limit, and of velocity, what the redemption says."""
+    shop = await onboarded(world)
+    daily, other = await world.publish(shop, 1, memberLimit=1, memberLimitPeriod="MONTH"), await world.publish(shop, 1)
+    await world.done(shop, "setRules", velocity=[{"windowSeconds": 3_600, "redemptionsMax": 1, "benefit": other["id"]}])
+    left, stays = world.fresh("left"), world.fresh("stays")
+    for member in (left, stays):
+        await world.award(shop, member, 10)
+    for benefit in (daily, other):
+        await world.redeem(f"{left}@{shop}'s server", benefit)
+    code = (await world.try_merge_code(f"{stays}@{shop}"))["mergeCode"]
+    await world.done(f"{left}@{shop}", "mergeMembers", code=code)
+    for benefit, reason in ((daily, "MEMBER_LIMIT_REACHED"), (other, "VELOCITY")):
+        assert (await redeem(world, stays, shop, benefit))["reasons"] == [reason]
+        assert (await world.availability(f"{stays}@{shop}", benefit))["reasons"] == [reason]

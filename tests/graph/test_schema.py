@@ -57,7 +57,7 @@ BEHIND: dict[str, type] = {
     "VersionConflict": errors.VersionConflict, "InvalidTransition": errors.InvalidTransition,
     "Quote": Quote, "RedemptionActionSuccess": Outcome, "ReverseAwardSuccess": Outcome, "PointsSuccess": Outcome,
     "GivePointsSuccess": Outcome, "HouseholdSuccess": Outcome, "Invitation": Permit, "Debt": OwedPoints,
-    "Rules": rules.Rules, "VelocityRule": rules.Velocity,
+    "Rules": rules.Rules, "VelocityRule": rules.Velocity, "FrozenBenefit": rules.FrozenBenefit,
     "Household": wallet.Wallet, "MergeCode": Permit, "MergeMembersSuccess": Outcome,
     "AgreementSimulation": simulation.Simulated, "SimulatedCost": simulation.Cost,
     "SimulatedRow": simulation.Comparison, "SimulatedTotal": simulation.Comparison,

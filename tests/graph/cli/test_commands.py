@@ -629,12 +629,17 @@ def test_rules_are_laid_down_and_shown(away: tuple[str, ...]) -> None:
     assert "TAKE_WHAT_IS_LEFT" in run("rules", "history", "--partner", "video", *away).out
     for arguments, status in (
         (("--time-zone", "Mars"), 2), (("--velocity", "x"), 2), ((), 2), (("--velocity", "60:1:", "--no-velocity"), 2),
-        (("--velocity", "60:1::nothing"), 1),
+        (("--velocity", "60:1::nothing"), 1), (("--velocity", "60:2147483648:"), 2),
+        (("--velocity", f"60::{10**17 + 1}"), 2), (("--gift-day-points", "-1"), 2),
     ):  # fmt: skip
         said = run("rules", "set", "--partner", "video", *arguments, *away)
         assert (said.status, said.out) == (status, ""), arguments
     assert tell("rules", "set", "--partner", "video", "--no-velocity", *away)["velocity"] == []
     assert run("rules", "show", "--partner", "nobody", *away).complaint == "there is no partner nobody"
+    said = run("rules", "set", "--gift-day-points", "5", *away)
+    assert (said.status, said.complaint.partition(" (see")[0]) == (
+        2, "Invalid value for --gift-day-points: is for partners, not for the exchange",
+    )  # fmt: skip
 
 
 def test_the_exchange_freezes_from_the_shell(away: tuple[str, ...]) -> None:
@@ -643,7 +648,13 @@ def test_the_exchange_freezes_from_the_shell(away: tuple[str, ...]) -> None:
     frozen = tell("freeze", "--partner", "delivery", "--reason", "under review", *away)
     assert frozen["frozen"] == "under review"
     assert "under review" in run("rules", "show", "--partner", "delivery", *away).out
-    assert run("unfreeze", "--partner", "delivery", *away).out == "delivery goes on\n"
+    assert run("freeze", "--partner", "delivery", "--reason", " ", *away).status == 2
+    assert run("unfreeze", "--partner", "delivery", "--reason", "cleared", *away).out == "delivery goes on\n"
+    versions = tell("rules", "history", "--partner", "delivery", *away)["versions"]
+    assert [(one["by"], one["reason"]) for one in versions] == [
+        ("the command line", "cleared"), ("the command line", "under review"),
+    ]  # fmt: skip
+    assert run("rules", "history", "--partner", "delivery", *away).out.splitlines()[1].endswith("cleared")
     said = run("freeze", "--partner", "delivery", "--sku", "none", "--reason", "x", *away)
     assert (said.status, said.complaint) == (1, "delivery has no benefit none")
     assert run("freeze", "--partner", "exchange", "--reason", "x", *away).status == 1
