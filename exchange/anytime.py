@@ -3,7 +3,8 @@
 A wallet as of one of its entries is the fold (`proof.history`) of its entries up to that one, in the order of the
 versions that they made. A partner as of an entry is what all blocks of all lanes add up to whose time is not later
 than that entry's block, and of that block itself the entries up to it. Lanes have no common order but time, so two
-blocks of the same millisecond in different lanes are both counted.
+blocks of the same millisecond in different lanes are both counted. A block's time is read before it is committed, so
+as of an entry of the last seconds another lane's block may still come.
 
 Rebuilding folds all of a wallet's entries and compares, byte by byte, what would be stored with what is. One thing is
 not in the journal, because it is personal: what a partner calls the member. That comes from the references; where two
@@ -21,12 +22,12 @@ from msgspec.structs import replace
 
 from exchange.agreements import AgreementBook
 from exchange.errors import FiguresDisagree, NotFound
-from exchange.journal import Account, Sums
+from exchange.journal import Account, Block, Sums
 from exchange.proof.history import Event, fold
 from exchange.proof.lanes import Placed
 from exchange.settlement.netting import Position, positions
 from exchange.store import documents as docs
-from exchange.store.audit import Audit
+from exchange.store.audit import Audit, Found, StoredWallet
 from exchange.store.books import Books
 from exchange.store.connection import Database
 from exchange.wallet import Link, Wallet
@@ -79,21 +80,27 @@ class AnyTime:
         return wallets
 
     async def partner_as_of(self, entry: str, partner: str) -> PartnerState:
-        """Return a partner's accounts as of an entry. NotFound if there is no such entry."""
+        """Return a partner's accounts as of an entry.
+
+        NotFound if there is no such entry, FiguresDisagree if a block cannot be read or the entry's is not there.
+        """
         placed = await self._placed(entry)
-        [found] = await self._audit.blocks(placed.lane, placed.seq, placed.seq)
-        if found.value is None:
-            raise FiguresDisagree(f"the block of entry {entry} cannot be read: {found.error}")
+        own = await self._audit.blocks(placed.lane, placed.seq, placed.seq)
+        if not own:
+            raise FiguresDisagree(f"the block of entry {entry} is not there")
+        at = _readable(own[0]).at
         sums = Sums()
         for lane, head in (await self._audit.heads()).items():
             last = placed.seq - 1 if lane == placed.lane else head
             for first in range(0, last + 1, BLOCKS_AT_ONCE):
-                blocks = await self._audit.blocks(lane, first, min(first + BLOCKS_AT_ONCE - 1, last))
-                known = [one.value for one in blocks if one.value is not None]
-                earlier = [block for block in known if lane == placed.lane or block.at <= found.value.at]
+                until = min(first + BLOCKS_AT_ONCE - 1, last)
+                blocks = [_readable(one) for one in await self._audit.blocks(lane, first, until)]
+                if len(blocks) <= until - first:
+                    raise FiguresDisagree(f"a block of lane {lane} is not there")
+                earlier = [block for block in blocks if lane == placed.lane or block.at <= at]
                 for block in earlier:
                     sums.add(block.sums)
-                if len(earlier) < len(known):
+                if len(earlier) < len(blocks):
                     break  # a lane's time never goes back
         with_it = await self._audit.entries(placed.lane, placed.seq, placed.seq)
         sums.add(Sums.of(one.entry for one in with_it if one.entry is not None and one.offset <= placed.offset))
@@ -106,21 +113,18 @@ class AnyTime:
         """Make every wallet again and yield whether it is the one that is stored, to the byte; nothing is written."""
         done, total = 0, await self._audit.wallet_count()
         async for chunk in self._audit.stored_wallets(WALLETS_AT_ONCE):
-            made = await self._made_again({name: stored.value for name, (_, stored) in chunk.items()})
-            for name, (written, _) in chunk.items():
-                yield Rebuilt(wallet=name, stored=True, wrong=_wrong(written, made.get(name, "no entry made it")))
+            for one in await self._compared(chunk):
+                yield one
             done += len(chunk)
             progress("wallets", done, max(done, total))
 
-    async def missing(self) -> list[Rebuilt]:
-        """Return the wallets that the journal and the references name and that are not there."""
-        names = await self._audit.wallets_named_not_there()
-        made = await self._made_again(dict.fromkeys(names))
-        found = {name: made.get(name, "no entry made it") for name in sorted(names)}
-        return [
-            Rebuilt(wallet=name, stored=False, wrong=None if isinstance(one, Wallet) else one)
-            for name, one in found.items()
-        ]
+    async def missing(self) -> AsyncIterator[Rebuilt]:
+        """Yield the wallets that the journal or the references name and that are not there, in order."""
+        async for names in self._audit.wallets_named_not_there(WALLETS_AT_ONCE):
+            made = await self._made_again(dict.fromkeys(names))
+            for name in names:
+                one = made[name]
+                yield Rebuilt(wallet=name, stored=False, wrong=None if isinstance(one, Wallet) else one)
 
     async def restore(self, wallet: str) -> bool:
         """Write a wallet that is missing as the journal has it; False if one is there by now. Nothing is replaced."""
@@ -128,6 +132,21 @@ class AnyTime:
         if not isinstance(made, Wallet):
             raise FiguresDisagree(f"wallet {wallet} cannot be made again: {made}")
         return await self._books.restore_wallet(made)
+
+    async def _compared(self, stored: dict[str, StoredWallet]) -> list[Rebuilt]:
+        """Compare wallets with what is made of them.
+
+        The references are of another moment than the wallets, so whatever differs is read once more, and compared anew
+        if it was written meanwhile.
+        """
+        made = await self._made_again({name: each.read.value for name, each in stored.items()})
+        found = {name: _wrong(each, made[name]) for name, each in stored.items()}
+        again = await self._audit.stored_wallets_of(name for name, wrong in found.items() if wrong)
+        moved = {name: each for name, each in again.items() if each.written != stored[name].written}
+        compared = [
+            Rebuilt(wallet=name, stored=True, wrong=wrong) for name, wrong in found.items() if name not in moved
+        ]
+        return compared + (await self._compared(moved) if moved else [])
 
     async def _placed(self, entry: str) -> Placed:
         placed = await self._audit.entry(entry)
@@ -148,7 +167,7 @@ class AnyTime:
         """Return the wallets that the entries make, with their references; or why one cannot be made."""
         events = await self._events_of_all(stored)
         references = await self._audit.references_to(stored)
-        made: dict[str, Wallet | str] = {}
+        made: dict[str, Wallet | str] = dict.fromkeys(stored, "no entry made it")
         for name, group in groupby(events, key=itemgetter(0)):
             known = stored[name]
             # What was committed since the wallet was read is not in it.
@@ -158,6 +177,12 @@ class AnyTime:
             except FiguresDisagree as error:
                 made[name] = error.message
         return made
+
+
+def _readable(found: Found[Block]) -> Block:
+    if found.value is None:
+        raise FiguresDisagree(f"block {found.id} cannot be read: {found.error}")
+    return found.value
 
 
 def _events(placed: Placed) -> list[tuple[str, Event]]:
@@ -205,7 +230,9 @@ def _named(folded: Wallet, stored: Wallet | None, references: list[str]) -> Wall
     return replace(folded, links=tuple(name_of(link, known) for link in folded.links), absorbed=absorbed)
 
 
-def _wrong(written: bytes, made: Wallet | str) -> str | None:
+def _wrong(stored: StoredWallet, made: Wallet | str) -> str | None:
+    if stored.read.value is None:
+        return f"cannot be read: {stored.read.error}"
     if not isinstance(made, Wallet):
         return made
-    return None if docs.wallet_bytes(made) == written else "its entries make another"
+    return None if docs.wallet_bytes(made) == stored.written else "its entries make another"

@@ -120,9 +120,8 @@ class _Examination:
         self._periods = await self._audit.periods()
         done, total = 0, await self._audit.wallet_count()
         async for found in self._audit.wallets():
-            if found.value is None:
-                self._proofs.add([Wrong(3, f"wallet {found.id} cannot be read: {found.error}")])
-            else:
+            self._proofs.require(not found.error, 3, f"wallet {found.id} is not sound: {found.error}")
+            if found.value is not None:
                 self._scratch.add_wallet(found.value)
             done += 1
             self._progress("wallets", done, max(done, total))
@@ -355,7 +354,12 @@ class _Examination:
     async def _judge_periods(self) -> None:
         proofs = self._proofs
         proofs.add(Wrong(10, what) for what in _wrong_order(self._periods))
-        known = {period.number for period in await self._audit.periods()}
+        drafted = await self._audit.periods_of_statements()
+        now = await self._audit.periods()
+        known = {period.number for period in now}
+        closed = {period.number for period in now if period.status is PeriodStatus.CLOSED}
+        proofs.add(Wrong(10, f"there are statements of period {number}, which is not closed")
+                   for number in drafted if number not in closed)  # fmt: skip
         for number in sorted(self._by_blocks.keys() | self._by_entries.keys()):
             proofs.judged(10)
             proofs.require(number in known, 9, f"there are blocks or entries of period {number}, which is not there")
@@ -433,6 +437,8 @@ def _wrong_stock(row: StockRow, redeemed: int) -> Iterable[str]:
             yield f"{row.offered} offered, {row.left} left"
     elif min(row.left, row.sold, row.reserved) < 0 or row.offered != row.sold + row.left + row.reserved:
         yield f"{row.offered} offered, but {row.sold} sold, {row.left} left, {row.reserved} reserved"
+    if row.offered != row.published:
+        yield f"{row.offered} offered, its benefit and its codes say {row.published}"
     # A code is given out when the points move: until then the one for a reserved unit is free.
     if row.pool and (row.offered, (row.left or 0) + row.reserved) != (row.codes, row.free):
         yield f"{row.offered} offered and {row.left} left, but {row.codes} codes, {row.free} free"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from bson import CodecOptions, decode
 from bson.raw_bson import RawBSONDocument
@@ -36,14 +37,22 @@ from exchange.wallet import Wallet
 
 _T = TypeVar("_T")
 _NAMES_AT_ONCE = 1_000
+_RAW: Any = CodecOptions(RawBSONDocument, tz_aware=True)
 
 
 class Found(Struct, Generic[_T], frozen=True):
-    """A document read as what it should be. `value` None: it cannot be, `error` says why."""
+    """A document read as what it should be. `value` None: it cannot be; `error` says why, or what else is wrong."""
 
     id: str
     value: _T | None
     error: str = ""
+
+
+class StoredWallet(NamedTuple):
+    """The bytes that are stored as a wallet, and what they are read as."""
+
+    written: bytes
+    read: Found[Wallet]
 
 
 class Claim(NamedTuple):
@@ -55,7 +64,10 @@ class Claim(NamedTuple):
 
 
 class StockRow(NamedTuple):
-    """A benefit's stock as stored. `codes` and `free`: of its pool; `pool`: whether it should have one."""
+    """A benefit's stock as stored. `codes` and `free`: of its pool; `pool`: whether it should have one.
+
+    `published`: the units that the benefit itself says; the codes of its pool, if it has one.
+    """
 
     benefit: str
     offered: int | None
@@ -65,6 +77,7 @@ class StockRow(NamedTuple):
     pool: bool
     codes: int
     free: int
+    published: int | None
 
 
 class HeadroomRow(NamedTuple):
@@ -94,6 +107,7 @@ class Audit:
         self._redemptions = by_majority("redemptions")
         self._agreements = by_majority("agreements")
         self._rules = by_majority("rules")
+        self._statements = by_majority("statements")
 
     # ------------------------------------------------------------ as they come
 
@@ -117,6 +131,11 @@ class Audit:
         """Return a period."""
         return await self._periods.get(number)
 
+    async def periods_of_statements(self) -> list[int]:
+        """Return the periods that there are statements of."""
+        with answering():
+            return sorted(await self._statements.distinct("period"))
+
     async def statements(self, number: int) -> list[Statement]:
         """Return a period's statements."""
         return await self._periods.statements(number)
@@ -130,47 +149,55 @@ class Audit:
         """Yield every wallet."""
         with answering():
             async for row in self._wallets.find({}):
-                yield _found(docs.wallet_from, row)
+                found = _found(docs.wallet_from, row)
+                yield found if found.value is None else Found(found.id, found.value, _unlike_written(row, found.value))
 
     async def wallets_of(self, ids: Iterable[str]) -> dict[str, Wallet | None]:
         """Return those of these wallets that are there now; None for what cannot be read as one."""
-        with answering():
-            rows = await self._wallets.find({"_id": {"$in": list(ids)}}).to_list(None)
+        rows = await _by_ids(self._wallets, ids)
         return {row["_id"]: _found(docs.wallet_from, row).value for row in rows}
 
-    async def stored_wallets(self, at_once: int) -> AsyncIterator[dict[str, tuple[bytes, Found[Wallet]]]]:
-        """Yield every wallet by its id, so many at once: the bytes that are stored, and what they are read as."""
-        raw = self._wallets.with_options(codec_options=CodecOptions(RawBSONDocument, tz_aware=True))
-        chunk: dict[str, tuple[bytes, Found[Wallet]]] = {}
+    async def stored_wallets(self, at_once: int) -> AsyncIterator[dict[str, StoredWallet]]:
+        """Yield every wallet by its id, so many at once."""
+        chunk: dict[str, StoredWallet] = {}
         with answering():
-            async for row in raw.find({}).sort("_id", 1):
-                written = bytes(row.raw)
-                document: Document = decode(written, CodecOptions(tz_aware=True))
-                chunk[document["_id"]] = (written, _found(docs.wallet_from, document))
+            async for row in self._wallets.with_options(codec_options=_RAW).find({}).sort("_id", 1):
+                stored = _stored(row)
+                chunk[stored.read.id] = stored
                 if len(chunk) == at_once:
                     yield chunk
                     chunk = {}
         if chunk:
             yield chunk
 
-    async def wallets_named_not_there(self) -> list[str]:
-        """Return the wallets that references or entries name and that are not stored.
+    async def stored_wallets_of(self, ids: Iterable[str]) -> dict[str, StoredWallet]:
+        """Return those of these wallets that are there now."""
+        rows = await _by_ids(self._wallets.with_options(codec_options=_RAW), ids)
+        return {stored.read.id: stored for stored in (_stored(row) for row in rows)}
 
-        A wallet has references; or it is a household's pool, founded by an entry; or it was merged, by an entry.
+    async def wallets_named_not_there(self, at_once: int) -> AsyncIterator[list[str]]:
+        """Yield, in order and each once, the wallets that entries or references name and that are not stored.
+
+        Streamed out of three indexes and merged, because a group over all of them answers when all are read.
         """
-        named: set[str] = set()
-        async for _, wallet in self.references():
-            named.add(wallet)
-        with answering():
-            async for row in self._entries.find({"kind": {"$in": ["FOUND", "MERGE"]}}, {"wallet": 1, "counterpart": 1}):
-                named |= {row["wallet"], row["counterpart"]}
-        missing = []
-        for first in range(0, len(named), _NAMES_AT_ONCE):
-            some = sorted(named)[first : first + _NAMES_AT_ONCE]
-            with answering():
-                rows = await self._wallets.find({"_id": {"$in": some}}, {"_id": 1}).to_list(None)
-            missing += sorted(set(some) - {row["_id"] for row in rows})
-        return missing
+        streams = [
+            await _Names.begin(self._entries, "wallet", "wallet_version", "index"),
+            await _Names.begin(self._entries, "counterpart", "counterpart_version", "index"),
+            await _Names.begin(self._references, "wallet"),
+        ]
+        some: list[str] = []
+        while names := [stream.next for stream in streams if stream.next is not None]:
+            some.append(min(names))
+            for stream in streams:
+                await stream.go_behind(some[-1])
+            if len(some) == at_once:
+                yield await self._not_there(some)
+                some = []
+        yield await self._not_there(some)
+
+    async def _not_there(self, wallets: list[str]) -> list[str]:
+        there = {row["_id"] for row in await _by_ids(self._wallets, wallets, {"_id": 1})}
+        return [wallet for wallet in wallets if wallet not in there]
 
     async def references_to(self, wallets: Iterable[str]) -> dict[str, list[str]]:
         """Return all references that mean these wallets."""
@@ -201,8 +228,7 @@ class Audit:
 
     async def redemptions_of(self, ids: Iterable[str]) -> dict[str, Found[Redemption]]:
         """Return those of these redemptions that are there now."""
-        with answering():
-            rows = await self._redemptions.find({"_id": {"$in": list(ids)}}).to_list(None)
+        rows = await _by_ids(self._redemptions, ids)
         return {row["_id"]: _found(docs.redemption_from, row) for row in rows}
 
     # ------------------------------------------------------------ the journal
@@ -291,22 +317,25 @@ class Snapshot:
     async def stock(self) -> AsyncIterator[StockRow]:
         """Yield the stock of everything that has stock, is published or has codes."""
         session = self._session
-        pools = await aggregate(
-            self._db["codes"],
-            [{"$group": {"_id": "$benefit", "codes": {"$sum": 1}, "free": {"$sum": {"$cond": ["$free", 1, 0]}}}}],
-            session=session,
-        )
-        codes = {pool["_id"]: (pool["codes"], pool["free"]) for pool in pools}
-        published = self._db["benefits"].find({}, {"fulfilment": 1}, session=session)
-        benefits = {row["_id"]: row["fulfilment"] == Fulfilment.INSTANT_CODE async for row in published}
+        # Counted here: a group over all codes would say nothing until it has read them, and that can take too long.
+        codes, free = Counter[str](), Counter[str]()
+        async for row in self._db["codes"].find({}, {"_id": 0, "benefit": 1, "free": 1}, session=session):
+            codes[row["benefit"]] += 1
+            free[row["benefit"]] += row.get("free") is True
+        published = self._db["benefits"].find({}, {"fulfilment": 1, "stock": 1}, session=session)
+        benefits = {row["_id"]: (row["fulfilment"] == Fulfilment.INSTANT_CODE, row["stock"]) async for row in published}
+        unseen = benefits.keys() | codes.keys()
         async for row in self._db["stock"].find({}, session=session):
             name = row["_id"]
-            pool = benefits.pop(name, False)
+            unseen.discard(name)
+            pool, units = benefits.get(name, (False, row["offered"]))
             yield StockRow(
-                name, row["offered"], row["sold"], row["reserved"], row["left"], pool, *codes.pop(name, (0, 0))
-            )
-        for name in benefits.keys() | codes.keys():
-            yield StockRow(name, -1, 0, 0, 0, benefits.get(name, True), *codes.get(name, (0, 0)))
+                name, row["offered"], row["sold"], row["reserved"], row["left"], pool, codes[name], free[name],
+                codes[name] if pool else units,
+            )  # fmt: skip
+        for name in sorted(unseen):
+            pool, units = benefits.get(name, (True, None))
+            yield StockRow(name, -1, 0, 0, 0, pool, codes[name], free[name], codes[name] if pool else units)
 
     async def headroom(self) -> AsyncIterator[HeadroomRow]:
         """Yield the headroom of every cap that is in force and whose pool is open."""
@@ -331,6 +360,56 @@ class Snapshot:
         """Yield every code that is not free any more."""
         async for row in self._db["codes"].find({"redemption": {"$ne": None}}, session=self._session):
             yield Claim(row["_id"], row["redemption"], bytes(row["cipher"]))
+
+
+class _Names:
+    """One field's values in the order of its index, each once; `next` None: there are no more."""
+
+    def __init__(self, rows: AsyncIterator[Document], field: str) -> None:
+        self._rows = rows
+        self._field = field
+        self.next: str | None = None
+
+    @classmethod
+    async def begin(cls, collection: Collection, field: str, *more: str) -> _Names:
+        """Begin with the first; `more`: the other fields of the index, which is then all that is read."""
+        rows = collection.find({field: {"$gt": ""}}, {"_id": 0, field: 1}).sort([(name, 1) for name in (field, *more)])
+        names = cls(aiter(rows), field)
+        await names.go_behind("")
+        return names
+
+    async def go_behind(self, name: str) -> None:
+        """Go on to the first that is greater than `name`."""
+        if self.next is not None and self.next > name:
+            return
+        with answering():
+            async for row in self._rows:
+                self.next = row[self._field]
+                if self.next > name:
+                    return
+        self.next = None
+
+
+async def _by_ids(collection: Collection, ids: Iterable[str], fields: Document | None = None) -> list[Document]:
+    """Return the documents of these ids, asking for so many at once that a question never grows too long."""
+    names, rows = list(ids), list[Document]()
+    for first in range(0, len(names), _NAMES_AT_ONCE):
+        some = names[first : first + _NAMES_AT_ONCE]
+        with answering():
+            rows += await collection.find({"_id": {"$in": some}}, fields).to_list(None)
+    return rows
+
+
+def _stored(row: Any) -> StoredWallet:
+    written = bytes(row.raw)
+    return StoredWallet(written, _found(docs.wallet_from, decode(written, CodecOptions(tz_aware=True))))
+
+
+def _unlike_written(document: Document, wallet: Wallet) -> str:
+    """Say which fields are not as the commit that this wallet is of has written them: those that are computed too."""
+    written = docs.wallet_document(wallet, wallet.version, wallet.period)
+    odd = sorted(name for name in document.keys() | written.keys() if document.get(name) != written.get(name))
+    return f"{', '.join(odd)} cannot have been written so" if odd else ""
 
 
 def _found(read: Callable[[Document], _T], document: Document) -> Found[_T]:

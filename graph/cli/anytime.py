@@ -57,22 +57,26 @@ def rebuild(shell: Shell, *, missing: bool, yes: bool) -> None:
     of it. With --missing, wallets that the journal names and that are gone are restored. What partners call a member
     is not in the journal; it comes from the references, and a wallet whose references are gone cannot be made again.
     """
+    equal = 0
+    unequal: list[Rebuilt] = []
 
-    async def compare(services: Services) -> list[Rebuilt]:
+    async def compare(services: Services) -> None:
+        nonlocal equal
         progress = Progress(quiet=shell.as_json)
         past = AnyTime(services.db)
         try:
-            compared = [one async for one in past.rebuild(progress.show)]
+            async for one in past.rebuild(progress.show):
+                equal += one.wrong is None
+                if one.wrong is not None:
+                    unequal.append(one)
         finally:
             progress.end()
-        return compared + await past.missing()
+        unequal.extend([one async for one in past.missing()])
 
-    found = shell.run(compare)
-    gone = [one.wallet for one in found if not one.stored and one.wrong is None]
+    shell.run(compare)
+    gone = [one.wallet for one in unequal if one.wrong is None]
     restored: list[str] = []
-    restoring = bool(missing and gone) and (
-        yes or shell.as_json or click.confirm(f"Restore {len(gone)} wallets?", err=True)
-    )
+    restoring = bool(missing and gone) and (yes or click.confirm(f"Restore {len(gone)} wallets?", err=True))
     if restoring:
 
         async def restore(services: Services) -> list[str]:
@@ -81,9 +85,9 @@ def rebuild(shell: Shell, *, missing: bool, yes: bool) -> None:
 
         restored = shell.run(restore)
     # One that could not be restored is there by now.
-    wrong = [one for one in found if one.wrong is not None or not (one.stored or restoring)]
+    wrong = [one for one in unequal if one.wrong is not None or not restoring]
     document = {
-        "equal": sum(one.stored and one.wrong is None for one in found), "restored": restored,
+        "equal": equal, "restored": restored,
         "wrong": [{"wallet": one.wallet, "why": one.wrong or "is gone"} for one in wrong],
     }  # fmt: skip
     lines = [f"{document['equal']:,} wallets are what their entries make of them, to the byte"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,28 @@ from msgspec.structs import replace
 from exchange.anytime import AnyTime, Rebuilt
 from exchange.benefit import Fulfilment
 from exchange.commands import ByWallet, Command, Extend, Give, Merge, ReverseAward, Share, Sharing
-from exchange.errors import NotFound
-from exchange.journal import Account
+from exchange.errors import FiguresDisagree, NotFound
+from exchange.journal import Account, block_id
 from exchange.ledger import Ledger
 from exchange.merging import anonymous
 from exchange.redemption import Step
 from exchange.rules import AwardReversal, Rules
+from exchange.store.audit import Audit
 from exchange.wallet import Wallet
 from tests.exchange.conftest import House, known
-from tests.exchange.speech import act, agreement, award, benefit, by_reference, day, redeem, reserve
+from tests.exchange.speech import (
+    act,
+    agreement,
+    award,
+    benefit,
+    by_reference,
+    day,
+    merge,
+    redeem,
+    reserve,
+    share,
+    unmerge,
+)
 
 RIDE = benefit("rides/ride", 30, fulfilment=Fulfilment.PARTNER_CALL)
 
@@ -33,6 +47,10 @@ def unnamed(wallet: Wallet) -> Wallet:
 
 async def rebuilt(house: House) -> list[Rebuilt]:
     return [one async for one in AnyTime(house.db).rebuild(lambda *_: None)]
+
+
+async def gone(house: House) -> list[Rebuilt]:
+    return [one async for one in AnyTime(house.db).missing()]
 
 
 @pytest.fixture
@@ -120,7 +138,7 @@ async def test_every_wallet_can_be_made_again_to_the_byte(
         found = await rebuilt(house)
         assert found
         assert [one for one in found if one.wrong is not None] == [], command
-    assert await AnyTime(house.db).missing() == []
+    assert await gone(house) == []
 
 
 async def test_a_wallet_that_is_not_its_entries_is_named(
@@ -146,7 +164,7 @@ async def test_a_wallet_that_is_gone_is_restored(house: House, ledger: Ledger, l
     bob = await house.wallet("video", "bob")
     await house.db["wallets"].delete_many({"_id": {"$in": [bob.id, "pool"]}})
     past = AnyTime(house.db)
-    assert {(one.wallet, one.wrong) for one in await past.missing()} == {(bob.id, None), ("pool", None)}
+    assert {(one.wallet, one.wrong) for one in await gone(house)} == {(bob.id, None), ("pool", None)}
     assert [await past.restore(name) for name in (bob.id, "pool", bob.id)] == [True, True, False]
     assert {row["_id"]: row async for row in house.db["wallets"].find({})} == before
     await house.prove()
@@ -161,10 +179,10 @@ async def test_a_wallet_without_its_references_cannot_be_made_again(
     bob = await house.wallet("video", "bob")
     await house.db["references"].delete_one({"_id": "rides:bob"})
     await house.db["wallets"].delete_one({"_id": bob.id})
-    [gone] = await AnyTime(house.db).missing()
-    assert gone.wallet == bob.id
-    assert gone.wrong is not None
-    assert "references of rides" in gone.wrong
+    [one] = await gone(house)
+    assert one.wallet == bob.id
+    assert one.wrong is not None
+    assert "references of rides" in one.wrong
 
 
 async def test_the_example_in_the_docs(house: House, ledger: Ledger) -> None:
@@ -184,3 +202,80 @@ async def test_the_example_in_the_docs(house: House, ledger: Ledger) -> None:
         assert [
             n for row in state.positions for n in (row.payable.minor, row.receivable.minor, row.fees.minor)
         ] == expected
+
+
+async def test_wallets_are_made_again_while_members_redeem(house: House, ledger: Ledger) -> None:
+    """Comparisons that race with awards, merges and their undoing raise no false alarm."""
+    other = await house.ledger()
+    going = True
+
+    async def busy(number: int) -> None:
+        name = f"busy-{number}"
+        both = await known(other, "video", reference=name), by_reference("rides", name)
+        await ledger.submit(award("rides", 30, whose=both[1]))
+        while going:
+            await ledger.submit(award("video", 7, whose=by_reference("video", name)))
+            merged = await other.submit(merge(both[0], through="rides", whose=both[1]))
+            await ledger.submit(unmerge(both[0], merged.entry.wallet, through="exchange"))
+
+    members = [asyncio.create_task(busy(number)) for number in range(8)]
+    try:
+        for _ in range(20):
+            assert [one for one in await rebuilt(house) if one.wrong is not None] == []
+            assert await gone(house) == []
+    finally:
+        going = False
+        await asyncio.gather(*members)
+    assert len(await rebuilt(house)) == 16
+
+
+async def test_a_wallet_of_which_entries_alone_are_left_is_named(
+    house: House, ledger: Ledger, lived: Sequence[Command]
+) -> None:
+    """Without wallet and references nobody can say whose it was, and it is not forgotten that it was."""
+    for command in lived[:2]:
+        await ledger.submit(command)
+    bob = await house.wallet("video", "bob")
+    await house.db["references"].delete_many({"wallet": bob.id})
+    await house.db["wallets"].delete_one({"_id": bob.id})
+    [one] = await gone(house)
+    assert one.wallet == bob.id
+    with pytest.raises(FiguresDisagree):
+        await AnyTime(house.db).restore(bob.id)
+    assert await house.count("wallets", _id=bob.id) == 0
+
+
+async def test_missing_wallets_are_found_in_pieces_and_each_once(house: House, ledger: Ledger) -> None:
+    """However many are asked for at once: all that entries, their other sides or references name, in order."""
+    names = []
+    for number in range(7):
+        whose = by_reference("video", f"member-{number}")
+        names.append((await ledger.submit(award("video", 9, whose=whose))).wallet.id)
+    await ledger.submit(share(Sharing.FOUND, "pool", whose=by_reference("video", "member-0")))
+    await house.db["references"].insert_one({"_id": "video:nobody", "wallet": "another"})
+    await house.db["wallets"].delete_many({"_id": {"$ne": names[3]}})
+    expected = sorted({*names, "pool", "another"} - {names[3]})
+    for at_once in (1, 2, 3, 9, 100):
+        pieces = [piece async for piece in Audit(house.db).wallets_named_not_there(at_once)]
+        assert [name for piece in pieces for name in piece] == expected
+        assert max(map(len, pieces)) <= at_once
+
+
+async def test_a_past_that_cannot_be_read_is_not_told(house: House, ledger: Ledger, lived: Sequence[Command]) -> None:
+    """A block that is gone or cannot be read is said to be, rather than left out of the sum."""
+    for command in lived[:3]:
+        await ledger.submit(command)
+    past, blocks = AnyTime(house.db), house.db["blocks"]
+    entry = await house.db["entries"].find_one({"_id": "rode"})
+    assert entry is not None
+    place = block_id(entry["lane"], entry["seq"])
+    before = block_id(entry["lane"], entry["seq"] - 1)
+    await blocks.update_one({"_id": before}, {"$set": {"kind": "NONE"}})
+    with pytest.raises(FiguresDisagree, match=f"block {before} cannot be read"):
+        await past.partner_as_of("rode", "video")
+    await blocks.delete_one({"_id": before})
+    with pytest.raises(FiguresDisagree, match=f"a block of lane {entry['lane']} is not there"):
+        await past.partner_as_of("rode", "video")
+    await blocks.delete_one({"_id": place})
+    with pytest.raises(FiguresDisagree, match="the block of entry rode is not there"):
+        await past.partner_as_of("rode", "video")

@@ -12,11 +12,13 @@ from typing import Any
 
 import click
 import pytest
+from bson.raw_bson import RawBSONDocument
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from graphql import build_client_schema, build_schema
 from pymongo import MongoClient
 
+from exchange.mongod import find_running
 from exchange.proof import TITLES
 from graph.cli.commands import exchange
 from graph.schema import sdl
@@ -583,6 +585,34 @@ def test_a_wallet_that_cannot_be_made_again_is_told(away: tuple[str, ...]) -> No
     said = run("rebuild", "--missing", "--yes", *away)
     assert (said.status, said.err) == (1, "")
     assert said.out.splitlines()[1:] == ["wallet w: no entry made it"]
+
+
+def test_a_wallet_that_is_gone_is_restored_when_somebody_says_so(demo: Up) -> None:
+    """It is named, and asked about; no leaves it gone, yes or --yes writes it to the byte, nothing asks again."""
+    equal = tell("rebuild", "--data", demo.data)["equal"]
+    url = find_running(demo.data)
+    with MongoClient[RawBSONDocument](url, document_class=RawBSONDocument) as client:
+        wallets = client["exchange"]["wallets"]
+        before = wallets.find_one({"lots.remaining": {"$gt": 0}})
+        assert before is not None
+        one, restoring = {"_id": before["_id"]}, ("rebuild", "--missing", "--data", demo.data)
+        try:
+            wallets.delete_one(one)
+            for arguments, stdin in ((("rebuild", "--data", demo.data), b""), (restoring, b"n\n"), (restoring, b"")):
+                said = run(*arguments, stdin=stdin)
+                assert said.status == 1
+                assert said.err.startswith("Restore 1 wallets? [y/N]: ") == (arguments == restoring)
+            assert wallets.find_one(one) is None
+            said = run(*restoring, "--json", stdin=b"n\n")
+            assert json.loads(said.out)["wrong"] == [{"wallet": before["_id"], "why": "is gone"}]
+            assert run(*restoring, stdin=b"y\n").out.splitlines()[1:] == ["1 restored"]
+            assert wallets.find_one(one) == before
+            wallets.delete_one(one)
+            assert tell(*restoring, "--yes")["restored"] == [before["_id"]]
+            assert wallets.find_one(one) == before
+        finally:
+            wallets.replace_one(one, before, upsert=True)
+    assert tell(*restoring) == {"equal": equal, "restored": [], "wrong": []}
 
 
 def test_what_was_as_of_an_entry(demo: Up, folder: Path) -> None:
