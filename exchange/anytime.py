@@ -27,7 +27,7 @@ from exchange.proof.history import Event, fold
 from exchange.proof.lanes import Placed
 from exchange.settlement.netting import Position, positions
 from exchange.store import documents as docs
-from exchange.store.audit import Audit, Found, StoredWallet
+from exchange.store.audit import UNREADABLE, Audit, Found, StoredWallet
 from exchange.store.books import Books
 from exchange.store.connection import Database
 from exchange.wallet import Link, Wallet
@@ -150,8 +150,10 @@ class AnyTime:
 
     async def _placed(self, entry: str) -> Placed:
         placed = await self._audit.entry(entry)
-        if placed is None or placed.entry is None:
+        if placed is None:
             raise NotFound(f"there is no entry {entry}")
+        if not _events(placed):
+            raise FiguresDisagree(f"entry {entry} does not say what it should: {placed.error}".rstrip(": "))
         return placed
 
     async def _events_of(self, wallet: str) -> list[Event]:
@@ -186,9 +188,13 @@ def _readable(found: Found[Block]) -> Block:
 
 
 def _events(placed: Placed) -> list[tuple[str, Event]]:
+    """Return an entry's sides; none if it cannot be read, and then a version is missing."""
     if placed.entry is None:
         return []
-    return Event.both(placed.entry, (placed.lane, placed.seq, placed.offset), placed.period)
+    try:
+        return Event.both(placed.entry, (placed.lane, placed.seq, placed.offset), placed.period)
+    except UNREADABLE:
+        return []
 
 
 def _order(event: Event) -> tuple[int, tuple[int, int, int]]:
@@ -197,7 +203,10 @@ def _order(event: Event) -> tuple[int, tuple[int, int, int]]:
 
 def _folded(wallet: str, events: Sequence[Event]) -> Wallet:
     # Whether the right lots were taken is the check's to judge, not the past's: no agreement, no complaint.
-    folded, wrong = fold(Wallet(wallet), events, AgreementBook())
+    try:
+        folded, wrong = fold(Wallet(wallet), events, AgreementBook())
+    except UNREADABLE as error:
+        raise FiguresDisagree(f"an entry of it does not say what it should: {error}") from error
     if wrong:
         raise FiguresDisagree(f"the journal contradicts itself: {wrong[0].what}")
     return folded

@@ -18,6 +18,13 @@ head are not judged, except that a block must hold them.
 How much memory it takes: one range of blocks (`BLOCKS_AT_ONCE`, with their entries), one wallet with its history, the
 sums per period, a number per benefit. What has to be joined (events by wallet, acts and codes by redemption) goes
 through a temporary SQLite file that grows with the journal.
+
+Everything is read by its types first (`Audit`), so that what is spoiled is named and does not end the check.
+
+What it cannot see. An entry names the agreement version by which it was priced, but no hash holds what that version
+says: a price changed by so little that no row comes out otherwise stays unseen. The same goes for what partners say of
+themselves: their rules (stops of partners aside), and of their benefits all but stock and codes. And while a cap's pool
+is being counted nothing can be said of it.
 """
 
 from __future__ import annotations
@@ -25,7 +32,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeVar
 
 from exchange.agreements import Agreement, AgreementBook
 from exchange.journal import Account, Entry, EntryKind, Sums
@@ -41,10 +48,12 @@ from exchange.settlement import netting
 from exchange.settlement.clearing import Settlement
 from exchange.settlement.period import Period, PeriodStatus, Range, period_root
 from exchange.settlement.statement import Statement
-from exchange.store.audit import Audit, HeadroomRow, StockRow
+from exchange.store.audit import UNREADABLE, Audit, Found, HeadroomRow, StockRow
 from exchange.store.connection import Database
 from exchange.store.scratch import Scratch
 from exchange.wallet import Wallet
+
+_T = TypeVar("_T")
 
 BLOCKS_AT_ONCE: Final = 100
 _POINTS: Final = (Account.ISSUED, Account.GOODWILL, Account.REDEEMED, Account.EXPIRED, Account.WITHDRAWN)
@@ -97,10 +106,10 @@ class _Examination:
             await self._read_state()
             heads = await self._read_snapshot()
             # After the snapshot: whatever a redemption in the journal cites had been added by then.
-            agreements = await self._audit.agreements()
+            agreements = self._readable(7, "agreement", *await self._audit.found_agreements())
             self._agreements = {agreement.id: agreement for agreement in agreements}
             self._book = AgreementBook(agreements)
-            self._stops = Stops(await self._audit.rules())
+            self._stops = Stops(self._readable(3, "rules", *await self._audit.found_rules()))
             await self._judge_journal(heads)
             await self._judge_strays(heads)
             await self._judge_wallets()
@@ -117,28 +126,33 @@ class _Examination:
     # ------------------------------------------------------------ reading what changes
 
     async def _read_state(self) -> None:
-        self._periods = await self._audit.periods()
+        self._periods = self._readable(9, "period", *await self._audit.found_periods())
         done, total = 0, await self._audit.wallet_count()
         async for found in self._audit.wallets():
-            self._proofs.require(not found.error, 3, f"wallet {found.id} is not sound: {found.error}")
-            if found.value is not None:
-                self._scratch.add_wallet(found.value)
+            for wallet in self._readable(3, "wallet", found):
+                self._scratch.add_wallet(wallet)
             done += 1
             self._progress("wallets", done, max(done, total))
-        async for reference, wallet in self._audit.references():
-            self._scratch.add_reference(reference, wallet)
+        async for reference in self._audit.references():
+            for name in self._readable(3, "reference", reference):
+                self._scratch.add_reference(reference.id, name)
         async for redemption in self._audit.redemptions():
-            if redemption.value is None:
-                self._proofs.add([Wrong(5, f"redemption {redemption.id} cannot be read: {redemption.error}")])
+            self._readable(5, "redemption", redemption)
             self._scratch.add_redemption(redemption.id, redemption.value)
+
+    def _readable(self, invariant: int, what: str, *found: Found[_T]) -> list[_T]:
+        """Return what could be read, and say of the rest, or of what is odd in it, that it breaks an invariant."""
+        self._proofs.add(Wrong(invariant, f"{what} {one.id} is unsound: {one.error}") for one in found if one.error)
+        return [one.value for one in found if one.value is not None]
 
     async def _read_snapshot(self) -> dict[int, int]:
         async with self._audit.snapshot() as snapshot:
             heads = await snapshot.heads()
-            self._stock = [row async for row in snapshot.stock()]
-            self._headroom = [row async for row in snapshot.headroom()]
-            async for claim in snapshot.claims():
-                self._scratch.add_claim(*claim)
+            self._stock = self._readable(11, "stock of", *[row async for row in snapshot.stock()])
+            self._headroom = self._readable(12, "headroom of", *[row async for row in snapshot.headroom()])
+            async for found in snapshot.claims():
+                for claim in self._readable(11, "code", found):
+                    self._scratch.add_claim(*claim)
         return heads
 
     # ------------------------------------------------------------ the journal
@@ -161,12 +175,9 @@ class _Examination:
             by_seq.setdefault(one.seq, []).append(one)
         for found in blocks:
             self._proofs.judged(9)
-            block = found.value
-            if block is None:
-                self._proofs.add([Wrong(9, f"block {found.id} cannot be read: {found.error}")])
-                continue
-            self._proofs.add(judge.judge(block, by_seq.pop(block.seq, [])))
-            self._by_blocks.setdefault(block.period, Sums()).add(block.sums)
+            for block in self._readable(9, "block", found):
+                self._proofs.add(judge.judge(block, by_seq.pop(block.seq, [])))
+                self._by_blocks.setdefault(block.period, Sums()).add(block.sums)
         for seq, entries in by_seq.items():
             self._proofs.add(Wrong(9, f"entry {one.id} is of block {seq} of lane {judge.lane}, which is not there")
                              for one in entries)  # fmt: skip
@@ -182,10 +193,14 @@ class _Examination:
             proofs.add([Wrong(1, f"entry {placed.id} cannot be read: {placed.error}")])
             return
         place = (placed.lane, placed.seq, placed.offset)
-        self._scratch.add_events(Event.both(entry, place, placed.period))
-        if entry.kind in BEGINNINGS or entry.kind in STEPS:
-            self._scratch.add_act(entry.redemption or entry.id, Act(entry, place, placed.period))
-        else:
+        step = entry.kind in BEGINNINGS or entry.kind in STEPS
+        try:
+            self._scratch.add_events(Event.both(entry, place, placed.period))
+            if step:
+                self._scratch.add_act(entry.redemption or entry.id, Act(entry, place, placed.period))
+        except UNREADABLE as error:
+            proofs.add([Wrong(3, f"entry {entry.id} does not say what it should: {error}")])
+        if not step:
             proofs.add(owed(entry, self._agreements, self._book))
             proofs.require(entry.redemption is None, 5, f"entry {entry.id} is about a redemption, and is no step of it")
         proofs.require(
@@ -233,7 +248,7 @@ class _Examination:
             version = 0 if stored is None else stored.version
             holds: Holds = {}
             until = (event for event in events if event.version <= version)
-            folded, wrong = fold(Wallet(wallet), until, self._book, holds, self._stops)
+            folded, wrong = self._folded(Wallet(wallet), until, holds)
             if stored is None:
                 missing.append(wallet)
             else:
@@ -241,7 +256,7 @@ class _Examination:
                 wrong += unheld(stored, holds)
                 self._proofs.judged(8)
             since = (event for event in events if event.version > version)
-            whole, more = fold(folded, since, self._book, holds, self._stops)
+            whole, more = self._folded(folded, since, holds)
             self._proofs.add([*wrong, *more])
             self._open_holds += len(holds)
             for lot in whole.lots:
@@ -249,6 +264,12 @@ class _Examination:
         there = await self._audit.wallets_of(missing) if missing else {}
         self._proofs.add(Wrong(3, f"wallet {wallet} is not there, entries name it")
                          for wallet in missing if wallet not in there)  # fmt: skip
+
+    def _folded(self, wallet: Wallet, events: Iterable[Event], holds: Holds) -> tuple[Wallet, list[Wrong]]:
+        try:
+            return fold(wallet, events, self._book, holds, self._stops)
+        except UNREADABLE as error:
+            return wallet, [Wrong(3, f"an entry of wallet {wallet.id} does not say what it should: {error}")]
 
     # ------------------------------------------------------------ redemptions
 
@@ -283,7 +304,10 @@ class _Examination:
             if stored is not None and not compared and life.version == stored.version and not life.continues(act):
                 wrong += unlike(stored, life.redemption)
                 compared = True
-            wrong += life.go_on(act)
+            try:
+                wrong += life.go_on(act)
+            except UNREADABLE as error:
+                wrong.append(Wrong(3, f"entry {act.entry.id} does not say what it should: {error}"))
             if act.entry.debits:
                 self._proofs.judged(7)
         if stored is not None and not compared:
@@ -355,9 +379,9 @@ class _Examination:
         proofs = self._proofs
         proofs.add(Wrong(10, what) for what in _wrong_order(self._periods))
         drafted = await self._audit.periods_of_statements()
-        now = await self._audit.periods()
-        known = {period.number for period in now}
-        closed = {period.number for period in now if period.status is PeriodStatus.CLOSED}
+        now = await self._audit.found_periods()
+        known = {int(found.id) for found in now if found.id.isdecimal()}
+        closed = [found.value.number for found in now if found.value and found.value.status is PeriodStatus.CLOSED]
         proofs.add(Wrong(10, f"there are statements of period {number}, which is not closed")
                    for number in drafted if number not in closed)  # fmt: skip
         for number in sorted(self._by_blocks.keys() | self._by_entries.keys()):
@@ -397,12 +421,17 @@ class _Examination:
 
     async def _judge_statements(self, period: Period) -> None:
         """Hold statements against the positions that blocks and lines add up to, and their bytes against their hash."""
-        statements = {statement.partner: statement for statement in await self._audit.statements(period.number)}
+        found = self._readable(10, "statement", *await self._audit.found_statements(period.number))
+        statements = {statement.partner: statement for statement in found}
         everybody = netting.positions(self._by_blocks.get(period.number, Sums()))
         settling = {partner for number, partner in self._lines if number == period.number}
         if period.statements is not None and statements.keys() != settling:
             self._proofs.add(
                 [Wrong(10, f"period {period.number}: statements of {sorted(statements)}, not {sorted(settling)}")]
+            )
+        if period.statements not in (None, len(statements)):
+            self._proofs.add(
+                [Wrong(10, f"period {period.number}: {len(statements)} statements, not {period.statements}")]
             )
         for partner, statement in statements.items():
             self._proofs.judged(10)
@@ -422,10 +451,14 @@ class _Examination:
             self._proofs.add(Wrong(10, f"statement {statement.id} {what}") for what in wrong)
 
 
-async def _hash_of(settlement: Settlement, statement: Statement) -> str:
+async def _hash_of(settlement: Settlement, statement: Statement) -> str | None:
+    """Return the hash of a statement made anew; None if what it is made of cannot be read."""
     digest = sha256()
-    async for piece in settlement.document(statement):
-        digest.update(piece)
+    try:
+        async for piece in settlement.document(statement):
+            digest.update(piece)
+    except UNREADABLE:
+        return None
     return digest.hexdigest()
 
 
@@ -458,7 +491,7 @@ def _wrong_headroom(row: HeadroomRow, owed: int) -> Iterable[str]:
         yield "a lane has used more than it was granted"
     if (pool.cap, pool.paid) != (row.cap, row.paid):
         yield f"a cap of {pool.cap} and {pool.paid} paid, not {row.cap} and {row.paid}"
-    if pool.opening + granted > pool.cap + pool.paid + pool.over:
+    if pool.over != max(0, pool.opening + granted - pool.cap - pool.paid):
         yield f"{granted} granted, of a cap of {pool.cap} with {pool.paid} paid and {pool.opening} owed before"
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Generic, NamedTuple, TypeVar
+from datetime import date, datetime
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
 
-from bson import CodecOptions, decode
+from bson import CodecOptions, Int64, decode
 from bson.raw_bson import RawBSONDocument
-from msgspec import Struct
+from msgspec import Struct, convert, defstruct, to_builtins
 
 from exchange.agreements import Agreement
 from exchange.benefit import Fulfilment
@@ -32,12 +34,19 @@ from exchange.store.connection import (
     settled,
 )
 from exchange.store.headroom import pool_from, slice_from
-from exchange.store.periods import Periods
+from exchange.store.periods import Periods, period_from, statement_from
 from exchange.wallet import Wallet
 
 _T = TypeVar("_T")
 _NAMES_AT_ONCE = 1_000
+_KEPT = (bytes, datetime, date)
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What is raised where something is not what it should be: our own types' errors, and the standard library's."""
 _RAW: Any = CodecOptions(RawBSONDocument, tz_aware=True)
+
+
+_BlockHead = defstruct("_BlockHead", [(name, kind) for name, kind in get_type_hints(Block).items() if name != "sums"])
+"""A block without its sums."""
 
 
 class Found(Struct, Generic[_T], frozen=True):
@@ -108,6 +117,7 @@ class Audit:
         self._agreements = by_majority("agreements")
         self._rules = by_majority("rules")
         self._statements = by_majority("statements")
+        self._by_number = by_majority("periods")
 
     # ------------------------------------------------------------ as they come
 
@@ -117,11 +127,21 @@ class Audit:
             rows = await self._agreements.find({}).to_list(None)
         return [docs.agreement_from(row) for row in rows]
 
-    async def rules(self) -> list[Rules]:
-        """Return every version of everybody's rules."""
-        with answering():
-            rows = await self._rules.find({}).to_list(None)
-        return [docs.rules_from(row) for row in rows]
+    async def found_agreements(self) -> list[Found[Agreement]]:
+        """Return every version of every agreement, readable or not."""
+        return await _all(self._agreements, docs.agreement_from)
+
+    async def found_rules(self) -> list[Found[Rules]]:
+        """Return every version of everybody's rules, readable or not."""
+        return await _all(self._rules, docs.rules_from)
+
+    async def found_periods(self) -> list[Found[Period]]:
+        """Return every period, the oldest first, readable or not."""
+        return await _all(self._by_number, period_from)
+
+    async def found_statements(self, number: int) -> list[Found[Statement]]:
+        """Return a period's statements, readable or not."""
+        return await _all(self._statements, statement_from, {"period": number})
 
     async def periods(self) -> list[Period]:
         """Return every period, the oldest first."""
@@ -134,11 +154,7 @@ class Audit:
     async def periods_of_statements(self) -> list[int]:
         """Return the periods that there are statements of."""
         with answering():
-            return sorted(await self._statements.distinct("period"))
-
-    async def statements(self, number: int) -> list[Statement]:
-        """Return a period's statements."""
-        return await self._periods.statements(number)
+            return list(await self._statements.distinct("period"))
 
     async def wallet_count(self) -> int:
         """Return roughly how many wallets there are."""
@@ -208,11 +224,11 @@ class Audit:
             found.setdefault(row["wallet"], []).append(row["_id"])
         return found
 
-    async def references(self) -> AsyncIterator[tuple[str, str]]:
-        """Yield every reference and the wallet that it means."""
+    async def references(self) -> AsyncIterator[Found[str]]:
+        """Yield every reference, with the wallet that it means."""
         with answering():
             async for row in self._references.find({}):
-                yield row["_id"], row["wallet"]
+                yield _found(_wallet_meant, row)
 
     async def reference(self, reference: str) -> str | None:
         """Return the wallet that a reference means now."""
@@ -267,7 +283,8 @@ class Audit:
     async def lanes_of_entries(self) -> dict[int, int]:
         """Return every lane that an entry names, with the highest seq named in it; jumps through the index."""
         highest: dict[int, int] = {}
-        wanted: Document = {}
+        # Of numbers alone: an entry that names none is missing in its block.
+        wanted: Document = {"lane": {"$gte": 0}, "seq": {"$gte": 0}}
         with answering():
             while True:
                 found = await self._entries.find_one(
@@ -276,7 +293,7 @@ class Audit:
                 if found is None:
                     return highest
                 highest[found["lane"]] = found["seq"]
-                wanted = {"lane": {"$lt": found["lane"]}}
+                wanted["lane"] = {"$lt": found["lane"]}
 
     async def heads(self, session: Session | None = None) -> dict[int, int]:
         """Return every lane's highest seq, from its blocks; jumps from lane to lane."""
@@ -314,52 +331,57 @@ class Snapshot:
         """Return every lane's highest seq."""
         return await self._audit.heads(self._session)
 
-    async def stock(self) -> AsyncIterator[StockRow]:
+    async def stock(self) -> AsyncIterator[Found[StockRow]]:
         """Yield the stock of everything that has stock, is published or has codes."""
         session = self._session
         # Counted here: a group over all codes would say nothing until it has read them, and that can take too long.
         codes, free = Counter[str](), Counter[str]()
         async for row in self._db["codes"].find({}, {"_id": 0, "benefit": 1, "free": 1}, session=session):
-            codes[row["benefit"]] += 1
-            free[row["benefit"]] += row.get("free") is True
+            codes[str(row["benefit"])] += 1
+            free[str(row["benefit"])] += row.get("free") is True
         published = self._db["benefits"].find({}, {"fulfilment": 1, "stock": 1}, session=session)
         benefits = {row["_id"]: (row["fulfilment"] == Fulfilment.INSTANT_CODE, row["stock"]) async for row in published}
         unseen = benefits.keys() | codes.keys()
         async for row in self._db["stock"].find({}, session=session):
             name = row["_id"]
             unseen.discard(name)
-            pool, units = benefits.get(name, (False, row["offered"]))
-            yield StockRow(
-                name, row["offered"], row["sold"], row["reserved"], row["left"], pool, codes[name], free[name],
-                codes[name] if pool else units,
-            )  # fmt: skip
+            pool, units = benefits.get(name, (False, row.get("offered")))
+            others = (pool, codes[name], free[name], codes[name] if pool else units)
+            yield _found(partial(_stock_row, others=others), row)
         for name in sorted(unseen):
             pool, units = benefits.get(name, (True, None))
-            yield StockRow(name, -1, 0, 0, 0, pool, codes[name], free[name], codes[name] if pool else units)
+            others = (pool, codes[name], free[name], codes[name] if pool else units)
+            yield Found(name, StockRow(name, -1, 0, 0, 0, *others))
 
-    async def headroom(self) -> AsyncIterator[HeadroomRow]:
-        """Yield the headroom of every cap that is in force and whose pool is open."""
+    async def headroom(self) -> AsyncIterator[Found[HeadroomRow]]:
+        """Yield the headroom of every cap, except while its pool is being counted."""
         session = self._session
         paid = await aggregate(
             self._db["funding"],
             [{"$group": {"_id": {"partner": "$partner", "currency": "$currency"}, "paid": {"$sum": "$minor"}}}],
             session=session,
         )
-        payments = {Pair(**row["_id"]): row["paid"] for row in paid}
+        payments = {_pair_id(row["_id"]): row["paid"] for row in paid}
+        caps: dict[str, Document] = {}
+        async for row in self._db["caps"].find({}, session=session).sort("version", 1):
+            caps[_pair_id(row)] = row
         rows = [row async for row in self._db["headroom"].find({}, session=session)]
-        for row in rows:
-            if "pool" in row or row["cap"] is None or row["opening"] is None:
-                continue
-            pair = Pair(row["partner"], row["currency"])
-            newest = await self._db["caps"].find_one(pair._asdict(), sort=[("version", -1)], session=session)
-            slices = [slice_from(each) for each in rows if (each.get("pool"), each["epoch"]) == (pair.id, row["epoch"])]
-            cap = None if newest is None else newest["minor"]
-            yield HeadroomRow(pair, pool_from(row), slices, cap, payments.get(pair, 0))
+        pools = {row["_id"]: row for row in rows if "pool" not in row}
+        for pair in sorted(caps.keys() | pools.keys()):
+            pool, cap = pools.get(pair), caps.get(pair)
+            if pool is None or pool.get("cap") is None:
+                # Nothing of it is counted, which is right if there is no cap any more.
+                if cap is not None and cap["minor"] is not None:
+                    yield Found(pair, None, f"is capped at {cap['minor']}, and its pool says nothing of it")
+            elif pool.get("opening") is not None:
+                slices = [row for row in rows if (row.get("pool"), row.get("epoch")) == (pair, pool.get("epoch"))]
+                others = (slices, None if cap is None else cap["minor"], payments.get(pair, 0))
+                yield _found(partial(_headroom_row, others=others), pool)
 
-    async def claims(self) -> AsyncIterator[Claim]:
+    async def claims(self) -> AsyncIterator[Found[Claim]]:
         """Yield every code that is not free any more."""
         async for row in self._db["codes"].find({"redemption": {"$ne": None}}, session=self._session):
-            yield Claim(row["_id"], row["redemption"], bytes(row["cipher"]))
+            yield _found(_claim, row)
 
 
 class _Names:
@@ -412,12 +434,40 @@ def _unlike_written(document: Document, wallet: Wallet) -> str:
     return f"{', '.join(odd)} cannot have been written so" if odd else ""
 
 
+async def _all(
+    collection: Collection, read: Callable[[Document], _T], wanted: Document | None = None
+) -> list[Found[_T]]:
+    with answering():
+        rows = await collection.find(wanted or {}).sort("_id", 1).to_list(None)
+    return [_found(read, row) for row in rows]
+
+
 def _found(read: Callable[[Document], _T], document: Document) -> Found[_T]:
+    """Read a document as what it should be, and hold every part of it against its type.
+
+    Nothing behind this has to expect a word where a number should be.
+    """
     name = str(document.get("_id"))
     try:
-        return Found(name, read(document))
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        value = read(document)
+        if not isinstance(value, Block):  # which is judged where it is read: its sums are kept as they are hashed
+            _hold_to(type(value), value)
+    except UNREADABLE as error:
         return Found(name, None, f"{type(error).__name__}: {error}")
+    return Found(name, value)
+
+
+def _hold_to(kind: type, value: object) -> None:
+    """Raise ValidationError (a ValueError) where a part of a value is not of the type that it has there."""
+    convert(to_builtins(value, builtin_types=_KEPT, enc_hook=_whole), kind, builtin_types=_KEPT)
+
+
+def _whole(number: object) -> int:
+    """Return the driver's own integer, which it makes of all that may be too long for 32 bits, as one."""
+    if isinstance(number, Int64):
+        return int(number)
+    message = f"a {type(number).__name__} cannot be here"
+    raise TypeError(message)
 
 
 def _block_at_its_place(document: Document) -> Block:
@@ -425,12 +475,54 @@ def _block_at_its_place(document: Document) -> Block:
     if block.id != document["_id"]:
         message = f"says that it is {block.id}"
         raise ValueError(message)
+    head = {name: getattr(block, name) for name in _BlockHead.__struct_fields__}
+    _hold_to(_BlockHead, head)
+    convert(document["sums"], list[list[str]])
     return block
+
+
+def _wallet_meant(document: Document) -> str:
+    return convert(document["wallet"], str)
+
+
+def _stock_row(document: Document, others: tuple[bool, int, int, int | None]) -> StockRow:
+    return StockRow(
+        document["_id"], document["offered"], document["sold"], document["reserved"], document["left"], *others
+    )
+
+
+def _headroom_row(document: Document, others: tuple[list[Document], int | None, int]) -> HeadroomRow:
+    slices, cap, paid = others
+    pair = Pair(document["partner"], document["currency"])
+    if pair.id != document["_id"]:
+        message = f"says that it is {pair.id}"
+        raise ValueError(message)
+    return HeadroomRow(pair, pool_from(document), [slice_from(each) for each in slices], cap, paid)
+
+
+def _claim(document: Document) -> Claim:
+    return Claim(document["_id"], document["redemption"], bytes(document["cipher"]))
+
+
+def _pair_id(document: Document) -> str:
+    return Pair(str(document.get("partner")), str(document.get("currency"))).id
 
 
 def _placed(document: Document) -> Placed:
     found = _found(docs.entry_from, document)
+    place = _found(_place, document)
+    offset, period, settles = place.value or _Place(-1, -1, [])
     return Placed(
-        found.id, document["lane"], document["seq"], document["index"], document.get("period", 0),
-        document.get("settles", []), found.value, found.error,
+        found.id, document["lane"], document["seq"], offset, period, settles,
+        None if place.error else found.value, found.error or place.error,
     )  # fmt: skip
+
+
+class _Place(NamedTuple):
+    offset: int
+    period: int
+    settles: list[str]
+
+
+def _place(document: Document) -> _Place:
+    return _Place(document["index"], document["period"], document.get("settles", []))

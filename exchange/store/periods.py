@@ -52,14 +52,14 @@ class Periods:
         wanted = {"status": "OPEN"} if number is None else {"_id": number}
         with answering():
             found = await self._periods.find_one(wanted)
-        return None if found is None else _period_from(found)
+        return None if found is None else period_from(found)
 
     async def page(self, below: int | None, limit: int) -> list[Period]:
         """Return periods, the newest first, from below a number on."""
         wanted = {} if below is None else {"_id": {"$lt": below}}
         with answering():
             rows = await self._periods.find(wanted).sort("_id", -1).limit(limit).to_list(None)
-        return [_period_from(row) for row in rows]
+        return [period_from(row) for row in rows]
 
     async def mark(self, number: int) -> None:
         """Mark the open period as closing and open the next: both or neither. Nothing, if it is no longer open."""
@@ -186,7 +186,7 @@ class Periods:
         """Return a statement by its id."""
         with answering():
             found = await self._statements.find_one({"_id": statement})
-        return None if found is None else _statement_from(found)
+        return None if found is None else statement_from(found)
 
     async def statements(
         self, number: int, after: str | None = None, limit: int = 0, partner: str | None = None
@@ -198,7 +198,7 @@ class Periods:
             wanted["partner"] = wanted_partner
         with answering():
             rows = await self._statements.find(wanted).sort("partner", 1).limit(limit).to_list(None)
-        return [_statement_from(row) for row in rows]
+        return [statement_from(row) for row in rows]
 
 
 def _from(place: EntryPlace) -> list[Document]:
@@ -212,7 +212,8 @@ def _from(place: EntryPlace) -> list[Document]:
     return alternatives
 
 
-def _period_from(document: Document) -> Period:
+def period_from(document: Document) -> Period:
+    """Return the period that was stored."""
     cut: list[dict[str, Any]] = document.get("ranges", [])
     return Period(
         number=document["_id"], status=PeriodStatus(document["status"]), opened_at=document["opened_at"],
@@ -238,7 +239,8 @@ def _statement_document(statement: Statement) -> Document:
     }  # fmt: skip
 
 
-def _statement_from(document: Document) -> Statement:
+def statement_from(document: Document) -> Statement:
+    """Return the statement that was stored."""
     partner = document["partner"]
     return Statement(
         id=document["_id"], period=document["period"], partner=partner, status=StatementStatus(document["status"]),

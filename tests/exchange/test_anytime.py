@@ -279,3 +279,24 @@ async def test_a_past_that_cannot_be_read_is_not_told(house: House, ledger: Ledg
     await blocks.delete_one({"_id": place})
     with pytest.raises(FiguresDisagree, match="the block of entry rode is not there"):
         await past.partner_as_of("rode", "video")
+
+
+async def test_an_entry_that_cannot_be_read_is_nobody_elses_trouble(
+    house: House, ledger: Ledger, lived: Sequence[Command]
+) -> None:
+    """Its own wallet cannot be made again, nor told as of it; all others can."""
+    for command in lived[:6]:
+        await ledger.submit(command)
+    ann, bob = await house.wallet("video", "ann"), await house.wallet("video", "bob")
+    for change in ({"detail.expires_at": "a word"}, {"by": None}, {"detail": None}, {"period": "a word"}):
+        before = await house.db["entries"].find_one({"_id": "first"})
+        assert before is not None
+        await house.db["entries"].update_one({"_id": "first"}, {"$set": change})
+        found = {one.wallet: one.wrong for one in await rebuilt(house)}
+        assert found.keys() == {ann.id, bob.id}
+        assert found[ann.id] is not None
+        assert found[bob.id] is None
+        with pytest.raises(FiguresDisagree, match="entry first does not say what it should"):
+            await AnyTime(house.db).wallets_as_of("first")
+        await house.db["entries"].replace_one({"_id": "first"}, before)
+    assert [one.wrong for one in await rebuilt(house)] == [None, None]

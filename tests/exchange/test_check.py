@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError
 
 from exchange.benefit import Fulfilment
 from exchange.check import check
@@ -18,6 +22,7 @@ from exchange.proof import TITLES
 from exchange.redemption import Step
 from exchange.rules import AwardReversal, Rules
 from exchange.settlement.clearing import Settlement
+from exchange.store import audit
 from exchange.store.connection import Database, Document, connect, database, settled
 from exchange.store.headroom import Headroom
 from tests.exchange.conftest import KEYRING, House, answers, house_on, known
@@ -65,6 +70,8 @@ async def traffic(house: House) -> Ledger:
         for n, name in enumerate(names) for issuer in ("video", "rides", "delivery")
     ]  # fmt: skip
     await answers(first, *given)
+    await first.submit(award("video", 10**15, whose=by_reference("video", "rich")))  # more than 32 bits
+    await first.submit(redeem("video/film", whose=by_reference("video", "rich")))
     mayfly = by_reference("video", "mayfly")
     dying = await first.submit(award("video", 5, whose=mayfly, expires=await house.soon(seconds=0.3)))
     # Two lots alike, of which the first is spent: had the second had an end, it would have been its turn.
@@ -238,6 +245,13 @@ async def owe_another_cent(db: Database) -> None:
     raise AssertionError("nothing to corrupt")
 
 
+async def draft_too_early(db: Database) -> None:
+    """Let there be a statement of the open period."""
+    statement = await db["statements"].find_one({})
+    assert statement is not None
+    await db["statements"].insert_one(statement | {"_id": f"2:{statement['partner']}", "period": 2})
+
+
 CORRUPTIONS: dict[str, tuple[int, Corrupt]] = {
     "an amount of an entry": (1, set_in("entries", {"kind": "AWARD"}, {"$inc": {"postings.0.amount": 1}})),
     "a posting dropped": (1, set_in("entries", REDEEMED, {"$pop": {"postings": 1}})),
@@ -363,6 +377,15 @@ CORRUPTIONS: dict[str, tuple[int, Corrupt]] = {
         3, set_in("wallets", {"merged_into": {"$ne": None}}, {"$set": {"merged_into": "another"}})
     ),
     "an agreement deleted": (7, remove("agreements", {"issuer": "video"})),
+    "when to look for what expires": (3, set_in("wallets", {"next_expiry": DATE}, {"$set": {"next_expiry": None}})),
+    "a field that nobody wrote": (3, set_in("wallets", {}, {"$set": {"note": "a word"}})),
+    "a statement too early": (10, draft_too_early),
+    "how many statements there are": (10, set_in("periods", {"_id": 1}, {"$inc": {"statements": 1}})),
+    "the units that a benefit says": (11, set_in("benefits", {"_id": "rides/seat"}, {"$inc": {"stock": 1}})),
+    "a code neither free nor given": (11, set_in("codes", {"free": True}, {"$unset": {"free": ""}})),
+    "a cap that its pool does not say": (12, set_in("headroom", {"cap": {"$gt": 0}}, {"$set": {"cap": None}})),
+    "a pool deleted that is capped": (12, remove("headroom", {"cap": {"$gt": 0}})),
+    "what was granted beyond a cap": (12, set_in("headroom", {"cap": {"$gt": 0}}, {"$inc": {"over": 1}})),
 }  # fmt: skip
 
 
@@ -388,12 +411,89 @@ async def test_what_was_altered_is_found(busy: tuple[House, dict[str, list[Docum
     house, content = busy
     invariant, corrupt = CORRUPTIONS[what]
     await corrupt(house.db)
-    broken = await house.broken()
+    try:
+        broken = await house.broken()
+    finally:
+        await put_back(house, content)
+    assert invariant in broken, broken
+
+
+SPOILED = {
+    "wallets": 3, "references": 3, "redemptions": 5, "entries": 1, "blocks": 9, "agreements": 7, "rules": 3,
+    "periods": 9, "statements": 10, "stock": 11, "codes": 11, "headroom": 12,
+}  # fmt: skip
+"""Collections, and the invariant that is broken when what is in them cannot be read."""
+
+
+@pytest.mark.parametrize("instead", ["a word", None, {}], ids=["word", "nothing", "document"])
+@pytest.mark.parametrize("collection", SPOILED)
+async def test_whatever_is_spoiled_is_named(
+    busy: tuple[House, dict[str, list[Document]]], collection: str, instead: object
+) -> None:
+    """Every field of every kind of document, with something in its place that it cannot be: no check breaks off."""
+    house, content = busy
+    await house.db.command("collMod", collection, validationLevel="off")
+    all_broken = set[int]()
+    for spoiling in _rounds(content[collection]):
+        spoil = [UpdateOne({"_id": one}, {"$set": {path: instead}}) for one, path in spoiling.items()]
+        with suppress(BulkWriteError):  # of two entries at the same place the database refuses one
+            await house.db[collection].bulk_write(spoil, ordered=False)
+        try:
+            all_broken |= (await house.broken()).keys()
+        finally:
+            await put_back(house, content)
+    assert SPOILED[collection] in all_broken
+
+
+def _rounds(documents: Sequence[Document]) -> list[dict[Any, str]]:
+    """Spread the paths of all fields over documents that have them, at most one to a document in each round."""
+    having: dict[tuple[str, str], list[Any]] = {}
+    for document in documents:
+        for path in _paths(document):
+            having.setdefault((document.get("kind", ""), path), []).append(document["_id"])
+    rounds: list[dict[Any, str]] = []
+    busy = Counter[Any]()
+    for (_, path), owners in having.items():
+        one = min(owners, key=lambda owner: busy[owner])
+        if busy[one] == len(rounds):
+            rounds.append({})
+        rounds[busy[one]][one] = path
+        busy[one] += 1
+    return rounds
+
+
+def _paths(inside: Any, before: str = "") -> Iterator[str]:
+    """Yield the paths of all fields but the identity, and of what is in them; of a list's elements the first's."""
+    named = inside.items() if isinstance(inside, dict) else enumerate(inside[:1])
+    for name, value in named:
+        if name != "_id":
+            yield f"{before}{name}"
+            if isinstance(value, dict | list):
+                yield from _paths(value, f"{before}{name}.")
+
+
+async def test_a_check_of_nothing_but_a_journal_names_everything_that_is_gone(
+    busy: tuple[House, dict[str, list[Document]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are: what is missing is asked for in pieces, and all of it is counted."""
+    house, content = busy
+    monkeypatch.setattr(audit, "_NAMES_AT_ONCE", 7)
+    for name in ("wallets", "redemptions"):
+        await house.db[name].delete_many({})
+    try:
+        wrong = {proof.number: proof.wrong_count for proof in await check(house.db, KEYRING)}
+    finally:
+        await put_back(house, content)
+    assert wrong[3] >= len(content["wallets"]) > 7
+    assert wrong[5] == len(content["redemptions"]) > 7
+
+
+async def put_back(house: House, content: dict[str, list[Document]]) -> None:
+    """Let everything be as it was before it was altered."""
     for name, documents in content.items():
         if documents and await house.db[name].find({}).to_list(None) != documents:
             await house.db[name].delete_many({})
             await house.db[name].insert_many(documents)
-    assert invariant in broken, broken
 
 
 async def test_what_was_put_back_is_whole(busy: tuple[House, dict[str, list[Document]]]) -> None:
