@@ -6,13 +6,7 @@ Rule 2. A batch is read, decided in memory in order of arrival, and committed. N
         before the commit that its decision rests on.
 Rule 3. Losing to a rival means that nothing happened: read anew, decide anew. A batch that fails twice is split, so
         that one bad command cannot starve the rest.
-Rule 4. An unknown outcome is settled, never guessed. The commit is sent again on the same session until its answer
-        is definite; if the session is lost, it is killed and a void block is put at the same place in the lane: if
-        that succeeds the batch can never commit, if the place is taken the block there tells. Looking whether the
-        block is there would not be enough, because a delayed commit can land after the look.
-Rule 5. The lane's period moves only by a cut. A batch that reads a period marked closing, or anything written in a
-        later period than its own lane's, cuts its lane first (Lamport's rule), so nothing settles before what it
-        rests on.
+Rules 4 and 5, of what is committed and where, are `lane`'s.
 """
 
 from __future__ import annotations
@@ -24,8 +18,8 @@ import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, NoReturn
+from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -60,23 +54,20 @@ from exchange.errors import (
     StoreUnavailable,
 )
 from exchange.exposure import Cap, Pair, Room, change
-from exchange.journal import SALT_BYTES, Block, BlockKind, Entry
+from exchange.journal import SALT_BYTES, Entry
 from exchange.keyring import Keyring
+from exchange.lane import LaneKeeper
 from exchange.limits import look_back
 from exchange.quote import Quote
 from exchange.redemption import Redemption, Step
 from exchange.store.books import (
-    LEASE_SECONDS,
     Books,
     Conflict,
     FirstRound,
     Lane,
     LaneLost,
     SecondRound,
-    SessionId,
-    UnknownOutcome,
     Writes,
-    empty_block,
 )
 from exchange.store.documents import reference_id
 from exchange.store.headroom import Headroom, slice_use
@@ -85,13 +76,9 @@ from exchange.wallet import Wallet
 BATCH_MAX = 128
 QUEUE_MAX = 4_096
 DEADLINE_SECONDS = 10.0
-CLOCK_TOLERANCE = timedelta(seconds=5)
-"""How far a lane's last block may lie ahead of the database's clock: members of a replica set differ a little."""
 SPLIT_AFTER = 2
 """Failures of a batch before it is split."""
 _QUOTE_TRIES = 5
-_LOOK_AGAIN_SECONDS = 0.01
-"""Before looking for a block that took our place: a moment later a majority has it."""
 
 _log = logging.getLogger(__name__)
 
@@ -177,17 +164,16 @@ class Ledger:
         self._headroom = Headroom(books.db, books)
         self._keyring = keyring
         self._deadline_seconds = deadline_seconds
-        self._owner = secrets.token_hex(8)
+        self._lanes = LaneKeeper(books, deadline_seconds)
         self._queue: list[_Job] = []
         self._arrived = asyncio.Event()
         self._stopping = False
-        self._lane: Lane | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Take a lane and begin to commit."""
-        await self._own_lane()
-        self._tasks = [asyncio.create_task(self._commit_batches()), asyncio.create_task(self._keep_lease())]
+        await self._lanes.own()
+        self._tasks = [asyncio.create_task(self._commit_batches()), asyncio.create_task(self._lanes.keep_lease())]
 
     async def stop(self) -> None:
         """Answer all that was accepted, then give the lane back."""
@@ -198,9 +184,7 @@ class Ledger:
         committing, leasing = self._tasks
         await committing
         leasing.cancel()
-        if self._lane is not None:
-            await self._books.release_lane(self._lane.number, self._owner)
-            await self._lane.session.end_session()
+        await self._lanes.give_back()
 
     async def submit(self, command: Command) -> Outcome:
         """Carry out a command, exactly once for ever; returns after its block is durable.
@@ -292,12 +276,11 @@ class Ledger:
             await asyncio.sleep(random.uniform(0, 0.002 * 2 ** min(failures, 7)))  # noqa: S311 - jitter
 
     async def _attempt(self, commands: Sequence[Command]) -> list[Answer]:
-        lane = await self._own_lane()
+        lane = await self._lanes.own()
         first, second = await self._read(commands)
-        await self._cut_if_due(lane, first, second)
+        await self._lanes.cut_if_due(lane, first, second)
         batch = _batch_of(first, second)
-        if lane.head.at > first.now + CLOCK_TOLERANCE:
-            await self._leave_to_time(lane, first.now)
+        await self._lanes.leave_if_ahead(lane, first.now)
         now = max(first.now, lane.head.at)
         terms = await self._common_terms(first)
         await self._look_back(commands, batch, terms, now)
@@ -312,10 +295,10 @@ class Ledger:
             batch.writes.wallets = list(batch.changed.values())
             batch.writes.redemptions = list(batch.stepped.values())
             batch.writes.headroom = [slice_use(batch.rooms[pair], more) for pair, more in batch.owed.items()]
-            await self._commit(lane, batch.writes, now)
+            await self._lanes.commit(lane, batch.writes, now)
         else:
             # Nothing to commit, but what the answers rest on must be durable before they leave.
-            await self._renew(lane)
+            await self._lanes.renew(lane)
         period = lane.period
         return [_as_written(answer, batch, period) for answer in decided]
 
@@ -403,7 +386,7 @@ class Ledger:
         try:
             rooms = await self._headroom.rooms(lane.number, caps)
         except Conflict:
-            await self._find_head(lane)
+            await self._lanes.find_head(lane)
             raise
         return {room.cap.pair: room for room in rooms}
 
@@ -542,129 +525,6 @@ class Ledger:
             before, _ = writes.stock.get(redemption.benefit, (StockChange(), False))
             writes.stock[redemption.benefit] = (before.plus(decision.stock), terms.stock.offered is not None)
         return Outcome(decision.entry, wallet, redemption, other=decision.other)
-
-    # ------------------------------------------------------------ committing
-
-    async def _commit(self, lane: Lane, writes: Writes, now: datetime) -> None:
-        block = Block.seal(
-            lane=lane.number, seq=lane.head.seq + 1, kind=BlockKind.ENTRIES, period=lane.period, prev=lane.head.hash,
-            at=now, salt=secrets.token_bytes(SALT_BYTES), entries=writes.entries,
-        )  # fmt: skip
-        try:
-            await self._books.commit(lane, block, writes)
-        except UnknownOutcome:
-            if not await self._did_commit(lane, block):
-                await self._find_head(lane)
-                raise Conflict("the commit did not happen") from None
-        except Conflict:
-            await self._find_head(lane)
-            raise
-        lane.head = block
-
-    async def _did_commit(self, lane: Lane, block: Block) -> bool:
-        """Settle a commit whose answer was lost (rule 4). Returns only when it is certain, however long that takes."""
-        loop = asyncio.get_running_loop()
-        patience = loop.time() + self._deadline_seconds
-        while loop.time() < patience:
-            try:
-                await self._books.send_commit(lane)
-            except UnknownOutcome:
-                await asyncio.sleep(0.1)
-            except Conflict:
-                return False
-            else:
-                return True
-        while True:
-            try:
-                await self._books.kill_session(lane.session.session_id["id"])
-                there: Block | None = empty_block(lane.head, BlockKind.VOID, lane.head.at)
-                if there is not None and not await self._books.append(there):
-                    there = await self._books.block_at(block.lane, block.seq)
-                if there is not None:
-                    lane.session = await self._books.start_session()
-                    return there.hash == block.hash
-            except StoreUnavailable:
-                _log.warning("the outcome of block %s is still unknown: the database does not answer", block.id)
-            await asyncio.sleep(0.5)
-
-    async def _find_head(self, lane: Lane) -> None:
-        """Go on behind the block that took our place: a cut, or a void block if the lane is still ours."""
-        head = await self._books.head(lane.number)
-        if head.seq > lane.head.seq:
-            alone = head.seq == lane.head.seq + 1
-            lane.head = head
-            if head.kind is not BlockKind.CUT or not alone:
-                await self._renew(lane)
-
-    async def _cut_if_due(self, lane: Lane, first: FirstRound, second: SecondRound) -> None:
-        written = [wallet.period for wallet in second.wallets.values()]
-        written += [redemption.period for each in (first, second) for redemption in each.redemptions.values()]
-        while lane.period in first.closing or lane.period < max(written, default=0):
-            block = empty_block(lane.head, BlockKind.CUT, max(first.now, lane.head.at))
-            if await self._books.append(block):
-                lane.head = block
-                continue
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-            await self._find_head(lane)
-            if lane.head.kind is not BlockKind.CUT or lane.head.seq > block.seq:
-                # More than the cut that we wanted ourselves: somebody means us to read again (`Books.mark_lanes`).
-                raise Conflict("the lane's head has moved")
-
-    # ------------------------------------------------------------ lanes
-
-    async def _own_lane(self) -> Lane:
-        """Return this process's lane: the one it has, a lapsed one taken over, or a new one."""
-        while self._lane is None:
-            session = await self._books.start_session()
-            lsid = session.session_id["id"]
-            stolen = await self._books.steal_lane(self._owner, lsid)
-            if stolen is not None:
-                number, killed = stolen
-                lane = Lane(number, self._owner, await self._books.head(number), session)
-                if killed is None or await self._void_after(lane, killed):
-                    self._lane = lane
-                continue
-            opened = await self._books.open_lane(self._owner, session, secrets.token_bytes(SALT_BYTES))
-            if opened is not None:
-                self._lane = Lane(opened[0], self._owner, opened[1], session)
-        return self._lane
-
-    async def _leave_to_time(self, lane: Lane, now: datetime) -> NoReturn:
-        """Go on in another lane: the clock was wrong when this one's head was written, and time never goes back in it.
-
-        Deciding on in that future would expire members' points before their time.
-        """
-        _log.error("lane %s is at %s, and it is %s: the database's clock was wrong", lane.number, lane.head.at, now)
-        await self._books.release_lane(lane.number, self._owner, until=lane.head.at)
-        self._lane = None
-        raise LaneLost
-
-    async def _void_after(self, lane: Lane, killed: SessionId) -> bool:
-        """Begin a stolen lane: nothing that its owner before had in flight can land any more."""
-        await self._books.kill_session(killed)
-        while True:
-            block = empty_block(lane.head, BlockKind.VOID, lane.head.at)
-            if await self._books.append(block):
-                lane.head = block
-                return True
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-            lane.head = await self._books.head(lane.number)
-
-    async def _renew(self, lane: Lane) -> None:
-        if not await self._books.renew_lease(lane.number, self._owner, lane.session.session_id["id"]):
-            _log.warning("lane %s was taken over by another process", lane.number)
-            if self._lane is lane:  # by now it may be another
-                self._lane = None
-            raise LaneLost
-
-    async def _keep_lease(self) -> None:
-        while True:
-            await asyncio.sleep(LEASE_SECONDS / 3)
-            try:
-                if self._lane is not None:
-                    await self._renew(self._lane)
-            except (LaneLost, Fault):
-                continue  # the next batch takes another lane, or finds the database back
 
 
 def _makes_lot(entry: Entry) -> bool:

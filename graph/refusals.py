@@ -111,12 +111,12 @@ class Forbidden(UserError):
     is_type_of = said(errors.Forbidden)
 
 
-@strawberry.type(description="The member has fewer points to spend on this benefit than it costs.")
+@strawberry.type(description="The member has fewer points for this than it takes.")
 class InsufficientPoints(UserError):
     """exchange.errors.InsufficientPoints."""
 
-    required: Points = strawberry.field(description="What it costs in all.")
-    available: Points = strawberry.field(description="What could be spent on this benefit.")
+    required: Points = strawberry.field(description="How many it takes in all.")
+    available: Points = strawberry.field(description="How many there are for it, on this benefit or now.")
 
     is_type_of = said(errors.InsufficientPoints)
 

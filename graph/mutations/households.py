@@ -20,7 +20,7 @@ from graph import refusals
 from graph.context import Context, Info
 from graph.inputs import HouseholdInput, InviteInput, JoinHouseholdInput, MemberBy, PoolInput, fingerprint
 from graph.mutations.asking import request, speaker, wallet_named
-from graph.mutations.outcomes import Repeatable
+from graph.mutations.outcomes import Refused, Repeatable
 from graph.refusals import AsData, Forbidden, ValidationError, made_of
 from graph.types import Member
 
@@ -47,12 +47,7 @@ class Invitation:
 
 
 HouseholdPayload = Annotated[
-    HouseholdSuccess
-    | refusals.InsufficientPoints
-    | refusals.IdempotencyConflict
-    | ValidationError
-    | refusals.NotFound
-    | Forbidden,
+    HouseholdSuccess | Refused,
     strawberry.union("HouseholdPayload", description="What came of founding, joining, leaving, paying in or drawing."),
 ]
 InvitePayload = Annotated[

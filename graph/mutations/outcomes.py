@@ -8,8 +8,18 @@ from strawberry import Parent
 from exchange.ledger import Outcome
 from exchange.redemption import Redemption as DomainRedemption
 from exchange.wallet import Wallet as DomainWallet
+from graph import refusals
 from graph.context import Info
 from graph.types import Member, Redemption, Wallet
+
+Refused = (
+    refusals.InsufficientPoints
+    | refusals.IdempotencyConflict
+    | refusals.ValidationError
+    | refusals.NotFound
+    | refusals.Forbidden
+)
+"""Why a change of a member's points is not carried out."""
 
 
 @strawberry.type(description="Something that a key makes once for ever.")

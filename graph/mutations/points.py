@@ -13,7 +13,6 @@ from exchange.journal import EXCHANGE
 from exchange.ledger import Outcome
 from exchange.wallet import Lot as DomainLot
 from exchange.wallet import Wallet as DomainWallet
-from graph import refusals
 from graph.context import Context, Info
 from graph.identifiers import Kind
 from graph.inputs import (
@@ -26,8 +25,8 @@ from graph.inputs import (
     sent,
 )
 from graph.mutations.asking import request, speaker, whose_of, whose_of_partner
-from graph.mutations.outcomes import OfMember, OfWallet, Repeatable
-from graph.refusals import AsData, Forbidden, ValidationError, made_of
+from graph.mutations.outcomes import OfMember, OfWallet, Refused, Repeatable
+from graph.refusals import AsData, made_of
 from graph.scalars import Points
 from graph.types import Lot, Member
 
@@ -80,30 +79,15 @@ class GivePointsSuccess(Repeatable, OfWallet, OfMember):
 
 
 ReverseAwardPayload = Annotated[
-    ReverseAwardSuccess
-    | refusals.InsufficientPoints
-    | refusals.IdempotencyConflict
-    | ValidationError
-    | refusals.NotFound
-    | Forbidden,
+    ReverseAwardSuccess | Refused,
     strawberry.union("ReverseAwardPayload", description="What came of taking an award back."),
 ]
 PointsPayload = Annotated[
-    PointsSuccess
-    | refusals.InsufficientPoints
-    | refusals.IdempotencyConflict
-    | ValidationError
-    | refusals.NotFound
-    | Forbidden,
+    PointsSuccess | Refused,
     strawberry.union("PointsPayload", description="What came of changing a member's points."),
 ]
 GivePointsPayload = Annotated[
-    GivePointsSuccess
-    | refusals.InsufficientPoints
-    | refusals.IdempotencyConflict
-    | ValidationError
-    | refusals.NotFound
-    | Forbidden,
+    GivePointsSuccess | Refused,
     strawberry.union("GivePointsPayload", description="What came of giving points to another member."),
 ]
 
