@@ -18,19 +18,8 @@ from datetime import datetime, timedelta
 
 from exchange.errors import Fault, StoreUnavailable
 from exchange.journal import SALT_BYTES, Block, BlockKind
-from exchange.store.books import (
-    LEASE_SECONDS,
-    Books,
-    Conflict,
-    FirstRound,
-    Lane,
-    LaneLost,
-    SecondRound,
-    SessionId,
-    UnknownOutcome,
-    Writes,
-    empty_block,
-)
+from exchange.store.books import Books, Conflict, FirstRound, SecondRound, UnknownOutcome, Writes
+from exchange.store.lanes import LEASE_SECONDS, Lane, LaneLost, SessionId, empty_block
 
 CLOCK_TOLERANCE = timedelta(seconds=5)
 """How far a lane's last block may lie ahead of the database's clock: members of a replica set differ a little."""

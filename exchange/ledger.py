@@ -60,17 +60,10 @@ from exchange.lane import LaneKeeper
 from exchange.limits import look_back
 from exchange.quote import Quote
 from exchange.redemption import Redemption, Step
-from exchange.store.books import (
-    Books,
-    Conflict,
-    FirstRound,
-    Lane,
-    LaneLost,
-    SecondRound,
-    Writes,
-)
+from exchange.store.books import Books, Conflict, FirstRound, SecondRound, Writes
 from exchange.store.documents import reference_id
 from exchange.store.headroom import Headroom, slice_use
+from exchange.store.lanes import Lane, LaneLost
 from exchange.wallet import Wallet
 
 BATCH_MAX = 128

@@ -49,7 +49,7 @@ from exchange.exposure import (
 from exchange.journal import BlockKind, block_id
 from exchange.redemption import RedemptionStatus
 from exchange.store import documents as docs
-from exchange.store.books import Books, Conflict, lost_to_a_rival
+from exchange.store.books import Books, Conflict
 from exchange.store.connection import (
     MAJORITY,
     Collection,
@@ -61,6 +61,7 @@ from exchange.store.connection import (
     server_time,
     settled,
 )
+from exchange.store.lanes import lost_to_a_rival
 
 _T = TypeVar("_T")
 

@@ -16,7 +16,8 @@ from exchange.journal import Block, BlockKind
 from exchange.ledger import Ledger
 from exchange.redemption import Redemption, RedemptionStatus
 from exchange.store import documents as docs
-from exchange.store.books import Books, Conflict, Lane, Unwritable, Writes
+from exchange.store.books import Books, Conflict, Unwritable, Writes
+from exchange.store.lanes import Lane
 from exchange.store.periods import Periods
 from exchange.wallet import Wallet
 from tests.exchange.conftest import House
