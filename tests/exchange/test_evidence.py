@@ -418,7 +418,7 @@ async def test_a_proof_tells_nothing_of_the_others(house: House) -> None:
     """No figure, name, or id of another party is in the bytes; the provider sees those who pay it, and no more."""
     _, taken = await lived(house)
     figures = {
-        "video": ['"-211"', '"-1849"'], "delivery": ['"-307"', '"-1327"'], "commission": ['31"'],
+        "video": ['"-211"', '"-1849"'], "delivery": ['"-307"', '"-1327"'], "commission": ['"31"'],
         "fees": ['"57"', '"17"'],
     }  # fmt: skip
     sees = {"video": {"video"}, "delivery": {"delivery", "commission"}}
