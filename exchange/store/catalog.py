@@ -190,7 +190,7 @@ class Catalog:
         """Load codes into the pool of an INSTANT_CODE benefit; a code that was ever loaded for it is a duplicate.
 
         Codes, which `check_codes` has passed, are encrypted at rest and found again by a keyed hash. They are handed
-        out in the order loaded.
+        out in the order loaded, by several processes nearly so.
         """
         benefit = benefit_id(partner, sku)
         stored = (await self.get([benefit])).get(benefit)

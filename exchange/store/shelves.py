@@ -20,7 +20,7 @@ from pymongo import InsertOne, UpdateOne
 
 from exchange.benefit import Stock, StockChange
 from exchange.slices import called_in, drawn
-from exchange.store.connection import MAJORITY, Collection, Database, Document, Session, answering
+from exchange.store.connection import MAJORITY, Collection, Database, Document, Session, answering, settled
 from exchange.store.lanes import Conflict, in_one_transaction
 
 
@@ -100,7 +100,9 @@ class Shelves:
         Raises Conflict when a rival was faster.
         """
         with answering():
-            found = await self.whole(wishes)
+            # Of one moment, or what moves from shelf to shelf meanwhile could be seen on neither, and be refused.
+            async with await settled(self._db.client.start_session(snapshot=True)) as session:
+                found = await self.whole(wishes, session)
         rooms: list[Any] = []
         shelves: list[Any] = []
         mine: dict[str, Stock] = {}
