@@ -259,6 +259,7 @@ def test_a_port_in_use_is_refused_in_one_line_before_anything_is_started(demo: U
         (["--host", "198.51.100.7"], {}, 1, "is no address of this machine"),
         (["--host", "no such host"], {}, 1, "is no address of this machine"),
         ([], {"EXCHANGE_ISSUER": "https://example.org/path"}, 1, "EXCHANGE_ISSUER: the issuer is a URL"),
+        ([], {"EXCHANGE_MONGO_DRIVER": "mongoose"}, 1, "EXCHANGE_MONGO_DRIVER is pymongo or motor, not 'mongoose'"),
         (["--mongo-url", "http://localhost"], {}, 2, "a MongoDB URL begins with mongodb://"),
         (["--workers", "0"], {}, 2, "Invalid value for '--workers'"),
         (["--port", "70000"], {}, 2, "Invalid value for '--port'"),
