@@ -126,7 +126,7 @@ async def arrive_later(ledger: Ledger, numbers: range) -> list[Outcome]:
 
 
 async def test_the_wait_that_is_told_is_that_of_a_commit_that_hangs(held: tuple[Ledger, HeldBooks]) -> None:
-    """Every batch that waits may take as long as the one in flight already has; nobody is sent away for longer than others wait."""
+    """Each batch may take as long as the one in flight already has; nobody is sent away for longer than others wait."""
     ledger, _ = held
     waiting = await arrive(ledger, range(HELD, HELD + QUEUE_MAX))
     waits = []

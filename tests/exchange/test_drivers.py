@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -47,4 +48,12 @@ async def test_an_unknown_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     """Nobody runs on another driver than the one meant, because of a slip of the pen."""
     monkeypatch.setenv(DRIVER, "Motor")
     with pytest.raises(ValueError, match="EXCHANGE_MONGO_DRIVER is pymongo or motor, not 'Motor'"):
+        connect("mongodb://127.0.0.1")
+
+
+async def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Motor is an extra: who asks for it without is told which, instead of running on the other."""
+    monkeypatch.setenv(DRIVER, "motor")
+    monkeypatch.setitem(sys.modules, "motor.motor_asyncio", None)  # as the interpreter notes what cannot be imported
+    with pytest.raises(ValueError, match="it is the extra `motor`"):
         connect("mongodb://127.0.0.1")
