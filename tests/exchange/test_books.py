@@ -17,6 +17,7 @@ from exchange.ledger import Ledger
 from exchange.redemption import Redemption, RedemptionStatus
 from exchange.store import documents as docs
 from exchange.store.books import Books, Unwritable, Writes
+from exchange.store.connection import settled
 from exchange.store.lanes import Conflict, Lane
 from exchange.store.periods import Periods
 from exchange.store.shelves import Shelves
@@ -201,7 +202,7 @@ async def test_a_period_is_marked_behind_a_lane_that_begins(house: House) -> Non
 async def test_a_killed_session_commits_nothing_any_more(house: House, lane: Lane) -> None:
     """What is open in a session when it is killed is gone, and its place is free for a void block."""
     session = lane.session
-    await session.start_transaction()
+    await settled(session.start_transaction())
     await house.db["blocks"].insert_one({"_id": "000001.000000000001", "lane": 1, "seq": 1}, session=session)
     await house.books.kill_session(session.session_id["id"])
     void = Block.seal(lane=1, seq=1, kind=BlockKind.VOID, period=1, prev=lane.head.hash, at=NOW, salt=SALT)
