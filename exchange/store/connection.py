@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
 from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient
@@ -91,6 +92,12 @@ def database(client: Client, name: str | None = None) -> Database:
     if name is not None:
         return client[name]
     return client.get_default_database(DEFAULT_DATABASE)
+
+
+def database_name(url: str) -> str:
+    """Return the name of the database that the URL names; nobody is asked, so of an SRV name only what it says."""
+    path = url.partition("://")[2].rpartition("@")[2].partition("/")[2]
+    return unquote(path.partition("?")[0]) or DEFAULT_DATABASE
 
 
 async def settled(result: Any) -> Any:

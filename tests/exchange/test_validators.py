@@ -219,8 +219,8 @@ async def test_what_may_be_there_once_is_there_once(lived: House) -> None:
             await db[collection].insert_one({**found, **change})
     pair = {"partner": "video", "currency": "EUR"}
     once: dict[str, Document] = {
-        "rules": {"partner": "video", "version": 1}, "caps": {**pair, "version": 1}, "notices": {**pair, "standing": True},
-        "statements": {"period": 1, "partner": "video"},
+        "rules": {"partner": "video", "version": 1}, "statements": {"period": 1, "partner": "video"},
+        "caps": {**pair, "version": 1}, "notices": {**pair, "standing": True},
     }  # fmt: skip
     for collection, document in once.items():
         await db[collection].insert_one({**document, "_id": "one"})
