@@ -17,6 +17,7 @@ from graph.cli.agreements import agreement
 from graph.cli.anytime import as_of, rebuild
 from graph.cli.catalog import catalog
 from graph.cli.check import check
+from graph.cli.database import database
 from graph.cli.exposure import exposure
 from graph.cli.journal import journal
 from graph.cli.members import member
@@ -67,6 +68,7 @@ _COMMANDS = (
     verify,
     as_of,
     rebuild,
+    database,
     schema,
 )
 for command in _COMMANDS:
