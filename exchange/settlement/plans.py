@@ -33,7 +33,7 @@ from exchange.journal import EXCHANGE
 from exchange.settlement.netting import Payment
 
 EXACT_PARTIES_MAX: Final = 16
-"""How many parties, beside pairs that cancel, are divided exactly: 65,536 subsets take a fifth of a second."""
+"""How many parties, beside pairs that cancel, are divided exactly: 65,536 subsets take a tenth of a second."""
 
 _NAMED_MAX: Final = 5
 
