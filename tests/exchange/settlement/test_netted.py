@@ -77,7 +77,7 @@ def policies(draw: st.DrawFn) -> Policy:
     )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(any_sums(), policies(), any_carried())
 def test_every_plan_pays_exactly_the_nets(sums: Sums, policy: Policy, opening: list[Payment]) -> None:
     """In each currency nets sum to zero, and what is paid and what is carried settles them to the last unit."""
@@ -100,7 +100,7 @@ def test_every_plan_pays_exactly_the_nets(sums: Sums, policy: Policy, opening: l
     assert not settling & (policy.without | policy.parents().keys())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(any_sums(), policies(), any_carried())
 def test_netting_never_adds(sums: Sums, policy: Policy, opening: list[Payment]) -> None:
     """Gross is never less than bilateral, nor bilateral than multilateral; with groups there is no more to move."""
@@ -113,7 +113,7 @@ def test_netting_never_adds(sums: Sums, policy: Policy, opening: list[Payment]) 
         assert measure.multilateral.minor <= alone[measure.gross.currency].multilateral.minor
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(any_sums(), any_sums(), policies())
 def test_what_is_carried_enters_the_next_period(first: Sums, second: Sums, policy: Policy) -> None:
     """Two periods with minimums, and a third that pays all, leave everybody with what both periods made them."""
@@ -133,7 +133,7 @@ def test_what_is_carried_enters_the_next_period(first: Sums, second: Sums, polic
     assert {key: minor for key, minor in got.items() if minor} == {key: minor for key, minor in due.items() if minor}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(any_sums(), policies(), any_carried())
 def test_survivors_are_netted_as_if_the_others_had_never_been(
     sums: Sums, policy: Policy, opening: list[Payment]
