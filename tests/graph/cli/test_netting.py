@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -194,3 +195,21 @@ def test_what_is_carried_comes_from_the_period_before_here(there: tuple[str, ...
     assert said.complaint.startswith("--after: the certificate is not sound: line ")
     said = run("netting", "2", "--after", folder / "jwks.json", *there)
     assert said.complaint.startswith("--after: the certificate is not sound: line 1")
+
+
+def test_what_is_owed_can_be_made_again_from_the_journal(there: tuple[str, ...], folder: Path) -> None:
+    """The obligations of a certificate are those of the period's blocks, added up."""
+    path, journal = folder / "owed.jsonl", folder / "journal.jsonl"
+    tell("netting", "1", "--out", path, *there)
+    tell("journal", "export", "--out", journal, *there)
+    figures = ("points", "gross", "fee", "commission", "entries")
+    owed: Counter[tuple[str, ...]] = Counter()
+    for line in map(json.loads, journal.read_text().splitlines()):
+        if line.get("block", {}).get("period") == 1:
+            for row in (row for kind, *row in line["sums"] if kind == "money"):
+                owed.update({(*row[:4], name): int(each) for name, each in zip(figures, row[4:], strict=True)})
+    rows = [line["owed"] for line in map(json.loads, path.read_text().splitlines()) if "owed" in line]
+    assert len(rows) == len(FIRST)
+    for row in rows:
+        owed.subtract({(*row[:4], name): int(each) for name, each in zip(figures, row[4:], strict=True)})
+    assert set(owed.values()) == {0}
