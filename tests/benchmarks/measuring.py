@@ -1,7 +1,7 @@
 """How all benchmarks measure: sides that take turns, medians, ratios, a table for a person and JSON for a program.
 
 What counts is a ratio of medians out of one run on one mongod. Sides alternate, and every other turn begins with the
-last, so that a machine that is noisy, or slower by and by, is so for all of them.
+last (unless a side needs what another has just done), so that a machine that is noisy, or slower by and by, is so for all of them.
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ def figures(latencies: Sequence[float], elapsed: float) -> Figures:
     return {"per_second": len(latencies) / elapsed, "p50_ms": 1000 * cuts[49], "p99_ms": 1000 * cuts[98]}
 
 
-async def alternate(sides: Mapping[str, Side], rounds: int) -> dict[str, Figures]:
-    """Let the sides take turns, and return each one's medians."""
+async def alternate(sides: Mapping[str, Side], rounds: int, *, reverse: bool = True) -> dict[str, Figures]:
+    """Let the sides take turns, every other time in `reverse` order, and return each one's medians."""
     seen: dict[str, list[Figures]] = {name: [] for name in sides}
     for turn in range(rounds):
-        for name in list(sides)[:: -1 if turn % 2 else 1]:
+        for name in list(sides)[:: -1 if reverse and turn % 2 else 1]:
             seen[name].append(await sides[name]())
     return {
         name: {figure: statistics.median(each[figure] for each in taken) for figure in taken[0]}
