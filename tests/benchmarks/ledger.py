@@ -26,7 +26,7 @@ from exchange.decisions import Decision, Terms, decide
 from exchange.journal import SALT_BYTES, Block, BlockKind
 from exchange.store import documents as docs
 from exchange.wallet import Wallet
-from tests.benchmarks.measuring import Column, Deed, Figures, Option, Row, alternate, customers, main, ratio
+from tests.benchmarks.measuring import Column, Deed, Option, Row, Side, alternate, customers, main, ratio
 from tests.benchmarks.world import World, created
 
 COLUMNS = (
@@ -136,10 +136,10 @@ async def compare(world: World, plain: Plain, case: str, in_flight: int, seconds
     if case == ALONE:
         deeds["bare"] = await plain.bare()
 
-    async def measured(deed: Deed) -> Figures:
-        return await customers(deed, in_flight, seconds=seconds)
+    def side(deed: Deed) -> Side:
+        return lambda: customers(deed, in_flight, seconds=seconds)
 
-    medians = await alternate({name: lambda deed=deed: measured(deed) for name, deed in deeds.items()}, rounds)
+    medians = await alternate({name: side(deed) for name, deed in deeds.items()}, rounds)
     row = {"case": case, "in_flight": in_flight, **medians, "ratio": ratio(medians["ledger"], medians["plain"])}
     return row | ({"to_bare": ratio(medians["ledger"], medians["bare"])} if "bare" in medians else {})
 

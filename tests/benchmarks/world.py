@@ -139,8 +139,10 @@ class World:
         await self.durable()
 
     async def durable(self) -> None:
-        """Wait until all that was filled in is where a majority read sees it: a majority has what comes after it."""
+        """Wait until all that was filled in is on the disk, and where a majority read sees it."""
+        # A majority has what came before a write that it has.
         await self.books.db["filled"].insert_one({})
+        await self.db.client.admin.command("fsync")
 
     def _copy(self, model: Document, member: int) -> Document:
         links = [link | {"reference": _reference(member).reference} for link in model["links"]]
