@@ -9,12 +9,11 @@ not what a second machine would bring. Say `--members 1000000` for as many membe
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import statistics
-from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from typing import NamedTuple
 
+from tests.benchmarks.apart import SPAWN, apart
 from tests.benchmarks.measuring import Column, Figures, Option, Row, Side, alternate, customers, main, ratio
 from tests.benchmarks.world import Place, created, entered
 
@@ -30,7 +29,6 @@ COLUMNS = (
 SPREAD, POPULAR = "spread over all benefits", "one popular limited benefit"
 COUNTS = (1, 2, 4)
 _PATIENCE_SECONDS = 60
-_SPAWN = multiprocessing.get_context("spawn")
 
 
 class Share(NamedTuple):
@@ -42,35 +40,17 @@ class Share(NamedTuple):
     seconds: float
 
 
-def take_part(share: Share, start: Barrier, answer: Connection) -> None:
-    """Be one of the processes: take a lane, wait for the others, redeem for a while, say what came of it."""
-
-    async def work() -> Figures:
-        async with entered(share.place) as world:
-            await asyncio.to_thread(start.wait, _PATIENCE_SECONDS)
-            return await customers(world.redeem(popular=share.popular), share.in_flight, seconds=share.seconds)
-
-    answer.send(asyncio.run(work()))
+async def take_part(share: Share, start: Barrier) -> Figures:
+    """Be one of the processes: take a lane, wait for the others, redeem for a while."""
+    async with entered(share.place) as world:
+        await asyncio.to_thread(start.wait, _PATIENCE_SECONDS)
+        return await customers(world.redeem(popular=share.popular), share.in_flight, seconds=share.seconds)
 
 
 async def together(share: Share, processes: int) -> Figures:
     """Let so many processes redeem at the same time; returns what they did together, and the worst of their p99."""
-    start, said = _SPAWN.Barrier(processes), list[Connection]()
-    running = []
-    for _ in range(processes):
-        ours, theirs = _SPAWN.Pipe(duplex=False)
-        process = _SPAWN.Process(target=take_part, args=(share, start, theirs))
-        process.start()
-        theirs.close()
-        running.append(process)
-        said.append(ours)
-    try:
-        # One that dies lets go of its end, and is noticed (EOFError).
-        each: list[Figures] = [await asyncio.to_thread(one.recv) for one in said]
-    finally:
-        for process in running:
-            await asyncio.to_thread(process.join, _PATIENCE_SECONDS)
-            process.kill()
+    start = SPAWN.Barrier(processes)
+    each = await asyncio.gather(*(apart(take_part, share, start) for _ in range(processes)))
     return {
         "per_second": sum(one["per_second"] for one in each),
         "p50_ms": statistics.mean(one["p50_ms"] for one in each),
