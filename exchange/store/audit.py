@@ -451,15 +451,15 @@ def _found(read: Callable[[Document], _T], document: Document) -> Found[_T]:
     try:
         value = read(document)
         if not isinstance(value, Block):  # which is judged where it is read: its sums are kept as they are hashed
-            _hold_to(type(value), value)
+            value = _held_to(type(value), value)
     except UNREADABLE as error:
         return Found(name, None, f"{type(error).__name__}: {error}")
     return Found(name, value)
 
 
-def _hold_to(kind: type, value: object) -> None:
-    """Raise ValidationError (a ValueError) where a part of a value is not of the type that it has there."""
-    convert(to_builtins(value, builtin_types=_KEPT, enc_hook=_whole), kind, builtin_types=_KEPT)
+def _held_to(kind: type[_T], value: object) -> _T:
+    """Return a value of the types that its parts have there; ValidationError (a ValueError) where one has another."""
+    return convert(to_builtins(value, builtin_types=_KEPT, enc_hook=_whole), kind, builtin_types=_KEPT)
 
 
 def _whole(number: object) -> int:
@@ -476,7 +476,7 @@ def _block_at_its_place(document: Document) -> Block:
         message = f"says that it is {block.id}"
         raise ValueError(message)
     head = {name: getattr(block, name) for name in _BlockHead.__struct_fields__}
-    _hold_to(_BlockHead, head)
+    _held_to(_BlockHead, head)
     convert(document["sums"], list[list[str]])
     return block
 
