@@ -31,6 +31,7 @@ _TABLES = """
 """
 
 
+_ROWS_AT_ONCE = 1_000
 _written = msgpack.Encoder().encode
 _event = msgpack.Decoder(Event).decode
 _act = msgpack.Decoder(Act).decode
@@ -44,6 +45,7 @@ class Scratch:
     def __init__(self) -> None:
         self._db = sqlite3.connect("")
         self._db.executescript(_TABLES)
+        self._events: list[tuple[str, int, int, int, int, bytes]] = []
 
     def close(self) -> None:
         """Let the file go."""
@@ -65,10 +67,13 @@ class Scratch:
 
     def add_events(self, wallet_events: Iterable[tuple[str, Event]]) -> None:
         """Keep what entries mean to their wallets."""
-        self._db.executemany(
-            "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)",
-            ((wallet, event.version, *event.place, _written(event)) for wallet, event in wallet_events),
-        )
+        self._events += [(wallet, event.version, *event.place, _written(event)) for wallet, event in wallet_events]
+        if len(self._events) >= _ROWS_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", self._events)
+        self._events.clear()
 
     def add_reference(self, reference: str, wallet: str) -> None:
         """Keep which wallet a partner's reference means."""
@@ -103,6 +108,7 @@ class Scratch:
 
     def histories(self) -> Iterator[tuple[str, Wallet | None, list[Event]]]:
         """Yield every wallet that is stored or has entries, with its events in order."""
+        self._flush()
         self._db.execute("CREATE INDEX by_wallet ON events (wallet, version, lane, seq, n)")
         rows = self._db.execute(
             "SELECT wallet, event FROM events ORDER BY wallet, version, lane, seq, n",
@@ -137,10 +143,6 @@ class Scratch:
     def references_without_link(self) -> list[tuple[str, str]]:
         """Return (reference, wallet) of references that no wallet has a link for."""
         return self._pairs('SELECT reference, wallet FROM "references" EXCEPT SELECT reference, wallet FROM links')
-
-    def redemptions_without_entry(self) -> list[str]:
-        """Return the redemptions that no entry made."""
-        return [one for (one,) in self._db.execute("SELECT id FROM redemptions EXCEPT SELECT redemption FROM acts")]
 
     def codes_given_twice(self) -> list[str]:
         """Return a redemption of each code that several have."""
