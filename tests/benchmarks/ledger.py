@@ -25,6 +25,8 @@ from exchange.commands import ByWallet, Redeem
 from exchange.decisions import Decision, Terms, decide
 from exchange.journal import SALT_BYTES, Block, BlockKind
 from exchange.store import documents as docs
+from exchange.store.books import NO_LANE
+from exchange.store.shelves import shelf_from, shelf_id
 from exchange.wallet import Wallet
 from tests.benchmarks.measuring import Column, Deed, Option, Row, Side, alternate, customers, main, ratio
 from tests.benchmarks.world import World, created
@@ -88,15 +90,16 @@ class Plain:
 
     async def _decide(self, command: Redeem) -> tuple[Wallet, Decision]:
         assert isinstance(command.whose, ByWallet)
-        benefit, stock, wallet_read = await asyncio.gather(
+        benefit, shelf, wallet_read = await asyncio.gather(
             self._books.benefits.find_one({"_id": command.benefit}),
-            self._books.stock.find_one({"_id": command.benefit}),
+            self._books.shelves.find_one({"_id": shelf_id(command.benefit or "", NO_LANE)}),
             self._books.wallets.find_one({"_id": command.whose.wallet}),
         )
         assert benefit is not None
+        assert shelf is not None
         assert wallet_read is not None
         wallet = docs.wallet_from(wallet_read)
-        terms = Terms(self._book, docs.benefit_from(benefit), docs.stock_from(stock))
+        terms = Terms(self._book, docs.benefit_from(benefit), shelf_from(shelf).stock)
         return wallet, decide(command, wallet, terms, datetime.now(UTC), secrets.token_bytes(SALT_BYTES))  # noqa: TID251
 
     async def _transaction(self, command: Redeem) -> bool:
@@ -105,9 +108,10 @@ class Plain:
         session = self._world.db.client.start_session(causal_consistency=False)
         try:
             async with session, await session.start_transaction(read_preference=ReadPreference.PRIMARY):
-                sold = await self._books.stock.update_one(
-                    {"_id": command.benefit, "left": {"$gte": 1}}, {"$inc": {"left": -1, "sold": 1}}, session=session
-                )
+                sold = await self._books.shelves.update_one(
+                    {"_id": shelf_id(command.benefit or "", NO_LANE), "left": {"$gte": 1}},
+                    {"$inc": {"left": -1, "sold": 1}}, session=session,
+                )  # fmt: skip
                 written = await self._books.wallets.replace_one(
                     {"_id": wallet.id, "version": wallet.version},
                     docs.wallet_document(decision.wallet, wallet.version + 1, 1),

@@ -20,8 +20,9 @@ from exchange.errors import Fault
 from exchange.keyring import MASTER_KEY_BYTES, Keyring
 from exchange.ledger import Ledger
 from exchange.store import documents as docs
-from exchange.store.books import Books
+from exchange.store.books import NO_LANE, Books
 from exchange.store.connection import Collection, Database, Document, connect
+from exchange.store.shelves import Shelf, shelf_document
 from exchange.store.terms import Terms
 from tests.benchmarks.measuring import Deed
 
@@ -109,9 +110,12 @@ class World:
             for n in range(self.place.benefits)
         ]  # fmt: skip
         await self.books.benefits.insert_many([docs.benefit_document(offer) for offer in offers])
-        await self.books.stock.insert_many(
-            [{"_id": offer.id, "offered": STOCK, "left": STOCK, "sold": 0, "reserved": 0} for offer in offers]
+        # One half for lanes to draw from, the other on a shelf of nobody's, from which plain transactions sell.
+        await self.db["stock"].insert_many(
+            [{"_id": offer.id, "offered": STOCK, "free": STOCK // 2, "version": 1} for offer in offers]
         )
+        shelf = Shelf(STOCK - STOCK // 2)
+        await self.books.shelves.insert_many([shelf_document(offer.id, NO_LANE, shelf) for offer in offers])
 
     async def award(self, first: int, last: int) -> None:
         """Give members their points through the ledger: in two lots, as the journal then says."""
