@@ -15,6 +15,7 @@ import asyncio
 import logging
 import secrets
 from datetime import datetime, timedelta
+from functools import cache
 
 from exchange.errors import Fault, StoreUnavailable
 from exchange.journal import SALT_BYTES, Block, BlockKind
@@ -51,20 +52,24 @@ class LaneKeeper:
 
     async def commit(self, lane: Lane, writes: Writes, now: datetime) -> None:
         """Commit one block behind the lane's head. Conflict: it did not happen, decide again."""
-        block = Block.seal(
-            lane=lane.number, seq=lane.head.seq + 1, kind=BlockKind.ENTRIES, period=lane.period, prev=lane.head.hash,
-            at=now, salt=secrets.token_bytes(SALT_BYTES), entries=writes.entries,
-        )  # fmt: skip
+
+        @cache
+        def seal() -> Block:
+            return Block.seal(
+                lane=lane.number, seq=lane.head.seq + 1, kind=BlockKind.ENTRIES, period=lane.period,
+                prev=lane.head.hash, at=now, salt=secrets.token_bytes(SALT_BYTES), entries=writes.entries,
+            )  # fmt: skip
+
         try:
-            await self._books.commit(lane, block, writes)
+            await self._books.commit(lane, seal, writes)
         except UnknownOutcome:
-            if not await self._did_commit(lane, block):
+            if not await self._did_commit(lane, seal()):
                 await self.find_head(lane)
                 raise Conflict("the commit did not happen") from None
         except Conflict:
             await self.find_head(lane)
             raise
-        lane.head = block
+        lane.head = seal()
 
     async def _did_commit(self, lane: Lane, block: Block) -> bool:
         """Settle a commit whose answer was lost (rule 4). Returns only when it is certain, however long that takes."""
