@@ -48,8 +48,13 @@ def test_an_exchange_is_set_up_by_one_user_and_served_by_another(
     as_server = ("--mongo-url", server.server, "--data", data)
     said = run("partner", "list", *as_server)
     assert said.status == 1
-    assert "is not set up: not authorized on exchange; run `exchange database setup` as a user that" in said.complaint
-    assert SERVER not in said.complaint
+    assert said.complaint == (
+        f"the database at 127.0.0.1:{server.port} is not set up: not authorized on exchange;"
+        f" run `exchange database setup` as a user that has the role {SETUP}"
+    )
+    up = Up(data, "--mongo-url", server.server, wait=False)
+    assert up.ended() == 1
+    assert "run `exchange database setup`" in up.err
     told = tell("database", "setup", "--mongo-url", server.setup, "--data", data)
     assert told["database"] == DATABASE
     assert {"entries", "blocks", "wallets", "signing_keys"} <= set(told["collections"])
