@@ -139,11 +139,20 @@ class InsufficientPoints(Refusal):
 
 
 class Fault(ExchangeError):  # noqa: N818 - the word of the trade
-    """Ours, not the caller's. The same request with the same idempotency key is safe to repeat."""
+    """Ours, not the caller's. The same request with the same idempotency key is safe to repeat.
+
+    `retry_seconds`: how long to wait before that.
+    """
+
+    retry_seconds: int = 1
 
 
 class Overloaded(Fault):
-    """The queue is full. Nothing was tried."""
+    """The queue is full. Nothing was tried; after `retry_seconds` what waits now should be done."""
+
+    def __init__(self, message: str, retry_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
 
 
 class Contended(Fault):

@@ -1,7 +1,7 @@
 """Opening the database: PyMongo's async API, or Motor through the same small seam.
 
 The two differ in what has to be awaited: `aggregate`, `watch`, `start_session`, `start_transaction` and `close`. Those
-five go through `settled`; everything else is called alike.
+five go through `settled`; everything else is called alike. Which of the two runs, nobody but `connect` asks.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ Collection = AsyncCollection[Document]
 Session = AsyncClientSession
 
 DEFAULT_DATABASE = "exchange"
+DRIVER = "EXCHANGE_MONGO_DRIVER"
 MAJORITY = ReadConcern("majority")
 
 _UNAUTHORIZED = 13
@@ -78,13 +79,26 @@ def why_not_opened(url: str, error: StoreUnavailable) -> str:
 
 
 def connect(url: str) -> Client:
-    """Return a client for `url`; nothing is sent yet. `EXCHANGE_MONGO_DRIVER=motor` takes Motor instead."""
-    if os.environ.get("EXCHANGE_MONGO_DRIVER", "pymongo") == "motor":
-        from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 - an extra that most installations lack
+    """Return a client for `url`, of the driver that EXCHANGE_MONGO_DRIVER names; nothing is sent yet.
 
-        motor: Any = AsyncIOMotorClient(url, **_OPTIONS)
-        return motor  # type: ignore[no-any-return]
+    ValueError: there is no such driver, or it is not installed.
+    """
+    driver = os.environ.get(DRIVER, "pymongo")
+    if driver == "motor":
+        return _motor(url)
+    if driver != "pymongo":
+        raise ValueError(f"{DRIVER} is pymongo or motor, not {driver!r}")
     return AsyncMongoClient(url, **_OPTIONS)
+
+
+def _motor(url: str) -> Client:
+    try:
+        from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 - an extra that most installations lack
+    except ImportError:
+        raise ValueError(f"{DRIVER}=motor, but Motor is not installed: it is the extra `motor`") from None
+    # Its methods have the names of PyMongo's, and no types.
+    client: Any = AsyncIOMotorClient(url, **_OPTIONS)
+    return client  # type: ignore[no-any-return]
 
 
 def database(client: Client, name: str | None = None) -> Database:

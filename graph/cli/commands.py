@@ -21,6 +21,7 @@ from graph.cli.database import database
 from graph.cli.exposure import exposure
 from graph.cli.journal import journal
 from graph.cli.members import member
+from graph.cli.netting import netting
 from graph.cli.partners import partner
 from graph.cli.rules import freeze, rules, unfreeze
 from graph.cli.schema import schema
@@ -63,6 +64,7 @@ _COMMANDS = (
     member,
     period,
     statement,
+    netting,
     check,
     journal,
     verify,

@@ -12,7 +12,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from exchange.store.roles import SERVER, SETUP
-from tests.graph.cli.running import Up, run, tell
+from tests.graph.cli.running import Up, run, spawn, tell
 from tests.guarded import DATABASE, Guarded, guarded
 
 NO_SERVER = "mongodb://127.0.0.1:1"
