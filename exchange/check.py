@@ -206,6 +206,17 @@ class _Examination:
             reading.cancel()
 
     async def _judge_range(self, judge: LaneJudge, blocks: list[Found[Block]], placed: list[Placed]) -> None:
+        entries = [one.entry for one in placed if one.entry is not None]
+        begun = [entry.redemption or entry.id for entry in entries if entry.kind in BEGINNINGS]
+        written, acts = await asyncio.gather(
+            self._audit.redemptions_written_once(begun), self._judge_blocks(judge, blocks, placed)
+        )
+        await self._judge_acts(acts, written)
+
+    async def _judge_blocks(
+        self, judge: LaneJudge, blocks: list[Found[Block]], placed: list[Placed]
+    ) -> dict[str, list[Act]]:
+        """Judge blocks and the entries in them; returns what these mean to redemptions."""
         by_seq: dict[int, list[Placed]] = {}
         for one in placed:
             by_seq.setdefault(one.seq, []).append(one)
@@ -224,7 +235,7 @@ class _Examination:
             act = self._judge_entry(one)
             if act is not None:
                 acts.setdefault(act.entry.redemption or act.entry.id, []).append(act)
-        await self._judge_acts(acts)
+        return acts
 
     def _judge_entry(self, placed: Placed) -> Act | None:
         """Judge an entry by itself, and keep what it means to a wallet; returns what it means to a redemption."""
@@ -243,10 +254,10 @@ class _Examination:
         if not step:
             proofs.add(owed(entry, self._agreements, self._book))
             proofs.require(entry.redemption is None, 5, f"entry {entry.id} is about a redemption, and is no step of it")
-        proofs.require(
-            placed.settles == entry.settling, 10,
-            f"entry {entry.id} is filed under the statements of {placed.settles}, it is for {entry.settling}",
-        )  # fmt: skip
+        settling = entry.settling
+        if placed.settles != settling:
+            filed = f"is filed under the statements of {placed.settles}, it is for {settling}"
+            proofs.add([Wrong(10, f"entry {entry.id} {filed}")])
         posted = self._by_entries.setdefault(placed.period, Counter())
         for posting in entry.postings:
             self._units[posting.unit] += posting.amount
@@ -255,19 +266,17 @@ class _Examination:
             else:
                 posted[posting.party, posting.unit] += posting.amount
         lines = self._by_lines.setdefault(placed.period, Counter())
-        for partner in entry.settling:
+        for partner in settling:
             for line in entry.lines(partner):
                 lines[partner, line.currency] += line.gross_minor - line.fee_minor
                 self._lines[placed.period, partner] += 1
         return Act(entry, place, placed.period) if step else None
 
-    async def _judge_acts(self, acts: dict[str, list[Act]]) -> None:
-        """Judge the redemptions that are wholly in this range; keep what others are joined of."""
-        begun = [name for name, some in acts.items() if some[0].entry.kind in BEGINNINGS]
-        written = await self._audit.redemptions_written_once(begun)
-        for name in begun:
-            life, wrong = self._lived(name, acts[name])
-            made = b"" if life.redemption is None else redemption_bytes(life.redemption)
+    async def _judge_acts(self, acts: dict[str, list[Act]], written: set[bytes]) -> None:
+        """Judge the redemptions that were `written` once, all in this range; keep what others are joined of."""
+        for name, some in list(acts.items()):
+            life, wrong = self._lived(name, some)
+            made = _written(life)
             if made in written:
                 # What its entries make of it, to the byte: there is nothing to read.
                 written.remove(made)
@@ -523,6 +532,16 @@ class _Examination:
             if self._settlement is not None and statement.hash != await _hash_of(self._settlement, statement):
                 wrong.append("made anew it has another hash")
             self._proofs.add(Wrong(10, f"statement {statement.id} {what}") for what in wrong)
+
+
+def _written(life: Life) -> bytes:
+    """Return a redemption as the last of its acts wrote it; nothing if they make none that could be written."""
+    if life.redemption is None:
+        return b""
+    try:
+        return redemption_bytes(life.redemption)
+    except UNREADABLE:
+        return b""
 
 
 async def _hash_of(settlement: Settlement, statement: Statement) -> str | None:
