@@ -172,6 +172,11 @@ def redemption_document(redemption: Redemption, version: int, period: int) -> Do
     }  # fmt: skip
 
 
+def redemption_bytes(redemption: Redemption) -> bytes:
+    """Return a redemption as its last commit wrote it, to the byte."""
+    return encode(redemption_document(redemption, redemption.version, redemption.period))
+
+
 def redemption_from(document: Document) -> Redemption:
     """Return the redemption that was stored."""
     return Redemption(
