@@ -36,60 +36,25 @@ from exchange.store.connection import (
     Session,
     aggregate,
     answering,
+    ensure_index,
     server_time,
+    setting_up,
     settled,
 )
-from exchange.store.lanes import Lane, Lanes, codes_of, lost_to_a_rival
+from exchange.store.lanes import Conflict, Lane, Lanes, codes_of, lost_to_a_rival
+from exchange.store.shelves import shelf_from, shelf_id, shelf_sale
+from exchange.store.validators import refuse_by
 from exchange.wallet import Lot, Wallet
 
 _COLLECTION_EXISTS = 48
 _NEVER_TAKEN = frozenset({121, 10334})
 """DocumentValidationFailure, BSONObjectTooLarge."""
 
-BALANCED = {
-    # What Entry refuses to construct, the server refuses to store: amounts that are no integers, units that do not
-    # add up to zero.
-    "$jsonSchema": {
-        "required": ["postings"],
-        "properties": {
-            "postings": {
-                "bsonType": "array",
-                "items": {
-                    "required": ["unit", "amount"],
-                    "properties": {"amount": {"bsonType": ["int", "long"]}},
-                },
-            }
-        },
-    },
-    "$expr": {
-        "$allElementsTrue": {
-            "$map": {
-                "input": {"$setUnion": ["$postings.unit", []]},
-                "as": "unit",
-                "in": {
-                    "$eq": [
-                        0,
-                        {
-                            "$sum": {
-                                "$map": {
-                                    "input": "$postings",
-                                    "in": {"$cond": [{"$eq": ["$$this.unit", "$$unit"]}, "$$this.amount", 0]},
-                                }
-                            }
-                        },
-                    ]
-                },
-            }
-        }
-    },
-}
+NO_LANE = 0
+"""Of who only asks: no lane has this number, and so no shelf."""
 
 
-class Conflict(Exception):  # noqa: N818 - an outcome between store and ledger, never shown
-    """Somebody else wrote first. The transaction was aborted; nothing of it remains."""
-
-
-class UnknownOutcome(Exception):  # noqa: N818 - see Conflict
+class UnknownOutcome(Exception):  # noqa: N818 - an outcome between store and ledger, never shown
     """The commit was sent and its answer lost: it may have happened, may still happen, or never will."""
 
 
@@ -135,7 +100,7 @@ class Writes:
     """Everything one block commits. Wallets and redemptions hold the version they were read with (0: new).
 
     `claims`: new references and the wallets they mean; `renamed`: old ones that mean another wallet now; `stock`: what
-    changes of a benefit's, and whether that is limited; `headroom`: what is used of the lane's slices.
+    changes on the lane's shelf of a benefit, and whether that is limited; `headroom`: what is used of its slices.
     """
 
     wallets: list[Wallet] = field(default_factory=list)
@@ -158,7 +123,7 @@ class Books(Lanes):
         self.references: Collection = db["references"]
         self.redemptions: Collection = db["redemptions"]
         self.benefits: Collection = db["benefits"]
-        self.stock: Collection = db["stock"]
+        self.shelves: Collection = db["shelves"]
         self.quotes: Collection = db["quotes"]
         self.codes: Collection = db["codes"]
         self.agreements: Collection = db["agreements"].with_options(read_concern=MAJORITY)
@@ -167,7 +132,7 @@ class Books(Lanes):
         self.caps: Collection = db["caps"].with_options(read_concern=MAJORITY)
         self.headroom: Collection = db["headroom"]
         self._written = (
-            self.blocks, self.wallets, self.references, self.redemptions, self.benefits, self.stock, self.codes,
+            self.blocks, self.wallets, self.references, self.redemptions, self.benefits, self.shelves, self.codes,
             self.terms, self.agreements, self.rules, self.periods, self.lanes, self.headroom,
         )  # fmt: skip
         self._unclosed = self.periods.with_options(read_concern=MAJORITY)
@@ -180,11 +145,13 @@ class Books(Lanes):
         with answering():
             present = set(await self._db.list_collection_names())
             for name in (
+                "entries",
                 "blocks",
                 "wallets",
                 "references",
                 "redemptions",
                 "stock",
+                "shelves",
                 "codes",
                 "terms",
                 "lanes",
@@ -197,47 +164,53 @@ class Books(Lanes):
             ):
                 if name not in present:
                     await self._create_collection(name)
-            if "entries" not in present:
-                await self._create_collection("entries", validator=BALANCED)
+            await refuse_by(self._db)
             # A statement's lines in order of time; only entries with money have `settles`.
-            await self.entries.create_index(
-                [(name, 1) for name in ("settles", "period", "at", "lane", "seq", "index")],
+            await ensure_index(
+                self.entries, [(name, 1) for name in ("settles", "period", "at", "lane", "seq", "index")],
                 name="statement_lines", partialFilterExpression={"settles": {"$exists": True}},
             )  # fmt: skip
-            await self.entries.create_index([("lane", 1), ("seq", 1), ("index", 1)], name="block_order", unique=True)
+            await ensure_index(self.entries, [("lane", 1), ("seq", 1), ("index", 1)], name="block_order", unique=True)
             # A member's history, from either end; few entries have a second wallet.
-            await self.entries.create_index([("wallet", 1), ("wallet_version", 1), ("index", 1)], name="wallet_history")
-            await self.entries.create_index(
-                [("counterpart", 1), ("counterpart_version", 1), ("index", 1)],
+            await ensure_index(
+                self.entries, [("wallet", 1), ("wallet_version", 1), ("index", 1)], name="wallet_history"
+            )
+            await ensure_index(
+                self.entries, [("counterpart", 1), ("counterpart_version", 1), ("index", 1)],
                 name="counterpart_history", partialFilterExpression={"counterpart": {"$exists": True}},
             )  # fmt: skip
-            await self.blocks.create_index([("period", 1), ("kind", 1)], name="period_blocks")
+            await ensure_index(self.blocks, [("period", 1), ("kind", 1)], name="period_blocks")
             newest_first = [("created_at", -1), ("_id", -1)]
             for owner in ("wallet", "channel", "provider"):
-                await self.redemptions.create_index([(owner, 1), *newest_first], name=f"{owner}_newest")
-            await self.redemptions.create_index(newest_first, name="newest")
-            await self.redemptions.create_index(
-                "reserved_until", name="reserved", partialFilterExpression={"status": "RESERVED"}
+                await ensure_index(self.redemptions, [(owner, 1), *newest_first], name=f"{owner}_newest")
+            await ensure_index(self.redemptions, newest_first, name="newest")
+            await ensure_index(
+                self.redemptions, "reserved_until", name="reserved", partialFilterExpression={"status": "RESERVED"}
             )
-            await self.references.create_index("wallet", name="wallet")
-            await self.quotes.create_index("expires_at", name="expiry", expireAfterSeconds=0)
-            await self.wallets.create_index(
-                "next_expiry", name="next_expiry", partialFilterExpression={"next_expiry": {"$type": "date"}}
+            await ensure_index(self.references, "wallet", name="wallet")
+            await ensure_index(self.shelves, "benefit", name="benefit")
+            await ensure_index(self.quotes, "expires_at", name="expiry", expireAfterSeconds=0)
+            await ensure_index(
+                self.wallets,
+                "next_expiry",
+                name="next_expiry",
+                partialFilterExpression={"next_expiry": {"$type": "date"}},
             )
-            await self.codes.create_index(
-                [("benefit", 1), ("n", 1)], name="free_codes", partialFilterExpression={"free": True}
+            await ensure_index(
+                self.codes, [("benefit", 1), ("n", 1)], name="free_codes", partialFilterExpression={"free": True}
             )
             first = {"_id": 1, "status": "OPEN", "opened_at": "$$NOW", "marked_at": None, "closed_at": None, "lanes": 0}
             keep_what_is_there = [{"$replaceWith": {"$mergeObjects": [first, "$$ROOT"]}}]
             await self.periods.update_one({"_id": 1}, keep_what_is_there, upsert=True)
 
-    async def _create_collection(self, name: str, **options: Any) -> None:
-        try:
-            await self._db.create_collection(name, check_exists=False, **options)
-        except PyMongoError as error:
-            # Two processes starting together both find it missing; the second is told that it exists.
-            if not (isinstance(error, OperationFailure) and error.code == _COLLECTION_EXISTS):
-                raise
+    async def _create_collection(self, name: str) -> None:
+        with setting_up():
+            try:
+                await self._db.create_collection(name, check_exists=False)
+            except OperationFailure as error:
+                # Two processes starting together both find it missing; the second is told that it exists.
+                if error.code != _COLLECTION_EXISTS:
+                    raise
 
     @property
     def db(self) -> Database:
@@ -248,14 +221,15 @@ class Books(Lanes):
 
     async def first_round(
         self, ids: Iterable[str], references: Iterable[str], benefits: Iterable[str], redemptions: Iterable[str] = (),
-        quotes: Iterable[str] = (),
+        quotes: Iterable[str] = (), lane: int = NO_LANE,
     ) -> FirstRound:  # fmt: skip
-        """Read, from the primary and now, what is known before the wallets are."""
+        """Read, from the primary and now, what is known before the wallets are. `stocks`: on the lane's shelves."""
         offered = list(benefits)
         with answering():
             read = await self._read_together({
                 "entries": _by_ids(ids), "references": _by_ids(references), "benefits": _by_ids(offered),
-                "stock": _by_ids(offered), "redemptions": _by_ids(redemptions), "quotes": _by_ids(quotes),
+                "shelves": _by_ids(shelf_id(benefit, lane) for benefit in offered),
+                "redemptions": _by_ids(redemptions), "quotes": _by_ids(quotes),
                 "terms": [{"$match": {}}],
             })  # fmt: skip
         periods = read["periods"]
@@ -265,7 +239,7 @@ class Books(Lanes):
             entries={e["_id"]: docs.entry_from(e) for e in read["entries"]},
             references={r["_id"]: r["wallet"] for r in read["references"]},
             benefits={b["_id"]: docs.benefit_from(b) for b in read["benefits"]},
-            stocks={s["_id"]: docs.stock_from(s) for s in read["stock"]},
+            stocks={s["benefit"]: shelf_from(s).stock for s in read["shelves"]},
             redemptions={r["_id"]: docs.redemption_from(r) for r in read["redemptions"]},
             quotes={q["_id"]: docs.quote_from(q) for q in read["quotes"]},
             terms=_versions(read["terms"]),
@@ -273,26 +247,35 @@ class Books(Lanes):
 
     async def second_round(
         self, wallets: Iterable[str], redemptions: Iterable[str], benefits: Iterable[str], codes: dict[str, int],
-        references: Iterable[str] = (),
+        references: Iterable[str] = (), lane: int = NO_LANE, lanes: int = 1,
     ) -> SecondRound:  # fmt: skip
         """Read the wallets, the redemptions that replays answer with, and as many free codes as may be needed.
 
         `benefits`: of the redemptions that the first round found; `references`: those of the first round once more.
+        One of `lanes` takes every so-manyth code, so that two rarely want the same one; the last ones any may have.
         """
         offered = list(benefits)
-        pools = {f"codes/{benefit}": _next_codes(benefit, count) for benefit, count in codes.items()}
+        own = {"$mod": [lanes, lane % lanes]} if lanes > 1 else None
+        pools = {f"codes/{benefit}": _next_codes(benefit, count, own) for benefit, count in codes.items()}
         with answering():
             read = await self._read_together({
                 "wallets": _by_ids(wallets), "redemptions": _by_ids(redemptions), "benefits": _by_ids(offered),
-                "stock": _by_ids(offered), **pools,
+                "shelves": _by_ids(shelf_id(benefit, lane) for benefit in offered), **pools,
                 # Last, so that they are not older than the wallets: two who were one may have parted meanwhile.
                 "references": _by_ids(references),
             })  # fmt: skip
+            short = {
+                name: _next_codes(benefit, count)
+                for benefit, count in codes.items()
+                if own is not None and len(read[name := f"codes/{benefit}"]) < count
+            }
+            if short:
+                read |= await self._read_together(short)
         return SecondRound(
             wallets={w["_id"]: docs.wallet_from(w) for w in read["wallets"]},
             redemptions={r["_id"]: docs.redemption_from(r) for r in read["redemptions"]},
             benefits={b["_id"]: docs.benefit_from(b) for b in read["benefits"]},
-            stocks={s["_id"]: docs.stock_from(s) for s in read["stock"]},
+            stocks={s["benefit"]: shelf_from(s).stock for s in read["shelves"]},
             codes={
                 benefit: [(code["_id"], bytes(code["cipher"])) for code in read[f"codes/{benefit}"]]
                 for benefit in codes
@@ -442,7 +425,10 @@ class Books(Lanes):
     async def _write(self, session: Session, block: Block, writes: Writes) -> None:
         await self.blocks.insert_one(docs.block_document(block), session=session)
         if writes.stock:
-            await self._bulk(self.stock, [_stock_update(*item) for item in writes.stock.items()], session)
+            await self._bulk(self.shelves, [
+                shelf_sale(benefit, block.lane, change, limited=limited)
+                for benefit, (change, limited) in writes.stock.items()
+            ], session)  # fmt: skip
         if writes.headroom:
             await self._bulk(self.headroom, writes.headroom, session)
         if writes.codes:
@@ -494,8 +480,8 @@ def _by_ids(ids: Iterable[str]) -> list[Document]:
     return [{"$match": {"_id": {"$in": wanted}}}] if wanted else []
 
 
-def _next_codes(benefit: str, count: int) -> list[Document]:
-    free = {"benefit": benefit, "free": True}
+def _next_codes(benefit: str, count: int, which: Document | None = None) -> list[Document]:
+    free: Document = {"benefit": benefit, "free": True} | ({} if which is None else {"n": which})
     return [{"$match": free}, {"$sort": {"n": 1}}, {"$limit": count}, {"$project": {"cipher": 1}}]
 
 
@@ -522,12 +508,3 @@ def _redemption_write(redemption: Redemption, period: int) -> Any:
     if redemption.version == 0:
         return InsertOne(document)
     return ReplaceOne({"_id": redemption.id, "version": redemption.version}, document)
-
-
-def _stock_update(benefit: str, what: tuple[StockChange, bool]) -> UpdateOne:
-    (sold, reserved), limited = what
-    if not limited:
-        return UpdateOne({"_id": benefit, "left": None}, {"$inc": {"sold": sold, "reserved": reserved}})
-    taken = sold + reserved
-    change = {"$inc": {"left": -taken, "sold": sold, "reserved": reserved}}
-    return UpdateOne({"_id": benefit, "left": {"$gte": max(taken, 0)}}, change)
