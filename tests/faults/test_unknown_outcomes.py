@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from exchange.errors import Contended, ExchangeError, StoreUnavailable
+from exchange.errors import BenefitUnavailable, Contended, ExchangeError, StoreUnavailable
 from exchange.ledger import Ledger, Outcome
+from exchange.mongod import TRANSACTION_SECONDS_MAX
 from exchange.store.books import Books
 from exchange.store.connection import Client, connect, database, settled
 from tests.exchange.conftest import KEYRING, House, answers
 from tests.exchange.conftest import house as house  # noqa: PLC0414 - pytest finds it by its name here
-from tests.exchange.speech import award, left
+from tests.exchange.speech import award, benefit, left, redeem
 from tests.exchange.test_ledger import done, kinds, lapse, until
 from tests.faults.proxy import Held, Proxy, Way
 
@@ -74,6 +76,15 @@ async def ledger(house: House, client: Client) -> Ledger:
     return ledger
 
 
+@pytest.fixture
+async def unhurried(house: House) -> AsyncIterator[None]:
+    """Let transactions live for as long as a test keeps their commit in the air."""
+    admin = house.db.client.admin
+    await admin.command("setParameter", 1, transactionLifetimeLimitSeconds=60)
+    yield
+    await admin.command("setParameter", 1, transactionLifetimeLimitSeconds=TRANSACTION_SECONDS_MAX)
+
+
 class Same:
     """Matches the transaction that it sees first, whatever is asked of it, and no other."""
 
@@ -100,7 +111,7 @@ def hold_commit(proxy: Proxy) -> Held:
 async def told(asked: asyncio.Task[Outcome]) -> Outcome | ExchangeError:
     """Return the answer, which may be that there is none."""
     answer = (await asyncio.gather(asked, return_exceptions=True))[0]
-    assert isinstance(answer, Outcome | StoreUnavailable | Contended), answer
+    assert isinstance(answer, Outcome | BenefitUnavailable | StoreUnavailable | Contended), answer
     return answer
 
 
@@ -131,7 +142,9 @@ async def test_a_commit_that_was_sent_twice_and_arrives_late_disturbs_nobody(
     assert await kinds(house) == ["GENESIS", "ENTRIES", "ENTRIES", "ENTRIES"]
 
 
-async def test_a_commit_delayed_past_the_look_never_lands(house: House, ledger: Ledger, proxy: Proxy) -> None:
+async def test_a_commit_delayed_past_the_look_never_lands(
+    house: House, ledger: Ledger, proxy: Proxy, unhurried: None
+) -> None:
     """Once a void block has its place the commit, however often sent, can arrive: nothing of it happens any more."""
     with hold_commit(proxy) as held:
         asked = asyncio.create_task(ledger.submit(award("video", 10, key="k")))
@@ -175,7 +188,7 @@ async def test_a_session_killed_under_its_commit_is_decided_anew(house: House, l
 
 
 async def test_a_commit_that_lands_before_the_session_is_killed_is_known_by_its_hash(
-    house: House, ledger: Ledger, proxy: Proxy
+    house: House, ledger: Ledger, proxy: Proxy, unhurried: None
 ) -> None:
     """The killing comes too late: the place in the lane is taken, by the very block, and it is answered as done."""
     with proxy.hold("killSessions") as killing, hold_commit(proxy) as commit:
@@ -191,7 +204,7 @@ async def test_a_commit_that_lands_before_the_session_is_killed_is_known_by_its_
 
 
 async def test_a_commit_between_the_killing_and_the_void_block_never_lands(
-    house: House, ledger: Ledger, proxy: Proxy
+    house: House, ledger: Ledger, proxy: Proxy, unhurried: None
 ) -> None:
     """It arrives where a look would still have found the place empty: the killed session cannot commit."""
     with proxy.hold("insert", where=void) as voiding, hold_commit(proxy) as commit:
@@ -246,7 +259,7 @@ async def test_a_transaction_whose_beginning_arrives_late_never_begins(
     assert await kinds(house) == ["GENESIS", "ENTRIES", "ENTRIES", "ENTRIES"]
 
 
-async def test_the_commit_and_the_void_block_race(house: House, ledger: Ledger, proxy: Proxy) -> None:
+async def test_the_commit_and_the_void_block_race(house: House, ledger: Ledger, proxy: Proxy, unhurried: None) -> None:
     """Whenever the commit arrives, before, during or after its settling: answers are true, and each award is once."""
     chance = random.Random(4)  # noqa: S311 - a schedule
     for number in range(8):
@@ -271,7 +284,7 @@ async def test_the_commit_and_the_void_block_race(house: House, ledger: Ledger, 
 
 
 async def test_a_commit_in_the_air_when_its_lane_is_stolen_never_lands(
-    house: House, client: Client, proxy: Proxy
+    house: House, client: Client, proxy: Proxy, unhurried: None
 ) -> None:
     """Its process is cut off, another goes on in its lane; then the commit arrives, and then its process is back."""
     ledger = far(house, client)
@@ -320,7 +333,7 @@ async def test_a_commit_that_landed_before_its_lane_was_stolen_is_of_the_lane(
 
 
 async def test_a_commit_that_lands_between_the_thiefs_look_and_its_void_block_is_kept(
-    house: House, client: Client, proxy: Proxy
+    house: House, client: Client, proxy: Proxy, unhurried: None
 ) -> None:
     """The thief has seen the head, and the place behind it is taken after all: it goes on behind that."""
     with Proxy(proxy.server_port) as other:
@@ -345,6 +358,28 @@ async def test_a_commit_that_lands_between_the_thiefs_look_and_its_void_block_is
         house.ledgers.remove(thief)
         await settled(others.close())
     assert await kinds(house) == ["GENESIS", "ENTRIES", "VOID"]
+
+
+# What a lane draws
+
+
+@pytest.mark.parametrize("way", [Way.REQUEST, Way.ANSWER], ids=["never landed", "landed unheard"])
+async def test_units_that_a_lane_drew_without_hearing_of_it_are_there_once(
+    house: House, client: Client, proxy: Proxy, way: Way
+) -> None:
+    """A draw from the stockroom in the air is drawn anew, or found on the shelf; arriving late it moves nothing."""
+    ledger = far(house, client)
+    await ledger.start()
+    rare = benefit("video/rare", 1, stock=3)
+    await house.publish(rare)
+    await ledger.submit(award("video", 10))
+    times = 1 if way is Way.ANSWER else ALWAYS
+    with proxy.hold("commitTransaction", way, times=times, where=Same(), hang_up=True) as drawing:
+        sold = await asyncio.gather(*(told(asyncio.create_task(ledger.submit(redeem(rare)))) for _ in range(4)))
+        assert Counter(type(one) for one in sold) == {Outcome: 3, BenefitUnavailable: 1}
+        assert drawing.count > 0
+        drawing.deliver()
+    assert (await house.catalog.stock([rare.id]))[rare.id].left == 0
 
 
 # Opening a lane
