@@ -364,6 +364,10 @@ class Ledger:
     async def _read(self, commands: Sequence[Command], lane: int = NO_LANE) -> tuple[FirstRound, SecondRound]:
         redeems = [command for command in commands if isinstance(command, Redeem) and command.benefit is not None]
         references = [reference_id(whose) for command in commands for whose in _references(command)]
+        guessed = {
+            whose.wallet if isinstance(whose, ByWallet) else self.new_wallet_id(whose)
+            for command in commands for whose in _wallets_named(command) if whose is not None
+        }  # fmt: skip
         first = await self._books.first_round(
             (command.id for command in commands),
             references,
@@ -371,6 +375,7 @@ class Ledger:
             (command.redemption for command in commands if isinstance(command, Act) and command.redemption is not None),
             (command.quote for command in redeems if command.quote is not None),
             lane,
+            guessed,
         )
         wallets = {
             wallet
@@ -384,7 +389,15 @@ class Ledger:
         replayed = (entry.redemption for entry in first.entries.values() if entry.redemption is not None)
         benefits = {redemption.benefit for redemption in first.redemptions.values()}
         codes = _codes_wanted(commands, first)
-        second = await self._books.second_round(wallets, replayed, benefits, codes, references, lane, self._lanes.known)
+        if guessed >= wallets and not (first.entries or first.redemptions or codes):
+            # As it mostly is: a wallet has the name that its first reference gave it.
+            second = SecondRound(
+                {name: first.wallets[name] for name in wallets & first.wallets.keys()}, first.references
+            )
+        else:
+            second = await self._books.second_round(
+                wallets, replayed, benefits, codes, references, lane, self._lanes.known
+            )
         if second.references != first.references:
             raise Conflict("a reference came to mean another wallet between two reads")
         await self._follow(second)

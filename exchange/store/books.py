@@ -71,11 +71,15 @@ class TermsVersions(NamedTuple):
 
 
 class FirstRound(Struct, frozen=True):
-    """What a batch needs before it knows which wallets it is about."""
+    """What a batch needs before it knows which wallets it is about, and those that it probably is about.
+
+    `wallets`: of those guessed the ones there are, read before the references.
+    """
 
     now: datetime
     closing: frozenset[int]
     entries: dict[str, Entry]
+    wallets: dict[str, Wallet]
     references: dict[str, str]
     benefits: dict[str, Benefit]
     stocks: dict[str, Stock]
@@ -88,11 +92,11 @@ class SecondRound(Struct, frozen=True):
     """Wallets, redemptions to answer again, their benefits, and the next free codes as (code id, cipher)."""
 
     wallets: dict[str, Wallet]
-    redemptions: dict[str, Redemption]
-    benefits: dict[str, Benefit]
-    stocks: dict[str, Stock]
-    codes: dict[str, list[tuple[str, bytes]]]
     references: dict[str, str]
+    redemptions: dict[str, Redemption] = {}
+    benefits: dict[str, Benefit] = {}
+    stocks: dict[str, Stock] = {}
+    codes: dict[str, list[tuple[str, bytes]]] = {}
 
 
 @dataclass(slots=True)
@@ -221,22 +225,23 @@ class Books(Lanes):
 
     async def first_round(
         self, ids: Iterable[str], references: Iterable[str], benefits: Iterable[str], redemptions: Iterable[str] = (),
-        quotes: Iterable[str] = (), lane: int = NO_LANE,
+        quotes: Iterable[str] = (), lane: int = NO_LANE, wallets: Iterable[str] = (),
     ) -> FirstRound:  # fmt: skip
         """Read, from the primary and now, what is known before the wallets are. `stocks`: on the lane's shelves."""
         offered = list(benefits)
         with answering():
             read = await self._read_together({
-                "entries": _by_ids(ids), "references": _by_ids(references), "benefits": _by_ids(offered),
+                "entries": _by_ids(ids), "benefits": _by_ids(offered),
                 "shelves": _by_ids(shelf_id(benefit, lane) for benefit in offered),
                 "redemptions": _by_ids(redemptions), "quotes": _by_ids(quotes),
-                "terms": [{"$match": {}}],
+                "terms": [{"$match": {}}], "wallets": _by_ids(wallets), "references": _by_ids(references),
             })  # fmt: skip
         periods = read["periods"]
         return FirstRound(
             now=periods[0]["now"],
             closing=frozenset(p["_id"] for p in periods if p["status"] == "CLOSING"),
             entries={e["_id"]: docs.entry_from(e) for e in read["entries"]},
+            wallets={w["_id"]: docs.wallet_from(w) for w in read["wallets"]},
             references={r["_id"]: r["wallet"] for r in read["references"]},
             benefits={b["_id"]: docs.benefit_from(b) for b in read["benefits"]},
             stocks={s["benefit"]: shelf_from(s).stock for s in read["shelves"]},
