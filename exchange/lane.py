@@ -25,7 +25,7 @@ from exchange.store.lanes import LEASE_SECONDS, Conflict, Lane, LaneLost, Sessio
 CLOCK_TOLERANCE = timedelta(seconds=5)
 """How far a lane's last block may lie ahead of the database's clock: members of a replica set differ a little."""
 _LOOK_AGAIN_SECONDS = 0.01
-"""Before looking for a block that took our place: a moment later a majority has it."""
+"""Before looking at what a rival has done: a moment later a majority has it."""
 
 _log = logging.getLogger(__name__)
 
@@ -123,10 +123,11 @@ class LaneKeeper:
 
     async def own(self) -> Lane:
         """Return this process's lane: the one it has, a lapsed one taken over, or a new one."""
+        if self._lane is not None:
+            return self._lane
+        session = await self._books.start_session()
         while self._lane is None:
-            session = await self._books.start_session()
-            lsid = session.session_id["id"]
-            stolen = await self._books.steal_lane(self._owner, lsid)
+            stolen = await self._books.steal_lane(self._owner, session.session_id["id"])
             self.known = max(1, await self._books.count_lanes())
             if stolen is not None:
                 number, killed = stolen
@@ -138,6 +139,8 @@ class LaneKeeper:
             if opened is not None:
                 self._lane = Lane(opened[0], self._owner, opened[1], session)
                 self.known = max(self.known, opened[0])
+            else:
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         return self._lane
 
     async def leave_if_ahead(self, lane: Lane, now: datetime) -> None:

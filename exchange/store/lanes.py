@@ -161,6 +161,10 @@ class Lanes:
             await self.abort(session)
             if lost_to_a_rival(error):
                 return None
+            # Where the outcome of the commit is unknown, it must not keep the period's document from everybody else.
+            # A lane that was opened after all is taken over when its lease is over, like that of a process that died.
+            with suppress(StoreUnavailable):
+                await self.kill_session(session.session_id["id"])
             raise StoreUnavailable(f"the database did not answer: {type(error).__name__}") from error
         return number, block
 
