@@ -136,13 +136,29 @@ async def document(
     period: int, partner: str, root: str, totals: Sequence[Position], lines: AsyncIterator[StatementLine]
 ) -> AsyncIterator[bytes]:
     """Yield the canonical document, piece by piece."""
-    header = {"format": FORMAT, "id": statement_id(period, partner), "partner": partner, "period": period}
-    yield b'{"header":' + canonical(header) + b',"lines":['
+    yield document_head(period, partner)
     comma = b""
     async for line in lines:
-        yield comma + canonical(_line_content(line))
+        yield comma + line_bytes(line)
         comma = b","
-    yield b'],"period_root":' + canonical(root) + b',"totals":' + canonical([_total(each) for each in totals]) + b"}"
+    yield document_tail(root, totals)
+
+
+def document_head(period: int, partner: str) -> bytes:
+    """Return the document up to its first line."""
+    header = {"format": FORMAT, "id": statement_id(period, partner), "partner": partner, "period": period}
+    return b'{"header":' + canonical(header) + b',"lines":['
+
+
+def line_bytes(line: StatementLine) -> bytes:
+    """Return a line as the document has it; between two of them stands a comma."""
+    return canonical(_line_content(line))
+
+
+def document_tail(root: str, totals: Sequence[Position]) -> bytes:
+    """Return the document behind its last line."""
+    told = [total_told(each) for each in totals]
+    return b'],"period_root":' + canonical(root) + b',"totals":' + canonical(told) + b"}"
 
 
 def _line_content(line: StatementLine) -> dict[str, str | bool | None]:
@@ -153,7 +169,8 @@ def _line_content(line: StatementLine) -> dict[str, str | bool | None]:
     }  # fmt: skip
 
 
-def _total(position: Position) -> dict[str, str]:
+def total_told(position: Position) -> dict[str, str]:
+    """Return a total as the document has it."""
     return {
         "currency": position.currency, "fees": str(position.fees.minor), "net": str(position.net.minor),
         "payable": str(position.payable.minor), "receivable": str(position.receivable.minor),
