@@ -20,7 +20,7 @@ from exchange.proof.journal_file import Span
 from exchange.proof.lanes import LaneJudge, Placed
 from exchange.proof.sealed import Seal, sealed
 from exchange.settlement.clearing import entry_behind, entry_name
-from exchange.settlement.period import Period, PeriodStatus, Range
+from exchange.settlement.period import Period, Range
 from exchange.settlement.statement import Statement
 from exchange.store.audit import Audit, Found
 from exchange.store.connection import Database, server_time
@@ -52,7 +52,7 @@ class Evidence:
         NotFound when there is no such lane or block.
         """
         # The periods first: then the cuts of those that are closed by now are before the heads.
-        closed = [period for period in await self._audit.periods() if period.status is PeriodStatus.CLOSED]
+        closed = [period for period in await self._audit.periods() if period.closed]
         spans = await self._spans(lane, since)
         at = await server_time(self._db)
         body = self._journal_lines(spans, closed, progress)
@@ -110,7 +110,7 @@ class Evidence:
         period = await self._audit.period(found.period)
         async for block, placed in self._read([Span(lane, seq, seq)]):
             yield inclusion.block_line(block, [_readable(one) for one in placed], found.offset)
-        if period is None or period.status is not PeriodStatus.CLOSED:
+        if period is None or not period.closed:
             return
         cut = next(each.last for each in period.ranges if each.lane == lane)
         for first in range(seq + 1, cut + 1, BLOCKS_AT_ONCE):

@@ -45,7 +45,6 @@ from exchange.settlement.statement import (
     Place,
     Statement,
     StatementLine,
-    StatementStatus,
     document_head,
     document_tail,
     line_bytes,
@@ -210,8 +209,8 @@ class Bundle:
 def _statement_from(told: dict[str, Any]) -> Statement:
     period, partner = whole_number(told["period"]), str(told["partner"])
     return Statement(
-        id=statement_id(period, partner), period=period, partner=partner, status=StatementStatus.DRAFT,
-        root=told["root"], line_count=whole_number(told["lines"]), hash=told["hash"],
+        id=statement_id(period, partner), period=period, partner=partner, root=told["root"],
+        line_count=whole_number(told["lines"]), hash=told["hash"],
         totals=tuple(
             Position(partner=partner, **{
                 name: Money(int(total[name]), total["currency"]) for name in ("payable", "receivable", "fees")

@@ -42,9 +42,30 @@ FORMAT = "benefits-exchange/statement/1"
 
 
 class StatementStatus(StrEnum):
-    """Where a statement stands."""
+    """Where a statement stands; `signoff` says what leads from one to the next."""
 
     DRAFT = "DRAFT"
+    REVIEWED = "REVIEWED"
+    APPROVED = "APPROVED"
+    INSTRUCTED = "INSTRUCTED"
+    PAID = "PAID"
+    RECONCILED = "RECONCILED"
+    REJECTED = "REJECTED"
+
+
+class Standing(Struct, frozen=True):
+    """What has become of a statement: its `status`, and who had a hand in it.
+
+    `prepared_by`: everybody who ever reviewed it; `approved_by`: whose approvals count now; `paid`: what was paid so
+    far, by currency, in the order of its totals; `paid_by`: who recorded that; `steps`: how many it took so far.
+    """
+
+    status: StatementStatus = StatementStatus.DRAFT
+    prepared_by: tuple[str, ...] = ()
+    approved_by: tuple[str, ...] = ()
+    paid: tuple[Money, ...] = ()
+    paid_by: tuple[str, ...] = ()
+    steps: int = 0
 
 
 class EntryPlace(NamedTuple):
@@ -102,11 +123,16 @@ class Statement(Struct, frozen=True, kw_only=True):
     id: str
     period: int
     partner: str
-    status: StatementStatus
     root: str
     totals: tuple[Position, ...]
     line_count: int
     hash: str
+    standing: Standing = Standing()
+
+    @property
+    def status(self) -> StatementStatus:
+        """How far it has come."""
+        return self.standing.status
 
 
 def statement_id(period: int, partner: str) -> str:
@@ -209,7 +235,7 @@ async def draft(
         digest.update(piece)
     agree(statement_id(period, partner), expected, tally.sums)
     return Statement(
-        id=statement_id(period, partner), period=period, partner=partner, status=StatementStatus.DRAFT, root=root,
+        id=statement_id(period, partner), period=period, partner=partner, root=root,
         totals=tuple(totals), line_count=tally.count, hash=digest.hexdigest(),
     )  # fmt: skip
 
