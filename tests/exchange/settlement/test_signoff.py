@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from exchange.amounts import Money
+from exchange.amounts import Money, decimal_from_minor, minor_from_decimal
 from exchange.check import check
 from exchange.errors import (
     Contended,
@@ -43,6 +43,7 @@ from exchange.settlement.signoff import (
 )
 from exchange.settlement.statement import Standing, Statement, StatementStatus
 from exchange.store.signoff import SignOff
+from tests.examples import DOCS
 from tests.exchange.settlement.conftest import World
 from tests.exchange.speech import NOW
 from tests.exchange.test_check import _rounds
@@ -117,8 +118,8 @@ WAYS: dict[StatementStatus, tuple[tuple[SignOffStep, str], ...]] = {
     STATUS.RECONCILED: ((REVIEW, "ada"), (APPROVE, "ben"), (INSTRUCT, "ada"), (PAY, "ada"), (RECONCILE, "ben")),
 }
 ALLOWED = {
-    STATUS.DRAFT: {REVIEW, REJECT}, STATUS.REVIEWED: {APPROVE, REJECT}, STATUS.REJECTED: {REVIEW}, STATUS.APPROVED: {INSTRUCT, REJECT},
-    STATUS.INSTRUCTED: {PAY}, STATUS.PAID: {RECONCILE}, STATUS.RECONCILED: set(),
+    STATUS.DRAFT: {REVIEW, REJECT}, STATUS.REVIEWED: {APPROVE, REJECT}, STATUS.REJECTED: {REVIEW},
+    STATUS.APPROVED: {INSTRUCT, REJECT}, STATUS.INSTRUCTED: {PAY}, STATUS.PAID: {RECONCILE}, STATUS.RECONCILED: set(),
 }  # fmt: skip
 
 
@@ -545,3 +546,44 @@ async def test_a_log_that_cannot_be_read_is_named(closed: World, instead: object
         assert 13 in {proof.number for proof in await check(closed.database) if not proof.holds}
         await log.delete_many({})
         await log.insert_many(content)
+
+
+# ---------------------------------------------------------------- the example in the docs
+
+
+def rows_told(page: str, heading: str) -> list[list[str]]:
+    """Return the cells of the table that stands last under a heading, without its first two rows."""
+    text = (DOCS / page).read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    assert len(rows) > 2, f"{page} has no table under {heading!r}"
+    return rows[2:]
+
+
+async def test_the_example_in_the_docs(closed: World) -> None:
+    """docs/statements.md tells a statement's way as it is: what is done, what is refused, what is left."""
+    sign_off = SignOff(closed.database)
+    await sign_off.set_policy((Tier(euros(500), 2),), "ops")
+    steps = {
+        "reviews": REVIEW, "approves": APPROVE, "rejects": REJECT, "instructs": INSTRUCT, "pays": PAY,
+        "reconciles": RECONCILE,
+    }  # fmt: skip
+    told, done = rows_told("statements.md", "An example"), []
+    for who, does, *_ in told:
+        verb, *paid = does.split()
+        amount = Money(minor_from_decimal(*paid), paid[1]) if paid else None
+        try:
+            await sign_off.sign(await ask(closed, steps[verb], who, amount=amount))
+            became = ""
+        except Refusal as refusal:
+            became = f"refused: {type(refusal).__name__}"
+        statement = await stored(closed)
+        left = [
+            f"{decimal_from_minor(*each)} {each.currency}"
+            for each in left_to_pay(statement.totals, statement.standing.paid) if each.minor
+        ]  # fmt: skip
+        approvals = str(len(statement.standing.approved_by))
+        done.append([who, does, became or statement.status.value, approvals, ", ".join(left) or "nothing"])
+    assert done == told
+    assert len(await sign_off.records("1:rides")) == 11
+    nets = {each.currency: each.net.minor for each in (await stored(closed)).totals}
+    assert nets == {"EUR": 884, "JPY": -15}
