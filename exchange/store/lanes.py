@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from bson import Binary
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
 
 from exchange.errors import StoreUnavailable
 from exchange.journal import GENESIS, SALT_BYTES, Block, BlockKind, block_id
@@ -205,10 +206,10 @@ def empty_block(head: Block, kind: BlockKind, at: datetime) -> Block:
 
 
 async def in_one_transaction(client: Client, work: Callable[[Session], Awaitable[_T]]) -> _T:
-    """Do it in one transaction, once: Conflict when a rival was faster."""
+    """Do it in one transaction of one snapshot, once: Conflict when a rival was faster."""
     try:
         async with await settled(client.start_session()) as session:
-            await settled(session.start_transaction())
+            await settled(session.start_transaction(read_concern=ReadConcern("snapshot")))
             result = await work(session)
             await session.commit_transaction()
             return result
