@@ -30,6 +30,7 @@ _DEAF_SECONDS: Final = 0.3
 """Between two requests of somebody who does not wait for answers: else they would ask faster than anybody can answer."""
 _TTL_SECONDS: Final = 86_400
 _POINTS: Final = 60
+_AT_ONCE: Final = 64
 _HOT: Final = 12
 """Members of whom everybody asks something all the time."""
 
@@ -210,6 +211,20 @@ class Crowd:
             for number in range(clients)
         ]
 
+    async def gather_members(self) -> None:
+        """Bring every member into being."""
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def bring(number: int) -> None:
+            async with gate:
+                line = Line(self._victim.workers[number % len(self._victim.workers)])
+                wish = Wish(f"first-{number}", CHANNEL, "awardPoints", f"m{number}", _POINTS)
+                told = await self.asker.ask(wish, line)
+                line.hang_up()
+                assert isinstance(told, Done), told
+
+        await asyncio.gather(*(bring(number) for number in range(self._members)))
+
     def start(self) -> None:
         """Begin, or begin again."""
         self._stopping = False
@@ -219,6 +234,12 @@ class Crowd:
         """Let everybody end what it is at; raises what went wrong with one."""
         self._stopping = True
         await asyncio.gather(*self._tasks)
+
+    def look(self) -> None:
+        """Raise what went wrong with a client; what the exchange does never is."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
 
     def _lines(self) -> list[Line]:
         return [Line(worker) for worker in self._victim.workers]
