@@ -25,24 +25,30 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=2_000, help="members they redeem for (default 2000)")
     parser.add_argument("--calm", type=float, default=2.0, help="seconds between blows, at most (default 2)")
     parser.add_argument("--judge-every", type=int, default=0, help="judge after so many cycles too (0: at the end)")
+    parser.add_argument("--clocks", action="store_true", help="set mongods' clocks wrong too; slow, needs libfaketime")
     parser.add_argument("--only", action="append", default=[], choices=[blow.name for blow in BLOWS], help="repeatable")
     parser.add_argument("--folder", type=Path, help="where to work; kept afterwards (default: a temporary one)")
     parser.add_argument("--report", type=Path, help="write the report there, as JSON; beside it one as text (.txt)")
     asked = parser.parse_args()
-    if faketime() is None:
-        sys.stderr.write("no libfaketime: the clocks of mongods are right all the time\n")
+    if asked.clocks and faketime() is None:
+        parser.error("--clocks needs libfaketime: apt-get install libfaketime, or name it in EXCHANGE_FAKETIME")
     plan = Plan(
         seed=asked.seed, cycles=asked.cycles, nodes=asked.nodes, gateways=asked.gateways, clients=asked.clients,
-        members=asked.members, calm_seconds=asked.calm, judge_every=asked.judge_every, only=tuple(asked.only),
+        members=asked.members, calm_seconds=asked.calm, judge_every=asked.judge_every, clocks=asked.clocks,
+        only=tuple(asked.only),
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="faults-") as temporary:
         folder: Path = asked.folder or Path(temporary)
-        report = asyncio.run(run(plan, folder, lambda line: sys.stderr.write(f"{line}\n")))
+        report = asyncio.run(run(plan, folder, _tell))
     if asked.report is not None:
         asked.report.write_text(json.dumps(report.document(), indent=2) + "\n")
         asked.report.with_suffix(".txt").write_text(report.text() + "\n")
     sys.stdout.write(report.text() + "\n")
     sys.exit(0 if report.verdict.holds else 1)
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 if __name__ == "__main__":

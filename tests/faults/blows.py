@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from pymongo.errors import PyMongoError
 
 from exchange.errors import ExchangeError
-from tests.faults.nodes import Node, command, faketime, freeze, thaw
+from tests.faults.nodes import Node, command, freeze, thaw
 from tests.faults.victim import Victim, Worker
 
 LIFETIME_SECONDS: Final = 3
@@ -36,19 +36,19 @@ class Blow(NamedTuple):
 
 
 async def kill_gateway(victim: Victim, chance: random.Random) -> None:
-    """kill -9 of one gateway; another takes its place."""
+    """One gateway is killed (-9); another takes its place."""
     await _revived(chance.choice(victim.workers), chance)
 
 
 async def kill_gateways(victim: Victim, chance: random.Random) -> None:
-    """kill -9 of every gateway at once."""
+    """Every gateway is killed at once."""
     for worker in victim.workers:
         worker.kill()
     await victim.wake()
 
 
 async def kill_mongod(victim: Victim, chance: random.Random) -> None:
-    """kill -9 of the primary; it comes back."""
+    """The primary is killed; it comes back."""
     node = await victim.nodes.primary()
     node.kill()
     await asyncio.sleep(chance.uniform(0, 1.5))
@@ -56,7 +56,7 @@ async def kill_mongod(victim: Victim, chance: random.Random) -> None:
 
 
 async def kill_everything(victim: Victim, chance: random.Random) -> None:
-    """kill -9 of all at once, as when the machine dies."""
+    """All are killed at once, as when the machine dies."""
     for worker in victim.workers:
         worker.kill()
     for node in victim.nodes.all:
@@ -208,7 +208,7 @@ async def silence_primary(victim: Victim, chance: random.Random) -> None:
 
 
 async def kill_secondary(victim: Victim, chance: random.Random) -> None:
-    """kill -9 of a member that is not the primary."""
+    """A member that is not the primary is killed."""
     primary = await victim.nodes.primary()
     node = chance.choice([node for node in victim.nodes.all if node is not primary])
     node.kill()
@@ -286,7 +286,6 @@ BLOWS: Final = (
 )
 
 
-def possible(nodes: int) -> list[Blow]:
-    """Return the blows that can be struck here, against so many members."""
-    clocks = faketime() is not None
+def possible(nodes: int, *, clocks: bool) -> list[Blow]:
+    """Return the blows that can be struck against so many members, whose clocks can be set or cannot."""
     return [blow for blow in BLOWS if (nodes > 1 or not blow.several) and (clocks or blow.strike is not skew_mongod)]

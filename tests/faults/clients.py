@@ -21,13 +21,13 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from tests.faults.history import Asked, Done, History, Refused, Unknown
-from tests.faults.nodes import LOOPBACK
+from tests.faults.proxy import LOOPBACK
 from tests.faults.victim import CHANNEL, PROVIDER, RARITY, TRIP, VOUCHER, Victim, Worker
 
 ANSWER_SECONDS: Final = 25
 TEMPERS: Final = ("patient", "patient", "hasty", "insistent", "deaf")
 _DEAF_SECONDS: Final = 0.3
-"""Between two requests of somebody who does not wait for answers: else they would ask faster than anybody can answer."""
+"""Between two requests of somebody who waits for no answer: else nobody could answer as fast as it asks."""
 _TTL_SECONDS: Final = 86_400
 _POINTS: Final = 60
 _AT_ONCE: Final = 64

@@ -106,7 +106,7 @@ class History:
     ) -> None:
         self._arrived.set()
         while self._waiting:
-            await asyncio.sleep(0.001)
+            await asyncio.shield(self._durable)
         self._flushing.cancel()
         await asyncio.gather(self._flushing, return_exceptions=True)
         self._file.close()

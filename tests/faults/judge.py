@@ -62,6 +62,7 @@ class Verdict:
     """What came of judging: how much of everything there was, and what is wrong."""
 
     attempts: int = 0
+    keys: int = 0
     acknowledged: int = 0
     refused: int = 0
     unknown: int = 0
@@ -180,6 +181,7 @@ class _Judging:
     def judge_keys(self) -> None:
         """Judge what became of every key (rules 1 to 3)."""
         verdict = self.verdict
+        verdict.keys = len(self._keys)
         for name, key in self._keys.items():
             taking = key.asked.operation in TAKING
             verdict.redemptions += taking and key.there

@@ -1,4 +1,4 @@
-"""MongoDB as the faults need it: mongods of our own that can be killed, frozen, cut off, filled up, and given a wrong clock.
+"""MongoDB as the faults need it: mongods that can be killed, frozen, cut off, and given a wrong clock.
 
 `exchange.mongod` runs one server and watches over it; here they are several, and nobody may help them.
 """
@@ -43,10 +43,11 @@ def free_port() -> int:
 
 
 class Node:
-    """One mongod."""
+    """One mongod. `faked`: its clock can be set wrong, which costs it half its speed and more."""
 
-    def __init__(self, folder: Path, *, proxied: bool = False) -> None:
+    def __init__(self, folder: Path, *, proxied: bool = False, faked: bool = False) -> None:
         self.folder = folder
+        self._library = faketime() if faked else None
         self.port = free_port()
         self.proxy = Proxy(self.port) if proxied else None
         if self.proxy is not None:
@@ -80,11 +81,10 @@ class Node:
             *(part for name, value in parameters.items() for part in ("--setParameter", f"{name}={value}")),
         ]  # fmt: skip
         environment = {**os.environ, "LC_ALL": "C"}
-        library = faketime()
-        if library is not None:
+        if self._library is not None:
             environment |= {
-                "LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(self._clock), "FAKETIME_CACHE_DURATION": "1",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1",
+                "LD_PRELOAD": str(self._library), "FAKETIME_TIMESTAMP_FILE": str(self._clock),
+                "FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1",
             }  # fmt: skip
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command],
@@ -98,13 +98,13 @@ class Node:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """kill -9."""
+        """End it with kill -9."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
 
     def skew(self, seconds: int) -> None:
-        """Let its clock be wrong by so much, if there is libfaketime."""
+        """Let its clock be wrong by so much, if it is faked."""
         draft = self._clock.with_suffix(".new")
         draft.write_text(f"{seconds:+d}s\n", "ascii")
         draft.replace(self._clock)
@@ -119,8 +119,8 @@ class Node:
 class Nodes:
     """A replica set of one or several."""
 
-    def __init__(self, folder: Path, count: int = 1, *, proxied: bool = False) -> None:
-        self.all = [Node(folder / f"node-{number}", proxied=proxied) for number in range(count)]
+    def __init__(self, folder: Path, count: int = 1, *, proxied: bool = False, faked: bool = False) -> None:
+        self.all = [Node(folder / f"node-{number}", proxied=proxied, faked=faked) for number in range(count)]
 
     @property
     def url(self) -> str:

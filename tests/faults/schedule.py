@@ -38,6 +38,8 @@ class Plan:
     calm_seconds: float = 1.0
     judge_every: int = 0
     """Cycles after which all is judged although it goes on; 0: at the end alone."""
+    clocks: bool = False
+    """Whether the clocks of mongods are set wrong too: needs libfaketime, and makes them slow."""
     only: tuple[str, ...] = ()
     """The names of the blows to strike; none: all that are possible."""
 
@@ -60,12 +62,12 @@ class Report:
     def text(self) -> str:
         """Return it as somebody would read it."""
         verdict = self.verdict
+        ran = f"{self.plan.nodes} mongod, {self.plan.gateways} gateways, {self.plan.clients} clients"
+        unknown = f"{verdict.unknown:,} unknown ({verdict.unknown_there:,} of them there)"
         lines = [
-            f"seed {self.plan.seed}: {self.cycles} cycles in {self.seconds:,.0f} s, {self.plan.nodes} mongod,"
-            f" {self.plan.gateways} gateways, {self.plan.clients} clients",
-            f"{verdict.attempts:,} attempts: {verdict.acknowledged:,} keys acknowledged, {verdict.refused:,} refused,"
-            f" {verdict.unknown:,} unknown ({verdict.unknown_there:,} of them there);"
-            f" {verdict.redemptions:,} redemptions",
+            f"seed {self.plan.seed}: {self.cycles} cycles in {self.seconds:,.0f} s, {ran}",
+            f"{verdict.attempts:,} attempts of {verdict.keys:,} keys, {verdict.redemptions:,} redemptions",
+            f"{verdict.acknowledged:,} keys acknowledged, {verdict.refused:,} refused, {unknown}",
             f"longest silence after a blow: {self.longest_silence:.1f} s",
             *(f"{count:6}  {blow}" for blow, count in sorted(verdict.blows.items())),
         ]
@@ -78,7 +80,8 @@ async def run(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Report:
     """Carry out a plan in a folder of its own, and judge."""
     report = Report(plan)
     began = time.monotonic()
-    async with running(folder, plants=[""] * plan.gateways, nodes=plan.nodes, proxied=plan.nodes > 1) as victim:
+    plants = [""] * plan.gateways
+    async with running(folder, plants=plants, nodes=plan.nodes, proxied=plan.nodes > 1, clocks=plan.clocks) as victim:
         async with History(folder / "history.jsonl") as history:
             for offered in BENEFITS:
                 await history.write(offered)
@@ -100,7 +103,9 @@ class _Schedule:
         self._report = report
         self._tell = tell
         self._chance = random.Random(plan.seed)  # noqa: S311 - not a secret: it has to be repeatable
-        self._blows = [blow for blow in possible(plan.nodes) if not plan.only or blow.name in plan.only]
+        self._blows = [
+            blow for blow in possible(plan.nodes, clocks=plan.clocks) if not plan.only or blow.name in plan.only
+        ]
 
     async def run(self, folder: Path) -> None:
         """Strike and judge."""
@@ -125,7 +130,7 @@ class _Schedule:
         wanted = self._crowd.asker.acknowledged + _STANDS_AFTER
         try:
             async with asyncio.timeout(_STANDS_SECONDS):
-                while self._crowd.asker.acknowledged < wanted:  # noqa: ASYNC110 - clients count
+                while self._crowd.asker.acknowledged < wanted:
                     self._crowd.look()
                     await asyncio.sleep(0.02)
         except TimeoutError:

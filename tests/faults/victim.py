@@ -26,7 +26,8 @@ from graph.settings import Settings
 from partners.oauth.clock import system_clock
 from partners.oauth.tokens import Tokens
 from tests.faults.history import Offered
-from tests.faults.nodes import LOOPBACK, Nodes
+from tests.faults.nodes import Nodes
+from tests.faults.proxy import LOOPBACK
 
 ISSUER: Final = "http://127.0.0.1:8000"
 ROOT: Final = Path(__file__).parents[2]
@@ -76,7 +77,7 @@ class Worker:
             "FAULTS_SKEW_SECONDS": str(self.skew_seconds),
         }
         with theirs, (self.settings.data / "workers.log").open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: ASYNC220 - forking takes a moment
                 [sys.executable, "-P", "-c", _WORKER, *map(str, descriptors)], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, pass_fds=descriptors, start_new_session=True, env=environment,
             )  # fmt: skip
@@ -96,7 +97,7 @@ class Worker:
         return self.process is not None and self.process.poll() is None
 
     def kill(self) -> None:
-        """kill -9."""
+        """End it with kill -9."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -181,21 +182,18 @@ class Victim:
 
 def content(offered: Offered) -> BenefitContent:
     """Return a benefit as its partner publishes it."""
-    limited = {} if offered.limit is None else {
-        "member_limit": offered.limit, "member_limit_period": LimitPeriod.DAY,
-    }  # fmt: skip
     return BenefitContent(
         sku=offered.benefit, category=BenefitCategory.RIDES, title=offered.benefit, points_price=offered.price,
-        stock=offered.stock, **limited,
+        stock=offered.stock, member_limit=offered.limit, member_limit_period=LimitPeriod.DAY,
     )  # fmt: skip
 
 
 @asynccontextmanager
 async def running(
-    folder: Path, *, plants: Sequence[str] = ("", ""), nodes: int = 1, proxied: bool = False
+    folder: Path, *, plants: Sequence[str] = ("", ""), nodes: int = 1, proxied: bool = False, clocks: bool = False
 ) -> AsyncIterator[Victim]:
     """Run an exchange with a gateway for each plant ("": none)."""
-    victim = Victim(folder / "exchange", Nodes(folder, nodes, proxied=proxied), plants)
+    victim = Victim(folder / "exchange", Nodes(folder, nodes, proxied=proxied, faked=clocks), plants)
     try:
         await victim.start()
         yield victim
