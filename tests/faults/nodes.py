@@ -122,10 +122,9 @@ class Nodes:
     def __init__(self, folder: Path, count: int = 1, *, proxied: bool = False, faked: bool = False) -> None:
         self.all = [Node(folder / f"node-{number}", proxied=proxied, faked=faked) for number in range(count)]
 
-    @property
-    def url(self) -> str:
-        """Where drivers connect."""
-        return f"mongodb://{','.join(node.address for node in self.all)}/?replicaSet={REPLICA_SET}"
+    def url(self, database: str) -> str:
+        """Where drivers connect that mean this database."""
+        return f"mongodb://{','.join(node.address for node in self.all)}/{database}?replicaSet={REPLICA_SET}"
 
     async def start(self) -> None:
         """Start all, make them a replica set, and wait for a primary."""

@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from exchange.store.connection import connect, database, settled
 from tests.faults.blows import Blow, possible
 from tests.faults.clients import Crowd
 from tests.faults.history import History, Struck
-from tests.faults.judge import Verdict, judge
+from tests.faults.judge import Verdict
+from tests.faults.nodes import Nodes
 from tests.faults.victim import BENEFITS, Victim, running
 
 _STANDS_SECONDS = 60
@@ -80,16 +80,24 @@ async def run(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Report:
     """Carry out a plan in a folder of its own, and judge."""
     report = Report(plan)
     began = time.monotonic()
-    plants = [""] * plan.gateways
-    async with running(folder, plants=plants, nodes=plan.nodes, proxied=plan.nodes > 1, clocks=plan.clocks) as victim:
-        async with History(folder / "history.jsonl") as history:
-            for offered in BENEFITS:
-                await history.write(offered)
-            crowd = Crowd(victim, history, plan.seed, clients=plan.clients, members=plan.members)
-            await crowd.gather_members()
-            await _Schedule(plan, victim, history, crowd, report, tell).run(folder)
-        report.seconds = time.monotonic() - began
+    nodes = Nodes(folder, plan.nodes, proxied=plan.nodes > 1, faked=plan.clocks)
+    try:
+        await nodes.start()
+        async with running(folder, nodes, [""] * plan.gateways) as victim:
+            await _carry_out(plan, victim, folder, report, tell)
+    finally:
+        nodes.close()
+    report.seconds = time.monotonic() - began
     return report
+
+
+async def _carry_out(plan: Plan, victim: Victim, folder: Path, report: Report, tell: Callable[[str], None]) -> None:
+    async with History(folder / "history.jsonl") as history:
+        for offered in BENEFITS:
+            await history.write(offered)
+        crowd = Crowd(victim, history, plan.seed, clients=plan.clients, members=plan.members)
+        await crowd.gather_members()
+        await _Schedule(plan, victim, history, crowd, report, tell).run(folder)
 
 
 class _Schedule:
@@ -144,10 +152,6 @@ class _Schedule:
     async def _judge(self, folder: Path) -> None:
         await self._crowd.pause()
         await self._victim.rest()
-        client = connect(self._victim.nodes.url)
-        try:
-            verdict = await judge(folder / "history.jsonl", database(client), self._victim.keyring)
-        finally:
-            await settled(client.close())
+        verdict = await self._victim.judge(folder / "history.jsonl")
         self._report.verdict = verdict
         self._tell(f"judged: {verdict.attempts:,} attempts, {'sound' if verdict.holds else 'NOT SOUND'}")

@@ -19,6 +19,7 @@ from exchange.amounts import Money
 from exchange.benefit import BenefitCategory, BenefitContent, LimitPeriod, benefit_id
 from exchange.keyring import Keyring, load_keyring
 from exchange.store.catalog import Offer
+from exchange.store.connection import DEFAULT_DATABASE, connect, database, settled
 from graph.cli.server import SERVING
 from graph.identifiers import Identifiers, Kind
 from graph.services import Services, open_services
@@ -26,6 +27,7 @@ from graph.settings import Settings
 from partners.oauth.clock import system_clock
 from partners.oauth.tokens import Tokens
 from tests.faults.history import Offered
+from tests.faults.judge import Verdict, judge
 from tests.faults.nodes import Nodes
 from tests.faults.proxy import LOOPBACK
 
@@ -122,11 +124,14 @@ class Worker:
 
 
 class Victim:
-    """An exchange with two partners: "video" gives points and brings members, "rides" has the benefits."""
+    """An exchange with two partners: "video" gives points and brings members, "rides" has the benefits.
 
-    def __init__(self, folder: Path, nodes: Nodes, plants: Sequence[str]) -> None:
+    It has a gateway for each of the `plants` ("": none), and a database of its own on nodes that run.
+    """
+
+    def __init__(self, folder: Path, nodes: Nodes, plants: Sequence[str], name: str = DEFAULT_DATABASE) -> None:
         self.nodes = nodes
-        self.settings = Settings(mongo_url=nodes.url, issuer=ISSUER, data=folder)
+        self.settings = Settings(mongo_url=nodes.url(name), issuer=ISSUER, data=folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.keyring: Keyring = load_keyring({}, folder)
         self.workers = [Worker(self.settings, plant) for plant in plants]
@@ -137,8 +142,7 @@ class Victim:
         }
 
     async def start(self) -> None:
-        """Start the database, bring the partners in, start the gateways."""
-        await self.nodes.start()
+        """Bring the partners in, start the gateways."""
         async with self.services() as services:
             await self._bring_in(services)
         await self.wake()
@@ -173,11 +177,18 @@ class Victim:
         """Start the gateways that are not there."""
         await asyncio.gather(*(worker.start() for worker in self.workers if not worker.alive))
 
+    async def judge(self, history: Path) -> Verdict:
+        """Hold the database to what clients wrote down. Nothing may be under way."""
+        client = connect(self.settings.mongo_url)
+        try:
+            return await judge(history, database(client), self.keyring)
+        finally:
+            await settled(client.close())
+
     def close(self) -> None:
-        """End everything."""
+        """End the gateways for good."""
         for worker in self.workers:
             worker.close()
-        self.nodes.close()
 
 
 def content(offered: Offered) -> BenefitContent:
@@ -190,10 +201,10 @@ def content(offered: Offered) -> BenefitContent:
 
 @asynccontextmanager
 async def running(
-    folder: Path, *, plants: Sequence[str] = ("", ""), nodes: int = 1, proxied: bool = False, clocks: bool = False
+    folder: Path, nodes: Nodes, plants: Sequence[str] = ("", ""), name: str = DEFAULT_DATABASE
 ) -> AsyncIterator[Victim]:
-    """Run an exchange with a gateway for each plant ("": none)."""
-    victim = Victim(folder / "exchange", Nodes(folder, nodes, proxied=proxied, faked=clocks), plants)
+    """Run an exchange on nodes that run."""
+    victim = Victim(folder / name, nodes, plants, name)
     try:
         await victim.start()
         yield victim
