@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from pymongo import AsyncMongoClient
+from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from exchange.mongod import _LAUNCHER, REPLICA_SET, TRANSACTION_SECONDS_MAX, find_binary
@@ -177,13 +177,16 @@ class Nodes:
 
 async def command(node: Node, name: str, value: Any = 1, **more: Any) -> dict[str, Any]:
     """Ask a member itself, past its proxy."""
+    return await asyncio.to_thread(_command, node.port, name, value, more)
+
+
+def _command(port: int, name: str, value: Any, more: dict[str, Any]) -> dict[str, Any]:
     waiting = 2_000
-    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
-        LOOPBACK, node.port, directConnection=True, serverSelectionTimeoutMS=waiting, connectTimeoutMS=waiting,
+    with MongoClient[dict[str, Any]](
+        LOOPBACK, port, directConnection=True, serverSelectionTimeoutMS=waiting, connectTimeoutMS=waiting,
         socketTimeoutMS=15_000, appname="faults",
-    )  # fmt: skip
-    async with client:
-        return await client.admin.command(name, value, **more)
+    ) as client:  # fmt: skip
+        return client.admin.command(name, value, **more)
 
 
 async def is_primary(node: Node) -> bool:

@@ -25,7 +25,11 @@ from tests.faults.nodes import Nodes
 from tests.faults.plants import PAUSE_SECONDS
 from tests.faults.victim import BENEFITS, CHANNEL, PROVIDER, TRIP, VOUCHER, Victim, running
 
-pytestmark = pytest.mark.faults
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.usefixtures("forgotten_sockets"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 _names = (f"scene-{number}" for number in count())
 Told = Done | Refused | Unknown
 
