@@ -111,7 +111,8 @@ async def test_a_wallet_written_without_its_version(nodes: Nodes, tmp_path: Path
         await play.award(100)
         await play.warm()
         # The slower one has read and decided; its first write is on the way.
-        await nodes.failing(["insert"], {"times": 1}, blockConnection=True, blockTimeMS=800)
+        wallets = f"{play.victim.database}.wallets"
+        await nodes.failing(["update"], {"times": 1}, namespace=wallets, blockConnection=True, blockTimeMS=800)
         slow = asyncio.create_task(play.take("slow"))
         await asyncio.sleep(0.4)
         assert isinstance(await play.take("quick", gateway=1), Done)
