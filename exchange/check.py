@@ -350,8 +350,9 @@ class _Examination:
             proofs.judged(11)
             sold, reserved = self._sold.pop(row.benefit, 0), self._reserved.pop(row.benefit, 0)
             proofs.add(Wrong(11, f"{row.benefit}: {what}") for what in _wrong_stock(row, sold))
-            held = row.reserved == reserved
-            proofs.require(held, 8, f"{row.benefit}: {row.reserved} reserved, {reserved} by open holds")
+            on_shelves = row.whole.stock.reserved
+            held = on_shelves == reserved
+            proofs.require(held, 8, f"{row.benefit}: {on_shelves} reserved, {reserved} by open holds")
         proofs.add(Wrong(11, f"{benefit}: {units} taken, and it has no stock")
                    for benefit, units in (self._sold + self._reserved).items())  # fmt: skip
         scratch = self._scratch
@@ -463,18 +464,24 @@ async def _hash_of(settlement: Settlement, statement: Statement) -> str | None:
 
 
 def _wrong_stock(row: StockRow, redeemed: int) -> Iterable[str]:
-    if row.sold != redeemed:
-        yield f"{row.sold} sold, {redeemed} redeemed and not given back"
-    if row.offered is None or row.left is None:
-        if row.offered != row.left:
-            yield f"{row.offered} offered, {row.left} left"
-    elif min(row.left, row.sold, row.reserved) < 0 or row.offered != row.sold + row.left + row.reserved:
-        yield f"{row.offered} offered, but {row.sold} sold, {row.left} left, {row.reserved} reserved"
-    if row.offered != row.published:
-        yield f"{row.offered} offered, its benefit and its codes say {row.published}"
+    room, shelves = row.whole.room, row.whole.shelves.values()
+    stock = row.whole.stock
+    sold, reserved = stock.sold, stock.reserved
+    lefts = [room.free, *(shelf.left for shelf in shelves)]
+    units = [left for left in lefts if left is not None]
+    left = sum(units)
+    if sold != redeemed:
+        yield f"{sold} sold, {redeemed} redeemed and not given back"
+    if room.offered is None or len(units) < len(lefts):
+        if room.offered is not None or units:
+            yield f"{room.offered} offered, {left} left"
+    elif min(*units, sold, reserved, 0) < 0 or stock.left != left:
+        yield f"{room.offered} offered, but {sold} sold, {lefts} left, {reserved} reserved"
+    if room.offered != row.published:
+        yield f"{room.offered} offered, its benefit and its codes say {row.published}"
     # A code is given out when the points move: until then the one for a reserved unit is free.
-    if row.pool and (row.offered, (row.left or 0) + row.reserved) != (row.codes, row.free):
-        yield f"{row.offered} offered and {row.left} left, but {row.codes} codes, {row.free} free"
+    if row.pool and (room.offered, left + reserved) != (row.codes, row.free):
+        yield f"{room.offered} offered and {left} left, but {row.codes} codes, {row.free} free"
     if row.codes and not row.pool:
         yield f"{row.codes} codes, and no pool"
 

@@ -18,8 +18,8 @@ from datetime import datetime, timedelta
 
 from exchange.errors import Fault, StoreUnavailable
 from exchange.journal import SALT_BYTES, Block, BlockKind
-from exchange.store.books import Books, Conflict, FirstRound, SecondRound, UnknownOutcome, Writes
-from exchange.store.lanes import LEASE_SECONDS, Lane, LaneLost, SessionId, empty_block
+from exchange.store.books import Books, FirstRound, SecondRound, UnknownOutcome, Writes
+from exchange.store.lanes import LEASE_SECONDS, Conflict, Lane, LaneLost, SessionId, empty_block
 
 CLOCK_TOLERANCE = timedelta(seconds=5)
 """How far a lane's last block may lie ahead of the database's clock: members of a replica set differ a little."""
@@ -32,7 +32,8 @@ _log = logging.getLogger(__name__)
 class LaneKeeper:
     """Takes a lane, commits blocks into it, cuts it when a period ends, and goes to another when it is lost.
 
-    `patience_seconds`: how long a commit is sent again before its session is killed.
+    `patience_seconds`: how long a commit is sent again before its session is killed. `known`: how many lanes there are,
+    as far as is known, by which lanes share what is scarce; no rule rests on it.
     """
 
     def __init__(self, books: Books, patience_seconds: float) -> None:
@@ -40,6 +41,7 @@ class LaneKeeper:
         self._patience_seconds = patience_seconds
         self._owner = secrets.token_hex(8)
         self._lane: Lane | None = None
+        self.known = 1
 
     async def give_back(self) -> None:
         """Let the next process take the lane at once."""
@@ -120,6 +122,7 @@ class LaneKeeper:
             session = await self._books.start_session()
             lsid = session.session_id["id"]
             stolen = await self._books.steal_lane(self._owner, lsid)
+            self.known = max(1, await self._books.count_lanes())
             if stolen is not None:
                 number, killed = stolen
                 lane = Lane(number, self._owner, await self._books.head(number), session)
@@ -129,6 +132,7 @@ class LaneKeeper:
             opened = await self._books.open_lane(self._owner, session, secrets.token_bytes(SALT_BYTES))
             if opened is not None:
                 self._lane = Lane(opened[0], self._owner, opened[1], session)
+                self.known = max(self.known, opened[0])
         return self._lane
 
     async def leave_if_ahead(self, lane: Lane, now: datetime) -> None:
@@ -169,5 +173,6 @@ class LaneKeeper:
             try:
                 if self._lane is not None:
                     await self.renew(self._lane)
+                self.known = max(1, await self._books.count_lanes())
             except (LaneLost, Fault):
                 continue  # the next batch takes another lane, or finds the database back

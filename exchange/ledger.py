@@ -63,10 +63,11 @@ from exchange.limits import look_back
 from exchange.pace import Pace
 from exchange.quote import Quote
 from exchange.redemption import Redemption, Step
-from exchange.store.books import Books, Conflict, FirstRound, SecondRound, Writes
+from exchange.store.books import NO_LANE, Books, FirstRound, SecondRound, Writes
 from exchange.store.documents import reference_id
 from exchange.store.headroom import Headroom, slice_use
-from exchange.store.lanes import Lane, LaneLost
+from exchange.store.lanes import Conflict, Lane, LaneLost
+from exchange.store.shelves import Shelves
 from exchange.wallet import Wallet
 
 BATCH_MAX = 128
@@ -161,6 +162,7 @@ class Ledger:
     def __init__(self, books: Books, keyring: Keyring, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self._books = books
         self._headroom = Headroom(books.db, books)
+        self._shelves = Shelves(books.db)
         self._keyring = keyring
         self._deadline_seconds = deadline_seconds
         self._lanes = LaneKeeper(books, deadline_seconds)
@@ -220,6 +222,7 @@ class Ledger:
         first, second = await self._read_for_quote(command)
         terms = await self._common_terms(first)
         batch = _batch_of(first, second)
+        batch.stocks = await self._shelves.stock(first.benefits)
         await self._look_back([command], batch, terms, first.now)
         caps = await self._caps([command], batch)
         headroom = await self._headroom.lefts(caps) if caps else {}
@@ -314,8 +317,9 @@ class Ledger:
 
     async def _attempt(self, commands: Sequence[Command]) -> list[Answer]:
         lane = await self._lanes.own()
-        first, second = await self._read(commands)
+        first, second = await self._read(commands, lane.number)
         await self._lanes.cut_if_due(lane, first, second)
+        first.stocks.update(await self._filled_shelves(commands, first, second, lane))
         batch = _batch_of(first, second)
         await self._lanes.leave_if_ahead(lane, first.now)
         now = max(first.now, lane.head.at)
@@ -339,7 +343,23 @@ class Ledger:
         period = lane.period
         return [_as_written(answer, batch, period) for answer in decided]
 
-    async def _read(self, commands: Sequence[Command]) -> tuple[FirstRound, SecondRound]:
+    async def _filled_shelves(
+        self, commands: Sequence[Command], first: FirstRound, second: SecondRound, lane: Lane
+    ) -> dict[str, Stock]:
+        """Draw what the lane's shelves lack of what is wanted; most batches need nothing."""
+        wanted: dict[str, int] = {redemption.benefit: 0 for redemption in first.redemptions.values()}
+        for command in commands:
+            if isinstance(command, Redeem) and command.benefit in first.benefits and command.id not in first.entries:
+                wanted[command.benefit] = wanted.get(command.benefit, 0) + command.quantity
+        there = second.stocks | first.stocks
+        short = {
+            benefit: units
+            for benefit, units in wanted.items()
+            if benefit not in there or ((left := there[benefit].left) is not None and left < units)
+        }
+        return await self._shelves.draw(lane.number, short, self._lanes.known) if short else {}
+
+    async def _read(self, commands: Sequence[Command], lane: int = NO_LANE) -> tuple[FirstRound, SecondRound]:
         redeems = [command for command in commands if isinstance(command, Redeem) and command.benefit is not None]
         references = [reference_id(whose) for command in commands for whose in _references(command)]
         first = await self._books.first_round(
@@ -348,6 +368,7 @@ class Ledger:
             (command.benefit for command in redeems if command.benefit is not None),
             (command.redemption for command in commands if isinstance(command, Act) and command.redemption is not None),
             (command.quote for command in redeems if command.quote is not None),
+            lane,
         )
         wallets = {
             wallet
@@ -361,7 +382,7 @@ class Ledger:
         replayed = (entry.redemption for entry in first.entries.values() if entry.redemption is not None)
         benefits = {redemption.benefit for redemption in first.redemptions.values()}
         codes = _codes_wanted(commands, first)
-        second = await self._books.second_round(wallets, replayed, benefits, codes, references)
+        second = await self._books.second_round(wallets, replayed, benefits, codes, references, lane, self._lanes.known)
         if second.references != first.references:
             raise Conflict("a reference came to mean another wallet between two reads")
         await self._follow(second)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import date, datetime
@@ -35,6 +35,7 @@ from exchange.store.connection import (
 )
 from exchange.store.headroom import pool_from, slice_from
 from exchange.store.periods import Periods, period_from, statement_from
+from exchange.store.shelves import Stockroom, Whole, room_from, shelf_from
 from exchange.wallet import Wallet
 
 _T = TypeVar("_T")
@@ -79,10 +80,7 @@ class StockRow(NamedTuple):
     """
 
     benefit: str
-    offered: int | None
-    sold: int
-    reserved: int
-    left: int | None
+    whole: Whole
     pool: bool
     codes: int
     free: int
@@ -341,17 +339,20 @@ class Snapshot:
             free[str(row["benefit"])] += row.get("free") is True
         published = self._db["benefits"].find({}, {"fulfilment": 1, "stock": 1}, session=session)
         benefits = {row["_id"]: (row["fulfilment"] == Fulfilment.INSTANT_CODE, row["stock"]) async for row in published}
-        unseen = benefits.keys() | codes.keys()
+        shelves: defaultdict[str, list[Document]] = defaultdict(list)
+        async for row in self._db["shelves"].find({}, session=session):
+            shelves[str(row.get("benefit"))].append(row)
+        unseen = benefits.keys() | codes.keys() | shelves.keys()
         async for row in self._db["stock"].find({}, session=session):
             name = row["_id"]
             unseen.discard(name)
             pool, units = benefits.get(name, (False, row.get("offered")))
             others = (pool, codes[name], free[name], codes[name] if pool else units)
-            yield _found(partial(_stock_row, others=others), row)
+            yield _found(partial(_stock_row, shelves=shelves[name], others=others), row)
         for name in sorted(unseen):
             pool, units = benefits.get(name, (True, None))
             others = (pool, codes[name], free[name], codes[name] if pool else units)
-            yield Found(name, StockRow(name, -1, 0, 0, 0, *others))
+            yield Found(name, StockRow(name, Whole(Stockroom(-1, 0, 0), {}), *others))
 
     async def headroom(self) -> AsyncIterator[Found[HeadroomRow]]:
         """Yield the headroom of every cap, except while its pool is being counted."""
@@ -485,10 +486,14 @@ def _wallet_meant(document: Document) -> str:
     return convert(document["wallet"], str)
 
 
-def _stock_row(document: Document, others: tuple[bool, int, int, int | None]) -> StockRow:
-    return StockRow(
-        document["_id"], document["offered"], document["sold"], document["reserved"], document["left"], *others
-    )
+def _stock_row(
+    document: Document, shelves: list[Document], others: tuple[bool, int, int, int | None]
+) -> StockRow:  # fmt: skip
+    whole = Whole(room_from(document), {row["lane"]: shelf_from(row) for row in shelves})
+    if len(whole.shelves) != len(shelves):
+        message = "two shelves of one lane"
+        raise ValueError(message)
+    return StockRow(document["_id"], whole, *others)
 
 
 def _headroom_row(document: Document, others: tuple[list[Document], int | None, int]) -> HeadroomRow:

@@ -39,12 +39,16 @@ from exchange.store.connection import (
     server_time,
     settled,
 )
-from exchange.store.lanes import Lane, Lanes, codes_of, lost_to_a_rival
+from exchange.store.lanes import Conflict, Lane, Lanes, codes_of, lost_to_a_rival
+from exchange.store.shelves import shelf_from, shelf_id, shelf_sale
 from exchange.wallet import Lot, Wallet
 
 _COLLECTION_EXISTS = 48
 _NEVER_TAKEN = frozenset({121, 10334})
 """DocumentValidationFailure, BSONObjectTooLarge."""
+
+NO_LANE = 0
+"""Of who only asks: no lane has this number, and so no shelf."""
 
 BALANCED = {
     # What Entry refuses to construct, the server refuses to store: amounts that are no integers, units that do not
@@ -85,11 +89,7 @@ BALANCED = {
 }
 
 
-class Conflict(Exception):  # noqa: N818 - an outcome between store and ledger, never shown
-    """Somebody else wrote first. The transaction was aborted; nothing of it remains."""
-
-
-class UnknownOutcome(Exception):  # noqa: N818 - see Conflict
+class UnknownOutcome(Exception):  # noqa: N818 - an outcome between store and ledger, never shown
     """The commit was sent and its answer lost: it may have happened, may still happen, or never will."""
 
 
@@ -135,7 +135,7 @@ class Writes:
     """Everything one block commits. Wallets and redemptions hold the version they were read with (0: new).
 
     `claims`: new references and the wallets they mean; `renamed`: old ones that mean another wallet now; `stock`: what
-    changes of a benefit's, and whether that is limited; `headroom`: what is used of the lane's slices.
+    changes on the lane's shelf of a benefit, and whether that is limited; `headroom`: what is used of its slices.
     """
 
     wallets: list[Wallet] = field(default_factory=list)
@@ -158,7 +158,7 @@ class Books(Lanes):
         self.references: Collection = db["references"]
         self.redemptions: Collection = db["redemptions"]
         self.benefits: Collection = db["benefits"]
-        self.stock: Collection = db["stock"]
+        self.shelves: Collection = db["shelves"]
         self.quotes: Collection = db["quotes"]
         self.codes: Collection = db["codes"]
         self.agreements: Collection = db["agreements"].with_options(read_concern=MAJORITY)
@@ -167,7 +167,7 @@ class Books(Lanes):
         self.caps: Collection = db["caps"].with_options(read_concern=MAJORITY)
         self.headroom: Collection = db["headroom"]
         self._written = (
-            self.blocks, self.wallets, self.references, self.redemptions, self.benefits, self.stock, self.codes,
+            self.blocks, self.wallets, self.references, self.redemptions, self.benefits, self.shelves, self.codes,
             self.terms, self.agreements, self.rules, self.periods, self.lanes, self.headroom,
         )  # fmt: skip
         self._unclosed = self.periods.with_options(read_concern=MAJORITY)
@@ -185,6 +185,7 @@ class Books(Lanes):
                 "references",
                 "redemptions",
                 "stock",
+                "shelves",
                 "codes",
                 "terms",
                 "lanes",
@@ -248,14 +249,15 @@ class Books(Lanes):
 
     async def first_round(
         self, ids: Iterable[str], references: Iterable[str], benefits: Iterable[str], redemptions: Iterable[str] = (),
-        quotes: Iterable[str] = (),
+        quotes: Iterable[str] = (), lane: int = NO_LANE,
     ) -> FirstRound:  # fmt: skip
-        """Read, from the primary and now, what is known before the wallets are."""
+        """Read, from the primary and now, what is known before the wallets are. `stocks`: on the lane's shelves."""
         offered = list(benefits)
         with answering():
             read = await self._read_together({
                 "entries": _by_ids(ids), "references": _by_ids(references), "benefits": _by_ids(offered),
-                "stock": _by_ids(offered), "redemptions": _by_ids(redemptions), "quotes": _by_ids(quotes),
+                "shelves": _by_ids(shelf_id(benefit, lane) for benefit in offered),
+                "redemptions": _by_ids(redemptions), "quotes": _by_ids(quotes),
                 "terms": [{"$match": {}}],
             })  # fmt: skip
         periods = read["periods"]
@@ -265,7 +267,7 @@ class Books(Lanes):
             entries={e["_id"]: docs.entry_from(e) for e in read["entries"]},
             references={r["_id"]: r["wallet"] for r in read["references"]},
             benefits={b["_id"]: docs.benefit_from(b) for b in read["benefits"]},
-            stocks={s["_id"]: docs.stock_from(s) for s in read["stock"]},
+            stocks={s["benefit"]: shelf_from(s).stock for s in read["shelves"]},
             redemptions={r["_id"]: docs.redemption_from(r) for r in read["redemptions"]},
             quotes={q["_id"]: docs.quote_from(q) for q in read["quotes"]},
             terms=_versions(read["terms"]),
@@ -273,26 +275,35 @@ class Books(Lanes):
 
     async def second_round(
         self, wallets: Iterable[str], redemptions: Iterable[str], benefits: Iterable[str], codes: dict[str, int],
-        references: Iterable[str] = (),
+        references: Iterable[str] = (), lane: int = NO_LANE, lanes: int = 1,
     ) -> SecondRound:  # fmt: skip
         """Read the wallets, the redemptions that replays answer with, and as many free codes as may be needed.
 
         `benefits`: of the redemptions that the first round found; `references`: those of the first round once more.
+        One of `lanes` takes every so-manyth code, so that two rarely want the same one; the last ones any may have.
         """
         offered = list(benefits)
-        pools = {f"codes/{benefit}": _next_codes(benefit, count) for benefit, count in codes.items()}
+        own = {"$mod": [lanes, lane % lanes]} if lanes > 1 else None
+        pools = {f"codes/{benefit}": _next_codes(benefit, count, own) for benefit, count in codes.items()}
         with answering():
             read = await self._read_together({
                 "wallets": _by_ids(wallets), "redemptions": _by_ids(redemptions), "benefits": _by_ids(offered),
-                "stock": _by_ids(offered), **pools,
+                "shelves": _by_ids(shelf_id(benefit, lane) for benefit in offered), **pools,
                 # Last, so that they are not older than the wallets: two who were one may have parted meanwhile.
                 "references": _by_ids(references),
             })  # fmt: skip
+            short = {
+                name: _next_codes(benefit, count)
+                for benefit, count in codes.items()
+                if own is not None and len(read[name := f"codes/{benefit}"]) < count
+            }
+            if short:
+                read |= await self._read_together(short)
         return SecondRound(
             wallets={w["_id"]: docs.wallet_from(w) for w in read["wallets"]},
             redemptions={r["_id"]: docs.redemption_from(r) for r in read["redemptions"]},
             benefits={b["_id"]: docs.benefit_from(b) for b in read["benefits"]},
-            stocks={s["_id"]: docs.stock_from(s) for s in read["stock"]},
+            stocks={s["benefit"]: shelf_from(s).stock for s in read["shelves"]},
             codes={
                 benefit: [(code["_id"], bytes(code["cipher"])) for code in read[f"codes/{benefit}"]]
                 for benefit in codes
@@ -442,7 +453,10 @@ class Books(Lanes):
     async def _write(self, session: Session, block: Block, writes: Writes) -> None:
         await self.blocks.insert_one(docs.block_document(block), session=session)
         if writes.stock:
-            await self._bulk(self.stock, [_stock_update(*item) for item in writes.stock.items()], session)
+            await self._bulk(self.shelves, [
+                shelf_sale(benefit, block.lane, change, limited=limited)
+                for benefit, (change, limited) in writes.stock.items()
+            ], session)  # fmt: skip
         if writes.headroom:
             await self._bulk(self.headroom, writes.headroom, session)
         if writes.codes:
@@ -494,8 +508,8 @@ def _by_ids(ids: Iterable[str]) -> list[Document]:
     return [{"$match": {"_id": {"$in": wanted}}}] if wanted else []
 
 
-def _next_codes(benefit: str, count: int) -> list[Document]:
-    free = {"benefit": benefit, "free": True}
+def _next_codes(benefit: str, count: int, which: Document | None = None) -> list[Document]:
+    free: Document = {"benefit": benefit, "free": True} | ({} if which is None else {"n": which})
     return [{"$match": free}, {"$sort": {"n": 1}}, {"$limit": count}, {"$project": {"cipher": 1}}]
 
 
@@ -522,12 +536,3 @@ def _redemption_write(redemption: Redemption, period: int) -> Any:
     if redemption.version == 0:
         return InsertOne(document)
     return ReplaceOne({"_id": redemption.id, "version": redemption.version}, document)
-
-
-def _stock_update(benefit: str, what: tuple[StockChange, bool]) -> UpdateOne:
-    (sold, reserved), limited = what
-    if not limited:
-        return UpdateOne({"_id": benefit, "left": None}, {"$inc": {"sold": sold, "reserved": reserved}})
-    taken = sold + reserved
-    change = {"$inc": {"left": -taken, "sold": sold, "reserved": reserved}}
-    return UpdateOne({"_id": benefit, "left": {"$gte": max(taken, 0)}}, change)

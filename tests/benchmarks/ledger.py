@@ -39,8 +39,9 @@ from exchange.keyring import Keyring
 from exchange.ledger import Ledger
 from exchange.mongod import EmbeddedMongod
 from exchange.store import documents as docs
-from exchange.store.books import Books
+from exchange.store.books import NO_LANE, Books
 from exchange.store.connection import Database, connect
+from exchange.store.shelves import Shelf, shelf_document, shelf_from, shelf_id
 from exchange.store.terms import Terms
 
 PARTNERS = ("video", "delivery", "rides")
@@ -91,9 +92,12 @@ class World:
         ]  # fmt: skip
         self._ids = [offer.id for offer in offers]
         await self.books.benefits.insert_many([docs.benefit_document(offer) for offer in offers])
-        await self.books.stock.insert_many(
-            [{"_id": one, "offered": STOCK, "left": STOCK, "sold": 0, "reserved": 0} for one in self._ids]
+        # One half for the ledger's lane to draw from, the other on a shelf that only the plain side sells from.
+        await self.db["stock"].insert_many(
+            [{"_id": one, "offered": STOCK, "free": STOCK // 2, "version": 1} for one in self._ids]
         )
+        plain = Shelf(STOCK - STOCK // 2)
+        await self.books.shelves.insert_many([shelf_document(one, NO_LANE, plain) for one in self._ids])
         await self.ledger.start()
         gate = asyncio.Semaphore(512)
 
@@ -138,23 +142,25 @@ class World:
 
     async def _transaction(self, command: Redeem) -> bool:
         assert isinstance(command.whose, ByWallet)
-        benefit_read, stock_read, wallet_read = await asyncio.gather(
+        benefit_read, shelf_read, wallet_read = await asyncio.gather(
             self.books.benefits.find_one({"_id": command.benefit}),
-            self.books.stock.find_one({"_id": command.benefit}),
+            self.books.shelves.find_one({"_id": shelf_id(command.benefit or "", NO_LANE)}),
             self.books.wallets.find_one({"_id": command.whose.wallet}),
         )
         assert benefit_read is not None
+        assert shelf_read is not None
         assert wallet_read is not None
         wallet = docs.wallet_from(wallet_read)
-        terms = DecisionTerms(self._book, docs.benefit_from(benefit_read), docs.stock_from(stock_read))
+        terms = DecisionTerms(self._book, docs.benefit_from(benefit_read), shelf_from(shelf_read).stock)
         decision = decide(command, wallet, terms, datetime.now(UTC), secrets.token_bytes(SALT_BYTES))  # noqa: TID251
         assert decision.redemption is not None
         session = self.db.client.start_session(causal_consistency=False)
         try:
             async with session, await session.start_transaction(read_preference=ReadPreference.PRIMARY):
-                sold = await self.books.stock.update_one(
-                    {"_id": command.benefit, "left": {"$gte": 1}}, {"$inc": {"left": -1, "sold": 1}}, session=session
-                )
+                sold = await self.books.shelves.update_one(
+                    {"_id": shelf_id(command.benefit or "", NO_LANE), "left": {"$gte": 1}},
+                    {"$inc": {"left": -1, "sold": 1}}, session=session,
+                )  # fmt: skip
                 written = await self.books.wallets.replace_one(
                     {"_id": wallet.id, "version": wallet.version},
                     docs.wallet_document(decision.wallet, wallet.version + 1, 1),

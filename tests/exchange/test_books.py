@@ -16,10 +16,11 @@ from exchange.journal import Block, BlockKind
 from exchange.ledger import Ledger
 from exchange.redemption import Redemption, RedemptionStatus
 from exchange.store import documents as docs
-from exchange.store.books import Books, Conflict, Unwritable, Writes
+from exchange.store.books import Books, Unwritable, Writes
 from exchange.store.connection import settled
-from exchange.store.lanes import Lane
+from exchange.store.lanes import Conflict, Lane
 from exchange.store.periods import Periods
+from exchange.store.shelves import Shelves
 from exchange.wallet import Wallet
 from tests.exchange.conftest import House
 from tests.exchange.speech import NOW, SALT, award, benefit, decided, enrol, redeem
@@ -68,6 +69,7 @@ async def test_a_wallet_is_written_over_the_version_that_was_read(house: House, 
 async def test_stock_is_taken_where_there_is_some(house: House, lane: Lane) -> None:
     """More than is left cannot be taken, nor from a benefit that lost or gained its limit since."""
     await house.publish(benefit("rides/trip", stock=3), benefit("rides/pass"))
+    await Shelves(house.db).draw(lane.number, {"rides/trip": 3, "rides/pass": 0}, lanes=1)
     sold, held = StockChange(sold=1), StockChange(reserved=1)
     await commit(house, lane, stock={"rides/trip": (sold.plus(held), True), "rides/pass": (sold.plus(sold), False)})
     for stock in (
