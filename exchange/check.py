@@ -6,18 +6,22 @@ is wrong. Nothing is repaired and nothing is written.
 How it can be right while members redeem. Blocks and entries are never changed, and everything else names the block
 or the version that it was written by. So the order of reading does it:
 
-1. wallets, references, redemptions and periods, as they come, by majority;
-2. one snapshot: each lane's head, stock, codes, headroom. What was read before it is the work of blocks up to those
-   heads;
+1. wallets, references, periods and the redemptions that were written more than once, as they come, by majority;
+2. one snapshot: each lane's head, stock, codes, headroom, how many redemptions there are. What was read before it is
+   the work of blocks up to those heads;
 3. the journal up to those heads, range by range, at leisure.
 
 A wallet or redemption is then held against the fold of its entries *up to its own version*, stock against the
 redemptions *up to the heads of its snapshot*, a closed period against the blocks that its cuts end. Entries behind a
 head are not judged, except that a block must hold them.
 
+Most redemptions are made and done in one block. One that is still at its first version when its range is read can have
+nothing in any other block up to the heads: it is judged at once, with nothing to join. One that was written a second
+time since the check began is held against its entries the next time.
+
 How much memory it takes: one range of blocks (`BLOCKS_AT_ONCE`, with their entries), one wallet with its history, the
-sums per period, a number per benefit. What has to be joined (events by wallet, acts and codes by redemption) goes
-through a temporary SQLite file that grows with the journal.
+sums per period, a number per benefit. What has to be joined (events by wallet, acts of the other redemptions, codes)
+goes through a temporary SQLite file that grows with the journal.
 
 Everything is read by its types first (`Audit`), so that what is spoiled is named and does not end the check.
 
@@ -91,6 +95,9 @@ class _Examination:
         self._headroom: list[HeadroomRow] = []
         self._promised: Counter[tuple[str, str]] = Counter()
         self._open_holds = 0
+        self._reservations = 0
+        self._redemptions = 0
+        self._lives = 0
         self._units: Counter[str] = Counter()
         self._accounts: Counter[tuple[str, Account]] = Counter()
         self._remaining: Counter[str] = Counter()
@@ -136,7 +143,7 @@ class _Examination:
         async for reference in self._audit.references():
             for name in self._readable(3, "reference", reference):
                 self._scratch.add_reference(reference.id, name)
-        async for redemption in self._audit.redemptions():
+        async for redemption in self._audit.redemptions_rewritten():
             self._readable(5, "redemption", redemption)
             self._scratch.add_redemption(redemption.id, redemption.value)
 
@@ -148,6 +155,7 @@ class _Examination:
     async def _read_snapshot(self) -> dict[int, int]:
         async with self._audit.snapshot() as snapshot:
             heads = await snapshot.heads()
+            self._redemptions = await snapshot.redemption_count()
             self._stock = self._readable(11, "stock of", *[row async for row in snapshot.stock()])
             self._headroom = self._readable(12, "headroom of", *[row async for row in snapshot.headroom()])
             async for found in snapshot.claims():
@@ -181,23 +189,25 @@ class _Examination:
         for seq, entries in by_seq.items():
             self._proofs.add(Wrong(9, f"entry {one.id} is of block {seq} of lane {judge.lane}, which is not there")
                              for one in entries)  # fmt: skip
+        acts: dict[str, list[Act]] = {}
         for one in placed:
-            self._judge_entry(one)
-        await self._read_codes(one.entry for one in placed if one.entry is not None)
+            act = self._judge_entry(one)
+            if act is not None:
+                acts.setdefault(act.entry.redemption or act.entry.id, []).append(act)
+        await self._judge_acts(acts)
 
-    def _judge_entry(self, placed: Placed) -> None:
+    def _judge_entry(self, placed: Placed) -> Act | None:
+        """Judge an entry by itself, and keep what it means to a wallet; returns what it means to a redemption."""
         proofs, entry = self._proofs, placed.entry
         proofs.judged(1)
         proofs.judged(5)
         if entry is None:
             proofs.add([Wrong(1, f"entry {placed.id} cannot be read: {placed.error}")])
-            return
+            return None
         place = (placed.lane, placed.seq, placed.offset)
         step = entry.kind in BEGINNINGS or entry.kind in STEPS
         try:
             self._scratch.add_events(Event.both(entry, place, placed.period))
-            if step:
-                self._scratch.add_act(entry.redemption or entry.id, Act(entry, place, placed.period))
         except UNREADABLE as error:
             proofs.add([Wrong(3, f"entry {entry.id} does not say what it should: {error}")])
         if not step:
@@ -219,12 +229,26 @@ class _Examination:
             for line in entry.lines(partner):
                 lines[partner, line.currency] += line.gross_minor - line.fee_minor
                 self._lines[placed.period, partner] += 1
+        return Act(entry, place, placed.period) if step else None
 
-    async def _read_codes(self, entries: Iterable[Entry]) -> None:
-        """Read the codes of what was redeemed by then: they come with it and never change afterwards."""
-        redeemed = [entry.redemption or "" for entry in entries if entry.kind in (EntryKind.REDEEM, EntryKind.CONFIRM)]
-        stored = await self._audit.redemptions_of(redeemed) if redeemed else {}
-        for found in stored.values():
+    async def _judge_acts(self, acts: dict[str, list[Act]]) -> None:
+        """Judge the redemptions that are wholly in this range; keep what others are joined of."""
+        begun = [name for name, some in acts.items() if some[0].entry.kind in BEGINNINGS]
+        whole = await self._audit.redemptions_written_once(begun)
+        for name, some in acts.items():
+            if name in whole:
+                for stored in self._readable(5, "redemption", whole[name]) or [None]:
+                    self._judge_life(name, some, stored)
+                    self._scratch.add_codes(name, () if stored is None else stored.codes)
+                continue
+            for act in some:
+                try:
+                    self._scratch.add_act(name, act)
+                except UNREADABLE as error:
+                    self._proofs.add([Wrong(3, f"entry {act.entry.id} does not say what it should: {error}")])
+        # The codes of what was redeemed by then: they come with it and never change afterwards.
+        redeemed = [name for name, some in acts.items() if name not in whole and any(_gives_codes(one) for one in some)]
+        for found in (await self._audit.redemptions_of(redeemed)).values():
             if found.value is not None:
                 self._scratch.add_codes(found.id, found.value.codes)
 
@@ -275,29 +299,22 @@ class _Examination:
 
     async def _judge_redemptions(self) -> None:
         missing: list[str] = []
-        reserved = 0
         for name, there, stored, acts in self._scratch.lives():
-            life = Life(name, self._agreements, self._book)
-            self._proofs.add(self._judge_life(life, acts, stored))
+            self._judge_life(name, acts, stored)
             if not there:
                 missing.append(name)
-            redemption = life.redemption
-            if redemption is not None:
-                self._sold[redemption.benefit] += life.stock.sold
-                self._reserved[redemption.benefit] += life.stock.reserved
-                if redemption.status is RedemptionStatus.RESERVED:
-                    reserved += 1
-                    for debit in redemption.debits:
-                        if debit.owed is not None:
-                            self._promised[debit.issuer, debit.owed.currency] += debit.owed.minor
         found = await self._audit.redemptions_of(missing) if missing else {}
-        self._proofs.add(Wrong(5, f"redemption {redemption} is not there")
-                         for redemption in missing if redemption not in found)  # fmt: skip
-        open_holds = self._open_holds
-        self._proofs.require(open_holds == reserved, 8, f"{open_holds} open holds, {reserved} reserved redemptions")
+        gone = [redemption for redemption in missing if redemption not in found]
+        self._proofs.add(Wrong(5, f"redemption {redemption} is not there") for redemption in gone)
+        if gone or self._lives != self._redemptions:
+            async for redemption in self._audit.redemptions_without_entry():
+                self._proofs.add([Wrong(5, f"redemption {redemption} has no entry")])
+        held, reserved = self._open_holds, self._reservations
+        self._proofs.require(held == reserved, 8, f"{held} open holds, {reserved} reserved redemptions")
 
-    def _judge_life(self, life: Life, acts: Sequence[Act], stored: Redemption | None) -> list[Wrong]:
+    def _judge_life(self, name: str, acts: Sequence[Act], stored: Redemption | None) -> None:
         """Fold a redemption; hold it against what is stored once the fold has come to that version."""
+        life = Life(name, self._agreements, self._book)
         wrong: list[Wrong] = []
         compared = stored is None
         for act in acts:
@@ -314,7 +331,22 @@ class _Examination:
             wrong += unlike(stored, life.redemption)
         self._proofs.judged(3)
         self._proofs.judged(8)
-        return wrong
+        self._proofs.add(wrong)
+        self._count(life)
+
+    def _count(self, life: Life) -> None:
+        """Count what a redemption takes of stock, and promises."""
+        self._lives += 1
+        redemption = life.redemption
+        if redemption is None:
+            return
+        self._sold[redemption.benefit] += life.stock.sold
+        self._reserved[redemption.benefit] += life.stock.reserved
+        if redemption.status is RedemptionStatus.RESERVED:
+            self._reservations += 1
+            for debit in redemption.debits:
+                if debit.owed is not None:
+                    self._promised[debit.issuer, debit.owed.currency] += debit.owed.minor
 
     # ------------------------------------------------------------ references
 
@@ -341,8 +373,6 @@ class _Examination:
             out = -sum(self._accounts[issuer, account] for account in _POINTS)
             remaining = self._remaining[issuer]
             proofs.require(out == remaining, 4, f"{issuer} has {out} points out, its lots hold {remaining}")
-        for redemption in self._scratch.redemptions_without_entry():
-            proofs.add([Wrong(5, f"redemption {redemption} has no entry")])
 
     def _judge_stock(self) -> None:
         proofs = self._proofs
@@ -450,6 +480,10 @@ class _Examination:
             if self._settlement is not None and statement.hash != await _hash_of(self._settlement, statement):
                 wrong.append("made anew it has another hash")
             self._proofs.add(Wrong(10, f"statement {statement.id} {what}") for what in wrong)
+
+
+def _gives_codes(act: Act) -> bool:
+    return act.entry.kind in (EntryKind.REDEEM, EntryKind.CONFIRM)
 
 
 async def _hash_of(settlement: Settlement, statement: Statement) -> str | None:

@@ -17,6 +17,7 @@
         ├── Overloaded            the queue is full; nothing was tried
         ├── Contended             rivals won every attempt until the deadline; nothing was changed
         ├── StoreUnavailable      the database did not answer; the outcome may be unknown to the caller
+        │   └── NotSetUp          something is missing in the database that this process may not make
         └── FiguresDisagree       blocks and entries say different things; a human has to look
 
 The order of the refusals is their order of precedence (one visible ladder, in `decisions`). `retryable` says
@@ -160,6 +161,10 @@ class Contended(Fault):
 
 class StoreUnavailable(Fault):
     """The database did not answer in time; what it had been asked may still have happened."""
+
+
+class NotSetUp(StoreUnavailable):
+    """A collection, an index or a validator is missing, and the database's user may not make it. For the operator."""
 
 
 class FiguresDisagree(Fault):

@@ -234,11 +234,33 @@ class Audit:
             row = await self._references.find_one({"_id": reference})
         return None if row is None else row["wallet"]
 
-    async def redemptions(self) -> AsyncIterator[Found[Redemption]]:
-        """Yield every redemption."""
+    async def redemptions_rewritten(self) -> AsyncIterator[Found[Redemption]]:
+        """Yield every redemption that was written again after what made it."""
         with answering():
-            async for row in self._redemptions.find({}):
+            async for row in self._redemptions.find({"version": {"$ne": 1}}):
                 yield _found(docs.redemption_from, row)
+
+    async def redemptions_written_once(self, ids: Iterable[str]) -> dict[str, Found[Redemption]]:
+        """Return those of these redemptions that are still as what made them wrote them."""
+        rows = await _by_ids(self._redemptions, ids, wanted={"version": 1})
+        return {row["_id"]: _found(docs.redemption_from, row) for row in rows}
+
+    async def redemptions_without_entry(self) -> AsyncIterator[str]:
+        """Yield the redemptions that no entry made: that has their id."""
+        some: list[str] = []
+        with answering():
+            async for row in self._redemptions.find({}, {"_id": 1}):
+                some.append(row["_id"])
+                if len(some) == _NAMES_AT_ONCE:
+                    for name in await self._without_entry(some):
+                        yield name
+                    some = []
+        for name in await self._without_entry(some):
+            yield name
+
+    async def _without_entry(self, redemptions: list[str]) -> list[str]:
+        made = {row["_id"] for row in await _by_ids(self._entries, redemptions, {"_id": 1})}
+        return [name for name in redemptions if name not in made]
 
     async def redemptions_of(self, ids: Iterable[str]) -> dict[str, Found[Redemption]]:
         """Return those of these redemptions that are there now."""
@@ -329,6 +351,10 @@ class Snapshot:
         """Return every lane's highest seq."""
         return await self._audit.heads(self._session)
 
+    async def redemption_count(self) -> int:
+        """Return how many redemptions there are."""
+        return int(await self._db["redemptions"].count_documents({}, session=self._session))
+
     async def stock(self) -> AsyncIterator[Found[StockRow]]:
         """Yield the stock of everything that has stock, is published or has codes."""
         session = self._session
@@ -413,13 +439,15 @@ class _Names:
         self.next = None
 
 
-async def _by_ids(collection: Collection, ids: Iterable[str], fields: Document | None = None) -> list[Document]:
+async def _by_ids(
+    collection: Collection, ids: Iterable[str], fields: Document | None = None, wanted: Document | None = None
+) -> list[Document]:
     """Return the documents of these ids, asking for so many at once that a question never grows too long."""
     names, rows = list(ids), list[Document]()
     for first in range(0, len(names), _NAMES_AT_ONCE):
         some = names[first : first + _NAMES_AT_ONCE]
         with answering():
-            rows += await collection.find({"_id": {"$in": some}}, fields).to_list(None)
+            rows += await collection.find({"_id": {"$in": some}} | (wanted or {}), fields).to_list(None)
     return rows
 
 
@@ -452,15 +480,15 @@ def _found(read: Callable[[Document], _T], document: Document) -> Found[_T]:
     try:
         value = read(document)
         if not isinstance(value, Block):  # which is judged where it is read: its sums are kept as they are hashed
-            _hold_to(type(value), value)
+            value = _held_to(type(value), value)
     except UNREADABLE as error:
         return Found(name, None, f"{type(error).__name__}: {error}")
     return Found(name, value)
 
 
-def _hold_to(kind: type, value: object) -> None:
-    """Raise ValidationError (a ValueError) where a part of a value is not of the type that it has there."""
-    convert(to_builtins(value, builtin_types=_KEPT, enc_hook=_whole), kind, builtin_types=_KEPT)
+def _held_to(kind: type[_T], value: object) -> _T:
+    """Return a value of the types that its parts have there; ValidationError (a ValueError) where one has another."""
+    return convert(to_builtins(value, builtin_types=_KEPT, enc_hook=_whole), kind, builtin_types=_KEPT)
 
 
 def _whole(number: object) -> int:
@@ -477,7 +505,7 @@ def _block_at_its_place(document: Document) -> Block:
         message = f"says that it is {block.id}"
         raise ValueError(message)
     head = {name: getattr(block, name) for name in _BlockHead.__struct_fields__}
-    _hold_to(_BlockHead, head)
+    _held_to(_BlockHead, head)
     convert(document["sums"], list[list[str]])
     return block
 

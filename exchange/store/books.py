@@ -36,11 +36,14 @@ from exchange.store.connection import (
     Session,
     aggregate,
     answering,
+    ensure_index,
     server_time,
+    setting_up,
     settled,
 )
 from exchange.store.lanes import Conflict, Lane, Lanes, codes_of, lost_to_a_rival
 from exchange.store.shelves import shelf_from, shelf_id, shelf_sale
+from exchange.store.validators import refuse_by
 from exchange.wallet import Lot, Wallet
 
 _COLLECTION_EXISTS = 48
@@ -49,44 +52,6 @@ _NEVER_TAKEN = frozenset({121, 10334})
 
 NO_LANE = 0
 """Of who only asks: no lane has this number, and so no shelf."""
-
-BALANCED = {
-    # What Entry refuses to construct, the server refuses to store: amounts that are no integers, units that do not
-    # add up to zero.
-    "$jsonSchema": {
-        "required": ["postings"],
-        "properties": {
-            "postings": {
-                "bsonType": "array",
-                "items": {
-                    "required": ["unit", "amount"],
-                    "properties": {"amount": {"bsonType": ["int", "long"]}},
-                },
-            }
-        },
-    },
-    "$expr": {
-        "$allElementsTrue": {
-            "$map": {
-                "input": {"$setUnion": ["$postings.unit", []]},
-                "as": "unit",
-                "in": {
-                    "$eq": [
-                        0,
-                        {
-                            "$sum": {
-                                "$map": {
-                                    "input": "$postings",
-                                    "in": {"$cond": [{"$eq": ["$$this.unit", "$$unit"]}, "$$this.amount", 0]},
-                                }
-                            }
-                        },
-                    ]
-                },
-            }
-        }
-    },
-}
 
 
 class UnknownOutcome(Exception):  # noqa: N818 - an outcome between store and ledger, never shown
@@ -180,6 +145,7 @@ class Books(Lanes):
         with answering():
             present = set(await self._db.list_collection_names())
             for name in (
+                "entries",
                 "blocks",
                 "wallets",
                 "references",
@@ -198,47 +164,53 @@ class Books(Lanes):
             ):
                 if name not in present:
                     await self._create_collection(name)
-            if "entries" not in present:
-                await self._create_collection("entries", validator=BALANCED)
+            await refuse_by(self._db)
             # A statement's lines in order of time; only entries with money have `settles`.
-            await self.entries.create_index(
-                [(name, 1) for name in ("settles", "period", "at", "lane", "seq", "index")],
+            await ensure_index(
+                self.entries, [(name, 1) for name in ("settles", "period", "at", "lane", "seq", "index")],
                 name="statement_lines", partialFilterExpression={"settles": {"$exists": True}},
             )  # fmt: skip
-            await self.entries.create_index([("lane", 1), ("seq", 1), ("index", 1)], name="block_order", unique=True)
+            await ensure_index(self.entries, [("lane", 1), ("seq", 1), ("index", 1)], name="block_order", unique=True)
             # A member's history, from either end; few entries have a second wallet.
-            await self.entries.create_index([("wallet", 1), ("wallet_version", 1), ("index", 1)], name="wallet_history")
-            await self.entries.create_index(
-                [("counterpart", 1), ("counterpart_version", 1), ("index", 1)],
+            await ensure_index(
+                self.entries, [("wallet", 1), ("wallet_version", 1), ("index", 1)], name="wallet_history"
+            )
+            await ensure_index(
+                self.entries, [("counterpart", 1), ("counterpart_version", 1), ("index", 1)],
                 name="counterpart_history", partialFilterExpression={"counterpart": {"$exists": True}},
             )  # fmt: skip
-            await self.blocks.create_index([("period", 1), ("kind", 1)], name="period_blocks")
+            await ensure_index(self.blocks, [("period", 1), ("kind", 1)], name="period_blocks")
             newest_first = [("created_at", -1), ("_id", -1)]
             for owner in ("wallet", "channel", "provider"):
-                await self.redemptions.create_index([(owner, 1), *newest_first], name=f"{owner}_newest")
-            await self.redemptions.create_index(newest_first, name="newest")
-            await self.redemptions.create_index(
-                "reserved_until", name="reserved", partialFilterExpression={"status": "RESERVED"}
+                await ensure_index(self.redemptions, [(owner, 1), *newest_first], name=f"{owner}_newest")
+            await ensure_index(self.redemptions, newest_first, name="newest")
+            await ensure_index(
+                self.redemptions, "reserved_until", name="reserved", partialFilterExpression={"status": "RESERVED"}
             )
-            await self.references.create_index("wallet", name="wallet")
-            await self.quotes.create_index("expires_at", name="expiry", expireAfterSeconds=0)
-            await self.wallets.create_index(
-                "next_expiry", name="next_expiry", partialFilterExpression={"next_expiry": {"$type": "date"}}
+            await ensure_index(self.references, "wallet", name="wallet")
+            await ensure_index(self.shelves, "benefit", name="benefit")
+            await ensure_index(self.quotes, "expires_at", name="expiry", expireAfterSeconds=0)
+            await ensure_index(
+                self.wallets,
+                "next_expiry",
+                name="next_expiry",
+                partialFilterExpression={"next_expiry": {"$type": "date"}},
             )
-            await self.codes.create_index(
-                [("benefit", 1), ("n", 1)], name="free_codes", partialFilterExpression={"free": True}
+            await ensure_index(
+                self.codes, [("benefit", 1), ("n", 1)], name="free_codes", partialFilterExpression={"free": True}
             )
             first = {"_id": 1, "status": "OPEN", "opened_at": "$$NOW", "marked_at": None, "closed_at": None, "lanes": 0}
             keep_what_is_there = [{"$replaceWith": {"$mergeObjects": [first, "$$ROOT"]}}]
             await self.periods.update_one({"_id": 1}, keep_what_is_there, upsert=True)
 
-    async def _create_collection(self, name: str, **options: Any) -> None:
-        try:
-            await self._db.create_collection(name, check_exists=False, **options)
-        except PyMongoError as error:
-            # Two processes starting together both find it missing; the second is told that it exists.
-            if not (isinstance(error, OperationFailure) and error.code == _COLLECTION_EXISTS):
-                raise
+    async def _create_collection(self, name: str) -> None:
+        with setting_up():
+            try:
+                await self._db.create_collection(name, check_exists=False)
+            except OperationFailure as error:
+                # Two processes starting together both find it missing; the second is told that it exists.
+                if error.code != _COLLECTION_EXISTS:
+                    raise
 
     @property
     def db(self) -> Database:

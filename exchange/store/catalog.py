@@ -35,6 +35,7 @@ from exchange.store.connection import (
     Session,
     aggregate,
     answering,
+    ensure_index,
     server_time,
     settled,
 )
@@ -116,17 +117,17 @@ class Catalog:
         self._codes: Collection = db["codes"]
 
     async def create_indexes(self) -> None:
-        """Create the indexes of the listings: one per order, and the words; and those of stock."""
-        await self._shelves.create_indexes()
+        """Create the indexes of the listings: one per order, and the words."""
         with answering():
             for sort in (POINTS_PRICE, NEWEST, ENDING_SOON):
                 for scope in ("status", "partner"):
                     keys = [(scope, 1), (sort.field, sort.direction), ("_id", sort.direction)]
-                    await self._benefits.create_index(keys, name=f"{scope}_{sort.field}")
-            await self._benefits.create_index(
+                    await ensure_index(self._benefits, keys, name=f"{scope}_{sort.field}")
+            await ensure_index(
+                self._benefits,
                 [("title", "text"), ("tags", "text"), ("description", "text"), ("translations.title", "text")],
                 name="words",
-                weights={"title": 10, "tags": 5, "translations.title": 5},
+                weights={"title": 10, "tags": 5, "translations.title": 5, "description": 1},
                 language_override="no_such_field",  # the default, `language`, would let a document choose
             )
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
 from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient
@@ -23,7 +24,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.uri_parser import parse_uri
 
-from exchange.errors import StoreUnavailable
+from exchange.errors import NotSetUp, StoreUnavailable
 
 Document = dict[str, Any]
 Client = AsyncMongoClient[Document]
@@ -34,6 +35,11 @@ Session = AsyncClientSession
 DEFAULT_DATABASE = "exchange"
 DRIVER = "EXCHANGE_MONGO_DRIVER"
 MAJORITY = ReadConcern("majority")
+
+_UNAUTHORIZED = 13
+
+_INDEX_BASICS = frozenset({"v", "key", "textIndexVersion", "default_language"})
+"""What the server says of every index, whatever was asked for."""
 
 _OPTIONS: dict[str, Any] = {
     "appname": "benefits-exchange",
@@ -64,6 +70,8 @@ def why_not_opened(url: str, error: StoreUnavailable) -> str:
     # After the last @ of all, so that even of a password that should have been escaped nothing is shown.
     address = re.split("[/?]", url.partition("://")[2].rpartition("@")[2])[0]
     refusal = error.__cause__
+    if isinstance(error, NotSetUp):
+        return f"the database at {address} is not set up: {error.message}"
     if isinstance(refusal, OperationFailure):
         said = (refusal.details or {}).get("errmsg") or str(refusal)
         return f"the database at {address} refused: {said.rstrip('.')}"
@@ -100,6 +108,12 @@ def database(client: Client, name: str | None = None) -> Database:
     return client.get_default_database(DEFAULT_DATABASE)
 
 
+def database_name(url: str) -> str:
+    """Return the name of the database that the URL names; nobody is asked, so of an SRV name only what it says."""
+    path = url.partition("://")[2].rpartition("@")[2].partition("/")[2]
+    return unquote(path.partition("?")[0]) or DEFAULT_DATABASE
+
+
 async def settled(result: Any) -> Any:
     """Await what one driver returns as an awaitable and the other does not."""
     return await result if inspect.isawaitable(result) else result
@@ -127,3 +141,34 @@ def answering() -> Iterator[None]:
         yield
     except PyMongoError as error:
         raise StoreUnavailable(f"the database did not answer: {type(error).__name__}") from error
+
+
+@contextmanager
+def setting_up() -> Iterator[None]:
+    """As `answering`, where something is made that a server's own user may not make (`roles`)."""
+    with answering():
+        try:
+            yield
+        except OperationFailure as error:
+            if error.code != _UNAUTHORIZED:
+                raise
+            said = (error.details or {}).get("errmsg", "not authorized")
+            remedy = "run `exchange database setup` as a user that has the role exchangeSetup"
+            raise NotSetUp(f"{said.partition(' to execute command')[0]}; {remedy}") from error
+
+
+async def ensure_index(
+    collection: Collection, keys: str | Sequence[tuple[str, int | str]], *, name: str | None = None, **options: Any
+) -> None:
+    """Create an index where it is missing. Where it is there, nothing is asked that a user must have a right to.
+
+    One with the same name or keys and other options is the server's to refuse, as ever.
+    """
+    wanted = [(keys, 1)] if isinstance(keys, str) else list(keys)
+    name = name or "_".join(f"{field}_{direction}" for field, direction in wanted)
+    stored = [("_fts", "text"), ("_ftsx", 1)] if "text" in dict(wanted).values() else wanted
+    with setting_up():
+        there = (await collection.index_information()).get(name, {})
+        said = {option: value for option, value in there.items() if option not in _INDEX_BASICS}
+        if list(there.get("key", ())) != stored or said != options:
+            await collection.create_index(wanted, name=name, **options)

@@ -58,6 +58,7 @@ from exchange.store.connection import (
     Session,
     aggregate,
     answering,
+    ensure_index,
     server_time,
     settled,
 )
@@ -91,14 +92,14 @@ class Headroom:
     async def create_indexes(self) -> None:
         """Create the indexes by which slices, versions, payments and notices are found. Idempotent."""
         with answering():
-            await self._headroom.create_index("pool", name="slices")
+            await ensure_index(self._headroom, "pool", name="slices")
             pair = [("partner", 1), ("currency", 1)]
-            await self._caps.create_index([*pair, ("version", -1)], name="newest", unique=True)
-            await self._funding.create_index([*pair, ("at", -1)], name="newest")
-            await self._notices.create_index([*pair, ("at", -1)], name="newest")
+            await ensure_index(self._caps, [*pair, ("version", -1)], name="newest", unique=True)
+            await ensure_index(self._funding, [*pair, ("at", -1)], name="newest")
+            await ensure_index(self._notices, [*pair, ("at", -1)], name="newest")
             # One crossing is one notice, whoever notices it.
-            await self._notices.create_index(
-                pair, name="standing", unique=True, partialFilterExpression={"standing": True}
+            await ensure_index(
+                self._notices, pair, name="standing", unique=True, partialFilterExpression={"standing": True}
             )
 
     # ------------------------------------------------------------ caps

@@ -69,11 +69,6 @@ class Shelves:
         self._settled_stock = self._stock.with_options(read_concern=MAJORITY)
         self._settled_shelves = self._shelves.with_options(read_concern=MAJORITY)
 
-    async def create_indexes(self) -> None:
-        """Create the index by which all shelves of a benefit are found. Idempotent."""
-        with answering():
-            await self._shelves.create_index("benefit", name="benefit")
-
     async def stock(self, benefits: Iterable[str]) -> dict[str, Stock]:
         """Return what became of all that was offered of these."""
         with answering():

@@ -203,7 +203,8 @@ async def test_a_killed_session_commits_nothing_any_more(house: House, lane: Lan
     """What is open in a session when it is killed is gone, and its place is free for a void block."""
     session = lane.session
     await settled(session.start_transaction())
-    await house.db["blocks"].insert_one({"_id": "000001.000000000001", "lane": 1, "seq": 1}, session=session)
+    open_yet = Block.seal(lane=1, seq=1, kind=BlockKind.CUT, period=1, prev=lane.head.hash, at=NOW, salt=SALT)
+    await house.db["blocks"].insert_one(docs.block_document(open_yet), session=session)
     await house.books.kill_session(session.session_id["id"])
     void = Block.seal(lane=1, seq=1, kind=BlockKind.VOID, period=1, prev=lane.head.hash, at=NOW, salt=SALT)
     assert await house.books.append(void)
