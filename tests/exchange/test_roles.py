@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -196,10 +197,10 @@ async def test_a_server_makes_nothing_that_is_missing(server: Guarded, admin: Da
             await _set_up(setting_up)
         await _set_up(db)
         for spoil in (
-            admin["entries"].drop_index("block_order"),
-            admin.command({"collMod": "blocks", "validationAction": "warn"}),
+            partial(admin["entries"].drop_index, "block_order"),
+            partial(admin.command, {"collMod": "blocks", "validationAction": "warn"}),
         ):
-            await spoil
+            await spoil()  # one at a time: Motor begins with a call, before it is awaited
             with pytest.raises(NotSetUp):
                 await _set_up(db)
             async with opened(server.setup) as setting_up:
