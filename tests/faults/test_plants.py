@@ -126,6 +126,7 @@ async def test_a_block_written_outside_its_transaction(nodes: Nodes, tmp_path: P
     """A commit fails, and the block that announced it stays: it has no entries."""
     async with scene(tmp_path, nodes, [plant]) as play:
         await play.award(100)
+        await play.warm()
         await nodes.failing(
             ["commitTransaction"], {"times": 1}, errorCode=251, errorLabels=["TransientTransactionError"]
         )
@@ -140,7 +141,7 @@ async def test_a_refusal_told_before_its_commit(nodes: Nodes, tmp_path: Path, pl
     async with scene(tmp_path, nodes, [plant]) as play:
         await play.award(TRIP.price)
         await play.warm()
-        await nodes.failing(["insert"], "alwaysOn", blockConnection=True, blockTimeMS=1000)
+        await nodes.failing(["insert"], "alwaysOn", blockConnection=True, blockTimeMS=400)
         asked = [asyncio.create_task(play.take("before", member="somebody"))]
         await asyncio.sleep(0.3)
         # They wait together for the commit before, and are decided together.
@@ -177,6 +178,7 @@ async def test_an_unknown_outcome_settled_by_a_look(nodes: Nodes, tmp_path: Path
     assert proxy is not None
     async with scene(tmp_path, nodes, [plant]) as play:
         await play.award(100)
+        await play.warm()
         sessions: list[bytes] = []
 
         def of_the_first(command: dict[str, Any]) -> bool:
