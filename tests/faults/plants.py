@@ -28,7 +28,7 @@ from exchange.redemption import Redemption
 from exchange.store import books
 from exchange.store import documents as docs
 from exchange.store.books import Books, FirstRound, SecondRound, Writes
-from exchange.store.connection import Database, Session
+from exchange.store.connection import Database
 from exchange.store.lanes import Lane
 from exchange.wallet import Wallet
 from graph.cli.server import main as serve
@@ -95,11 +95,11 @@ def block_outside() -> None:
         async def insert_one(self, *_: Any, **__: Any) -> None:
             """It is there already."""
 
-    async def write_outside(self: Books, session: Session, block: Block, writes: Writes) -> None:
-        await self.blocks.insert_one(docs.block_document(block))
+    async def write_outside(self: Books, lane: Lane, seal: Callable[[], Block], writes: Writes) -> None:
+        await self.blocks.insert_one(docs.block_document(seal()))
         rest: Any = copy.copy(self)
         rest.blocks = Written()
-        await write(rest, session, block, writes)
+        await write(rest, lane, seal, writes)
 
     _patch(Books, "_write", write_outside)
 
@@ -168,10 +168,10 @@ async def _nothing(_: Ledger, __: Sequence[Command]) -> None:
 def _read_after(beforehand: Callable[[Ledger, Sequence[Command]], Any]) -> None:
     read = Ledger._read  # noqa: SLF001 - what is patched
 
-    async def later(self: Ledger, commands: Sequence[Command]) -> tuple[FirstRound, SecondRound]:
+    async def later(self: Ledger, commands: Sequence[Command], *lane: int) -> tuple[FirstRound, SecondRound]:
         await beforehand(self, commands)
         await asyncio.sleep(PAUSE_SECONDS)
-        return await read(self, commands)
+        return await read(self, commands, *lane)
 
     _patch(Ledger, "_read", later)
 

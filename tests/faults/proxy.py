@@ -81,12 +81,14 @@ class Held:
     """
 
     def __init__(
-        self, proxy: Proxy, command: str, way: Way, times: int, where: Callable[[dict[str, Any]], bool]
-    ) -> None:
+        self, proxy: Proxy, command: str, way: Way, *, times: int, where: Callable[[dict[str, Any]], bool],
+        hang_up: bool,
+    ) -> None:  # fmt: skip
         self._proxy = proxy
         self._command = command
         self._where = where
         self._left = times
+        self._hangs_up = hang_up
         self._links: list[_Link] = []
         self._released = asyncio.Event()
         self._dropped = False
@@ -137,6 +139,8 @@ class Held:
         self._left -= 1
         self._links.append(link)
         self.count += 1
+        if self._hangs_up:
+            link.hang_up()
         await self._released.wait()
         return not self._dropped
 
@@ -232,7 +236,7 @@ class Proxy:
     """The network between clients and the mongod that listens on `server_port`; it is whole until told otherwise."""
 
     def __init__(self, server_port: int, port: int = 0) -> None:
-        self._server_port = server_port
+        self.server_port = server_port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._server: asyncio.Server | None = None
@@ -294,9 +298,14 @@ class Proxy:
         *,
         times: int = 1,
         where: Callable[[dict[str, Any]], bool] = lambda _: True,
+        hang_up: bool = False,
     ) -> Held:
-        """Catch the next requests of this command, or their answers; `where` chooses by the command's document."""
-        held = Held(self, command, way, times, where)
+        """Catch the next requests of this command, or their answers.
+
+        `where` chooses by the command's document; with `hang_up` each sender sees its connection break at once,
+        instead of waiting for an answer until it gives up.
+        """
+        held = Held(self, command, way, times=times, where=where, hang_up=hang_up)
         self.run(self._add(held))
         return held
 
@@ -323,7 +332,7 @@ class Proxy:
             near.transport.abort()
             return
         try:
-            far_reader, far = await asyncio.open_connection(LOOPBACK, self._server_port, limit=_BUFFER_BYTES)
+            far_reader, far = await asyncio.open_connection(LOOPBACK, self.server_port, limit=_BUFFER_BYTES)
         except OSError:
             near.transport.abort()
             return

@@ -105,7 +105,7 @@ def test_it_tells_its_version() -> None:
         ("up --workers 65", "'65' is no whole number from 1 to 64"),
         ("check --mongo-url mongodb://u:secret@h:x", "--mongo-url"),
         ("up --json", "No such option"),
-        ("statement export 1:x --format pdf", "'pdf' is not 'csv'"),
+        ("statement export 1:x --format pdf", "'pdf' is not one of 'csv', 'bundle'"),
         ("statement export 1:x --json", "--json tells about the file: it needs --out FILE"),
         ("member show --partner video", "Missing option '--reference'. (see exchange member show --help)"),
         (
@@ -419,7 +419,7 @@ def test_check_ends_with_1_when_an_invariant_is_broken(away: tuple[str, ...]) ->
     """The broken line says what is wrong."""
     tell("partner", "create", "--handle", "rides", "--name", "Rides", *away)
     with MongoClient[dict[str, Any]](away[1]) as client:
-        row = {"_id": "rides/gone", "offered": 3, "left": 5, "sold": 0, "reserved": 0}
+        row = {"_id": "rides/gone", "offered": 3, "free": 5, "version": 1}
         client.get_default_database()["stock"].insert_one(row)
     said = run("check", *away)
     assert said.status == 1
