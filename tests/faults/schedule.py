@@ -10,9 +10,11 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from tests.faults.blows import Blow, possible
 from tests.faults.clients import Crowd
@@ -23,6 +25,8 @@ from tests.faults.victim import BENEFITS, Victim, running
 
 _STANDS_SECONDS = 60
 _STANDS_AFTER = 10
+_OPERATOR_SECONDS = 12
+"""After so long somebody would look why nothing goes on."""
 
 
 @dataclass
@@ -57,7 +61,7 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON would have it."""
-        return {**asdict(self), "holds": self.verdict.holds}
+        return {**msgspec.to_builtins(self), "holds": self.verdict.holds}
 
     def text(self) -> str:
         """Return it as somebody would read it."""
@@ -141,6 +145,8 @@ class _Schedule:
                 while self._crowd.asker.acknowledged < wanted:
                     self._crowd.look()
                     await asyncio.sleep(0.02)
+                    if self._plan.clocks and time.monotonic() - over > _OPERATOR_SECONDS:
+                        await self._victim.nodes.end_forgotten_transactions()
         except TimeoutError:
             said = f"cycle {cycle}: after '{blow.name}' nobody was answered within {_STANDS_SECONDS} s"
             self._report.verdict.say("silence", said)
