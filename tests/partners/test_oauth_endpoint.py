@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from exchange.errors import Overloaded
+from exchange.store.connection import settled
 from partners.oauth.scopes import PARTNER_SCOPES
 from partners.oauth.tokens import PrincipalKind
 from partners.registry import Onboarded, PartnerRole
@@ -190,7 +191,7 @@ async def test_only_post_asks_for_tokens(world: OAuthWorld, method: str) -> None
 async def test_a_database_that_is_away_is_503(world: OAuthWorld) -> None:
     """When the database does not answer, the client is told to come back."""
     made = await world.partner("video")
-    await world.database.client.close()
+    await settled(world.database.client.close())
     response = await world.ask(CLIENT_CREDENTIALS, auth=basic(made))
     assert (response.status_code, response.json()) == (503, {"error": "temporarily_unavailable"})
     assert response.headers["retry-after"] == "1"
