@@ -35,7 +35,8 @@ def main() -> None:
         parser.error("--clocks needs libfaketime: apt-get install libfaketime, or name it in EXCHANGE_FAKETIME")
     plan = Plan(
         seed=asked.seed, cycles=asked.cycles, nodes=asked.nodes, gateways=asked.gateways, clients=asked.clients,
-        members=asked.members, calm_seconds=asked.calm, minutes_max=asked.minutes, judge_every=asked.judge_every, clocks=asked.clocks,
+        members=asked.members, calm_seconds=asked.calm, minutes_max=asked.minutes, judge_every=asked.judge_every,
+        clocks=asked.clocks,
         only=tuple(asked.only),
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="faults-") as temporary:
