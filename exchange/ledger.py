@@ -75,6 +75,8 @@ QUEUE_MAX = 4_096
 DEADLINE_SECONDS = 10.0
 SPLIT_AFTER = 2
 """Failures of a batch before it is split."""
+PATIENCE = 1 / 3
+"""The part of the deadline in which a commit is asked for again: the rest is for settling it, and deciding anew."""
 _QUOTE_TRIES = 5
 
 _log = logging.getLogger(__name__)
@@ -165,7 +167,7 @@ class Ledger:
         self._shelves = Shelves(books.db)
         self._keyring = keyring
         self._deadline_seconds = deadline_seconds
-        self._lanes = LaneKeeper(books, deadline_seconds)
+        self._lanes = LaneKeeper(books, deadline_seconds * PATIENCE)
         self._queue: list[_Job] = []
         self._apart: deque[_Job] = deque()
         self._pace = Pace()

@@ -24,13 +24,13 @@ SERVER = "exchangeServer"
 SETUP = "exchangeSetup"
 
 ADDED_TO = frozenset({
-    "agreements", "blocks", "caps", "entries", "funding", "link_codes", "partners", "quotes", "rules", "signing_keys",
-    "statements",
+    "agreements", "blocks", "caps", "entries", "funding", "link_codes", "partners", "quotes", "rules", "sign_offs",
+    "signing_keys",
 })  # fmt: skip
 """What expires of them is removed by the server itself."""
 CHANGED = frozenset({
     "assertion_jtis", "benefits", "codes", "lanes", "notices", "periods", "redemptions", "references", "shelves",
-    "staff", "stock", "terms", "wallets",
+    "staff", "statements", "stock", "terms", "wallets",
 })  # fmt: skip
 REMOVED_FROM = frozenset({"clients", "headroom"})
 
