@@ -23,6 +23,7 @@ from graph.cli.journal import journal
 from graph.cli.members import member
 from graph.cli.netting import netting
 from graph.cli.partners import partner
+from graph.cli.reconcile import reconcile
 from graph.cli.rules import freeze, rules, unfreeze
 from graph.cli.schema import schema
 from graph.cli.settlement import period, statement
@@ -67,6 +68,7 @@ _COMMANDS = (
     statement,
     netting,
     signoff,
+    reconcile,
     check,
     journal,
     verify,
