@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from exchange.rules import Rules
-from exchange.store.connection import database_name
 from tests.faults.clients import Asker, Line, Wish
 from tests.faults.history import Done, History, Offered, Refused, Unknown
 from tests.faults.judge import Verdict
@@ -59,7 +58,7 @@ class Scene:
 
     async def slow(self, what: str, collection: str, mode: Any, milliseconds: int) -> None:
         """Let a command take its time on a collection."""
-        where = f"{database_name(self.victim.settings.mongo_url)}.{collection}"
+        where = f"{self.victim.database}.{collection}"
         how = {"namespace": where, "blockConnection": True, "blockTimeMS": milliseconds}
         await self.victim.nodes.failing([what], mode, **how)
 

@@ -131,6 +131,7 @@ class Victim:
 
     def __init__(self, folder: Path, nodes: Nodes, plants: Sequence[str], name: str = DEFAULT_DATABASE) -> None:
         self.nodes = nodes
+        self.database = name
         self.settings = Settings(mongo_url=nodes.url(name), issuer=ISSUER, data=folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.keyring: Keyring = load_keyring({}, folder)
