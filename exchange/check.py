@@ -46,13 +46,14 @@ from exchange.proof.history import Event, Holds, differences, fold, unheld
 from exchange.proof.lanes import LaneJudge, Placed
 from exchange.proof.money import owed
 from exchange.proof.redemptions import BEGINNINGS, STEPS, Act, Life, unlike
+from exchange.proof.signoff import LogJudge
 from exchange.proof.stops import Stops
 from exchange.redemption import Redemption, RedemptionStatus
 from exchange.settlement import netting
 from exchange.settlement.clearing import Settlement
 from exchange.settlement.period import Period, PeriodStatus, Range, period_root
 from exchange.settlement.statement import Statement
-from exchange.store.audit import UNREADABLE, Audit, Found, HeadroomRow, StockRow
+from exchange.store.audit import UNREADABLE, Audit, Found, HeadroomRow, Snapshot, StockRow
 from exchange.store.connection import Database
 from exchange.store.scratch import Scratch
 from exchange.wallet import Wallet
@@ -158,10 +159,23 @@ class _Examination:
             self._redemptions = await snapshot.redemption_count()
             self._stock = self._readable(11, "stock of", *[row async for row in snapshot.stock()])
             self._headroom = self._readable(12, "headroom of", *[row async for row in snapshot.headroom()])
+            await self._judge_sign_offs(snapshot)
             async for found in snapshot.claims():
                 for claim in self._readable(11, "code", found):
                     self._scratch.add_claim(*claim)
         return heads
+
+    async def _judge_sign_offs(self, snapshot: Snapshot) -> None:
+        """Follow the log of one moment, and hold the statements of that moment against it."""
+        statements, periods = await snapshot.sign_offs()
+        # What cannot be read is told where statements and periods are judged.
+        judge = LogJudge(one.value for one in statements if one.value is not None)
+        self._proofs.judged(13, len(statements))
+        async for found in snapshot.records():
+            self._proofs.judged(13)
+            for record in self._readable(13, "record of the sign-off", found):
+                self._proofs.add(Wrong(13, what) for what in judge.take(record))
+        self._proofs.add(Wrong(13, what) for what in judge.end(one.value for one in periods if one.value is not None))
 
     # ------------------------------------------------------------ the journal
 
@@ -412,7 +426,7 @@ class _Examination:
         drafted = await self._audit.periods_of_statements()
         now = await self._audit.found_periods()
         known = {int(found.id) for found in now if found.id.isdecimal()}
-        closed = [found.value.number for found in now if found.value and found.value.status is PeriodStatus.CLOSED]
+        closed = [found.value.number for found in now if found.value and found.value.closed]
         proofs.add(Wrong(10, f"there are statements of period {number}, which is not closed")
                    for number in drafted if number not in closed)  # fmt: skip
         for number in sorted(self._by_blocks.keys() | self._by_entries.keys()):
@@ -420,7 +434,7 @@ class _Examination:
             proofs.require(number in known, 9, f"there are blocks or entries of period {number}, which is not there")
             proofs.add(Wrong(10, f"period {number}: {what}") for what in self._wrong_positions(number))
         for period in self._periods:
-            if period.status is PeriodStatus.CLOSED:
+            if period.closed:
                 proofs.add(Wrong(9, f"period {period.number}: {what}") for what in self._wrong_ranges(period))
                 await self._judge_statements(period)
 
@@ -544,5 +558,5 @@ def _wrong_order(periods: Sequence[Period]) -> Iterable[str]:
     tail = statuses[-2:] if PeriodStatus.CLOSING in statuses else statuses[-1:]
     if tail not in ([PeriodStatus.OPEN], [PeriodStatus.CLOSING, PeriodStatus.OPEN]) or set(
         statuses[: len(statuses) - len(tail)]
-    ) - {PeriodStatus.CLOSED}:
+    ) - {PeriodStatus.CLOSED, PeriodStatus.SETTLED}:
         yield f"their statuses are {', '.join(statuses)}"

@@ -9,6 +9,7 @@
     │   ├── IdempotencyConflict   the key was used for something else
     │   ├── NotFound              no such object, or none of the caller's
     │   ├── InvalidTransition     the redemption is past that step         status
+    │   ├── InvalidSignOff        the statement does not stand where that step begins   status
     │   ├── VersionConflict       somebody changed it first (retryable)    currentVersion
     │   ├── BenefitUnavailable    every reason at once                     reasons
     │   ├── PriceChanged          the price is not what was expected       pointsPrice
@@ -81,6 +82,16 @@ class InvalidTransition(Refusal):
     """The redemption's `status` does not allow the step."""
 
     code = "INVALID_TRANSITION"
+
+    def __init__(self, message: str, path: Sequence[str] = (), *, status: str) -> None:
+        super().__init__(message, path)
+        self.status = status
+
+
+class InvalidSignOff(Refusal):
+    """The statement's `status` does not allow the step."""
+
+    code = "INVALID_SIGN_OFF"
 
     def __init__(self, message: str, path: Sequence[str] = (), *, status: str) -> None:
         super().__init__(message, path)

@@ -7,20 +7,24 @@ database holds, sound or not, and the signature says that it is the exchange tha
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import heapq
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 
 from exchange.errors import NotFound, StoreUnavailable
 from exchange.journal import Block, Entry
 from exchange.keyring import Keyring
-from exchange.proof import Wrong, inclusion, journal_file
+from exchange.proof import Wrong, bundle, inclusion, journal_file
 from exchange.proof.journal_file import Span
 from exchange.proof.lanes import LaneJudge, Placed
 from exchange.proof.sealed import Seal, sealed
 from exchange.settlement.clearing import entry_behind, entry_name
-from exchange.settlement.period import Period, PeriodStatus
+from exchange.settlement.period import Period, Range
+from exchange.settlement.statement import Statement
 from exchange.store.audit import Audit, Found
 from exchange.store.connection import Database, server_time
+from exchange.store.periods import Periods
 
 BLOCKS_AT_ONCE: Final = 20
 """Enough to hide the round trips: full blocks of redemptions take a megabyte each while they are in memory."""
@@ -35,6 +39,7 @@ class Evidence:
     def __init__(self, db: Database, keyring: Keyring) -> None:
         self._db = db
         self._audit = Audit(db)
+        self._periods = Periods(db)
         self._keyring = keyring
 
     # ------------------------------------------------------------ the journal
@@ -47,7 +52,7 @@ class Evidence:
         NotFound when there is no such lane or block.
         """
         # The periods first: then the cuts of those that are closed by now are before the heads.
-        closed = [period for period in await self._audit.periods() if period.status is PeriodStatus.CLOSED]
+        closed = [period for period in await self._audit.periods() if period.closed]
         spans = await self._spans(lane, since)
         at = await server_time(self._db)
         body = self._journal_lines(spans, closed, progress)
@@ -105,13 +110,69 @@ class Evidence:
         period = await self._audit.period(found.period)
         async for block, placed in self._read([Span(lane, seq, seq)]):
             yield inclusion.block_line(block, [_readable(one) for one in placed], found.offset)
-        if period is None or period.status is not PeriodStatus.CLOSED:
+        if period is None or not period.closed:
             return
         cut = next(each.last for each in period.ranges if each.lane == lane)
         for first in range(seq + 1, cut + 1, BLOCKS_AT_ONCE):
             for each in await self._audit.blocks(lane, first, min(first + BLOCKS_AT_ONCE - 1, cut)):
                 yield inclusion.link_line(_readable_block(each))
         yield inclusion.period_line(period, lane)
+
+    # ------------------------------------------------------------ a statement
+
+    async def bundle(
+        self, statement: Statement, seal: Seal, progress: Progress = lambda *_: None
+    ) -> AsyncIterator[bytes]:
+        """Yield a statement with the proof of every line as a sealed file, a block at a time."""
+        period, before = [await self._audit.period(statement.period - back) for back in (0, 1)]
+        ranges = () if period is None else period.ranges
+        header = bundle.header(statement, ranges, None if before is None else before.marked_at)
+        async for line in sealed(header, self._bundle_lines(statement, ranges, progress), seal):
+            yield line
+
+    async def _bundle_lines(
+        self, statement: Statement, ranges: Sequence[Range], progress: Progress
+    ) -> AsyncIterator[Any]:
+        partner = statement.partner
+        async with aclosing(self._periods.entries(statement.period, partner)) as found:
+            ahead = await anext(found, None)
+            async for block in self._merged(ranges, progress):
+                yield inclusion.link_line(block)
+                offsets = []
+                while ahead is not None and (ahead[0].lane, ahead[0].seq) == (block.lane, block.seq):
+                    offsets.append(ahead[0].offset)
+                    ahead = await anext(found, None)
+                placed = await self._audit.entries(block.lane, block.seq, block.seq) if offsets else []
+                entries = [_readable(one) for one in placed]
+                if offsets and len(entries) != block.count:
+                    message = f"block {block.id} has {len(entries)} entries, it should have {block.count}"
+                    raise Unreadable(f"{message} (`exchange check` says what else is wrong)")
+                for offset in offsets:
+                    name = entry_name(self._keyring, entries[offset].id, partner)
+                    yield bundle.entry_line(name, partner, entries, offset)
+
+    async def _merged(self, ranges: Sequence[Range], progress: Progress) -> AsyncIterator[Block]:
+        """Yield the blocks of all these lanes in the order of time, lane and seq, holding a few of each lane."""
+        busy = sum(each.last > each.first for each in ranges)
+        lanes = {each.lane: self._blocks_of(each, max(1, BLOCKS_AT_ONCE // max(1, busy))) for each in ranges}
+        heads = [(block.at, lane, block) for lane, blocks in lanes.items() if (block := await anext(blocks, None))]
+        heapq.heapify(heads)
+        done, total = 0, sum(each.last - each.first + 1 for each in ranges)
+        while heads:
+            _, lane, block = heads[0]
+            yield block
+            following = await anext(lanes[lane], None)
+            if following is None:
+                heapq.heappop(heads)
+            else:
+                heapq.heapreplace(heads, (following.at, lane, following))
+            done += 1
+            progress("blocks", done, total)
+
+    async def _blocks_of(self, each: Range, at_once: int) -> AsyncGenerator[Block]:
+        for first in range(each.first, each.last + 1, at_once):
+            for found in await self._audit.blocks(each.lane, first, min(first + at_once - 1, each.last)):
+                yield _readable_block(found)
 
     # ------------------------------------------------------------ reading
 

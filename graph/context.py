@@ -23,6 +23,7 @@ from exchange.exposure import CapBook, Pair
 from exchange.limits import LOOK_BACK_MAX, look_back
 from exchange.redemption import Redemption
 from exchange.rules import RuleBook
+from exchange.settlement.signoff import Policy
 from exchange.wallet import Wallet
 from graph.identifiers import Identifiers, Kind
 from graph.paging import Cursors
@@ -76,6 +77,8 @@ class Context:
         self.headroom: Once[dict[Pair, int]] = Once(self._headroom)
         self.recent: Once[list[Redemption]] = Once(self._recent)
         self.own_wallet: Once[Wallet | None] = Once(self._own_wallet)
+        self.sign_off_policy: Once[Policy] = Once(self._sign_off_policy)
+        self.staff: Once[dict[str, str]] = Once(self._staff)
 
     # ------------------------------------------------------------ the caller
 
@@ -120,6 +123,10 @@ class Context:
     def forget_terms(self) -> None:
         """Read agreements, rules and caps anew when they are asked for next: they have been changed."""
         self.terms = Once(self.services.books.current_terms)
+
+    def forget_sign_off_policy(self) -> None:
+        """Read it anew when it is asked for next: it has been changed."""
+        self.sign_off_policy = Once(self._sign_off_policy)
 
     def cursors(self, order: str) -> Cursors:
         """Return the cursors of one list, as this caller sees them: two partners' are as different as their ids."""
@@ -182,6 +189,15 @@ class Context:
         wallet, (_, _, caps) = await asyncio.gather(self.own_wallet(), self.terms())
         concerned = [] if wallet is None else caps.of(lot.issuer for lot in wallet.lots)
         return await self.services.headroom.lefts(concerned)
+
+    async def _sign_off_policy(self) -> Policy:
+        policy, _ = await self.services.sign_off.policy()
+        return policy
+
+    async def _staff(self) -> dict[str, str]:
+        """Return the addresses of the exchange's people, by what their tokens call them."""
+        subject = self.services.tokens.staff_subject
+        return {subject(one.email): one.email for one in await self.services.staff.everybody()}
 
     async def _recent(self) -> list[Redemption]:
         """Read what the asking member redeemed, as far back as any limit can look."""

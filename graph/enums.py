@@ -11,6 +11,7 @@ from exchange.journal import EntryKind, LineKind
 from exchange.redemption import RedemptionStatus
 from exchange.rules import AwardReversal
 from exchange.settlement.period import PeriodStatus
+from exchange.settlement.signoff import SignOffStep
 from exchange.settlement.statement import StatementStatus
 from partners.registry import PartnerRole
 
@@ -26,6 +27,7 @@ __all__ = [
     "PartnerRole",
     "PeriodStatus",
     "RedemptionStatus",
+    "SignOffStep",
     "StatementStatus",
     "UnavailableReason",
 ]
@@ -123,8 +125,29 @@ made_known(
     OPEN="Takes entries.",
     CLOSING="Is being cut, lane by lane.",
     CLOSED="Is what it is for ever.",
+    SETTLED="Is closed, and all its statements are paid.",
 )
-made_known(StatementStatus, description="How far a statement has come.", DRAFT="Computed, and agreed by two ways.")
+made_known(
+    StatementStatus,
+    description="How far a statement has come.",
+    DRAFT="Computed, and agreed by two ways.",
+    REVIEWED="Looked through and found right; it waits for approval.",
+    APPROVED="Approved by somebody else, or by as many as its amount needs.",
+    INSTRUCTED="Its payments are under way.",
+    PAID="All of it is paid.",
+    RECONCILED="The payments are found in the bank's books.",
+    REJECTED="Sent back, with a reason; it can be reviewed anew.",
+)
+made_known(
+    SignOffStep,
+    description="What can be done about a statement.",
+    REVIEW="It was found right.",
+    APPROVE="It was approved.",
+    REJECT="It was sent back.",
+    INSTRUCT="Its payments were sent off.",
+    PAY="A payment was recorded.",
+    RECONCILE="Its payments were found in the bank's books.",
+)
 made_known(
     EntryKind,
     "PointsEventKind",

@@ -20,6 +20,7 @@ from exchange.benefit import QUANTITY_MAX, BenefitContent, Translation
 from exchange.errors import ValidationFailed
 from exchange.journal import canonical, milliseconds
 from exchange.redemption import Step
+from exchange.settlement.signoff import Tier, tiers_checked
 from graph.enums import AwardReversal, BenefitCategory, BenefitSort, BenefitStatus, Fulfilment, LimitPeriod
 from graph.scalars import CountryCode, CurrencyCode, Decimal, Points
 from partners.oauth.assertions import is_reference
@@ -589,6 +590,66 @@ class RecordFundingInput:
         """Refuse what no payment is."""
         check_key(self.idempotency_key)
         check_said(self.reference, "reference")
+
+
+@strawberry.input(description="A step of the sign-off, about the statement that the caller has read.")
+class SignStatementInput:
+    """What review, approval, rejection, instruction and reconciliation share."""
+
+    statement: strawberry.ID = strawberry.field(description="Which statement.")
+    hash: str = strawberry.field(description="Its hash, as the caller has read it: that is what is signed.")
+    note: str | None = strawberry.field(
+        default=UNSET, description="Kept in the log; a rejection needs it. At most 500 characters, no personal data."
+    )
+    idempotency_key: str = strawberry.field(description=SAME_FOR_EVER)
+
+    def check(self, *, note_needed: bool = False) -> None:
+        """Refuse what no step is."""
+        check_key(self.idempotency_key)
+        note = sent(self.note)
+        if note is not None or note_needed:
+            check_said(note or "", "note")
+
+
+@strawberry.input(description="A payment of what a statement nets to, or of a part of it.")
+class RecordPaymentInput:
+    """Recorded once."""
+
+    statement: strawberry.ID = strawberry.field(description="Which statement.")
+    hash: str = strawberry.field(description="Its hash.")
+    amount: MoneyInput = strawberry.field(description="How much was paid, to whichever side the net says.")
+    reference: str = strawberry.field(description="Of the payment, as in the bank's books; at most 500 characters.")
+    idempotency_key: str = strawberry.field(description=SAME_FOR_EVER)
+
+    def check(self) -> None:
+        """Refuse what no payment is."""
+        check_key(self.idempotency_key)
+        check_said(self.reference, "reference")
+
+
+@strawberry.input(description="From what net on a statement needs how many approvers.")
+class ApprovalTierInput:
+    """One per currency and amount."""
+
+    amount: MoneyInput = strawberry.field(description="From this net on, to either side.")
+    approvers: int = strawberry.field(description="How many have to approve: 1 to 9.")
+
+
+@strawberry.input(description="How many have to approve a statement; without tiers, one.")
+class SetSignOffPolicyInput:
+    """Adds a version, in force for every approval from then on."""
+
+    tiers: list[ApprovalTierInput] = strawberry.field(description="All of them: those before are replaced. At most 50.")
+    expected_version: int | None = strawberry.field(
+        default=UNSET, description="The version it must have now (0: none yet); null: whichever it has."
+    )
+
+    def checked(self) -> tuple[Tier, ...]:
+        """Return the tiers, or refuse what none can be."""
+        return tiers_checked(
+            Tier(tier.amount.money("input", "tiers", str(index), "amount"), tier.approvers)
+            for index, tier in enumerate(self.tiers)
+        )
 
 
 def sent(value: Any) -> Any:

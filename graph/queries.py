@@ -17,6 +17,7 @@ from exchange.commands import ByReference
 from exchange.redemption import Redemption as DomainRedemption
 from exchange.redemption import RedemptionStatus
 from exchange.settlement import period as settlement_period
+from exchange.settlement import signoff as settlement_signoff
 from exchange.settlement import simulation as settlement_simulation
 from exchange.settlement import statement as settlement_statement
 from exchange.wallet import Lot as DomainLot
@@ -27,7 +28,7 @@ from graph.identifiers import Kind
 from graph.inputs import BenefitBy, Chosen, MemberBy, Order, SimulateAgreementInput, sent
 from graph.paging import After, Before, Connection, First, Last, Page
 from graph.refusals import Code, fault
-from graph.settlement import Agreement, AgreementSimulation, Period, Statement
+from graph.settlement import Agreement, AgreementSimulation, Period, SignOffPolicy, Statement
 from graph.types import Benefit, BenefitConnection, Member, Node, Partner, Redemption
 from partners import registry
 
@@ -188,6 +189,12 @@ class Query:
     ) -> settlement_simulation.Simulated:  # fmt: skip
         """Read the period, and price it anew."""
         return await settlement.simulate(info.context, input, sent(period))
+
+    @strawberry.field(graphql_type=SignOffPolicy, description="How many have to approve a statement.")
+    async def sign_off_policy(self, info: Info) -> settlement_signoff.Policy:
+        """Read the version in force."""
+        info.context.require("finance:view", "admin")
+        return await info.context.sign_off_policy()
 
     @strawberry.field(graphql_type=Statement | None, description="A statement, if it is the caller's to see.")
     async def statement(self, info: Info, id: Id) -> settlement_statement.Statement | None:  # noqa: A002

@@ -16,7 +16,7 @@ from graphql import GraphQLError
 from strawberry.extensions import FieldExtension
 
 from exchange import errors
-from graph.enums import RedemptionStatus, UnavailableReason
+from graph.enums import RedemptionStatus, StatementStatus, UnavailableReason
 from graph.scalars import Points
 
 MESSAGE = strawberry.field(description="One sentence for the developer who reads it.")
@@ -153,6 +153,15 @@ class InvalidTransition(UserError):
     status: RedemptionStatus = strawberry.field(description="Where it stands.")
 
     is_type_of = said(errors.InvalidTransition)
+
+
+@strawberry.type(description="The statement does not stand where that step begins.")
+class InvalidSignOff(UserError):
+    """exchange.errors.InvalidSignOff."""
+
+    status: StatementStatus = strawberry.field(description="Where it stands.")
+
+    is_type_of = said(errors.InvalidSignOff)
 
 
 @strawberry.type(description="Somebody changed the object first.")

@@ -21,6 +21,7 @@ from exchange.store.catalog import Catalog
 from exchange.store.connection import Database, connect, database, server_time, settled
 from exchange.store.headroom import Headroom
 from exchange.store.members import Members
+from exchange.store.signoff import SignOff
 from exchange.store.terms import Terms
 from graph.settings import Settings
 from partners.oauth.keys import SigningKeys
@@ -45,6 +46,7 @@ class Services:
     terms: Terms
     headroom: Headroom
     settlement: Settlement
+    sign_off: SignOff
     registry: PartnerRegistry
     staff: StaffRegistry
     keys: SigningKeys
@@ -73,7 +75,7 @@ async def open_services(settings: Settings, *, ledger: bool = True) -> AsyncIter
     services = Services(
         settings=settings, db=db, keyring=keyring, books=books, ledger=ledger_service, catalog=Catalog(db, keyring),
         members=members, terms=Terms(db), headroom=Headroom(db, books),
-        settlement=Settlement(db, keyring), registry=registry,
+        settlement=Settlement(db, keyring), sign_off=SignOff(db), registry=registry,
         staff=StaffRegistry(db), keys=keys, tokens=tokens,
         oauth=OAuthServer(registry, store, tokens, keyring, Enrolment(ledger_service, members)),
     )  # fmt: skip
@@ -97,6 +99,7 @@ async def _prepare(services: Services, store: OAuthStore) -> None:
         services.terms,
         services.headroom,
         services.settlement,
+        services.sign_off,
         services.registry,
         services.staff,
         store,

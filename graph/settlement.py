@@ -15,10 +15,10 @@ from exchange import agreements
 from exchange.amounts import Money as Amount
 from exchange.benefit import Benefit as DomainBenefit
 from exchange.errors import Refusal
-from exchange.settlement import netting, period, simulation, statement
+from exchange.settlement import netting, period, signoff, simulation, statement
 from exchange.settlement.statement import Place
 from graph.context import Context, Info
-from graph.enums import LineKind, PeriodStatus, StatementStatus
+from graph.enums import LineKind, PeriodStatus, SignOffStep, StatementStatus
 from graph.inputs import SimulateAgreementInput, sent
 from graph.paging import After, Connection, First, Page, page
 from graph.refusals import Code, fault, made_of
@@ -121,6 +121,47 @@ class StatementLineConnection(Connection[StatementLine]):
         return 0 if root.count is None else await root.count()
 
 
+@strawberry.type(description="One step of a statement's sign-off, as the log has it.")
+class SignOff:
+    """exchange.settlement.signoff.Record, of a step."""
+
+    step: SignOffStep = strawberry.field(description="What was done.")
+    at: datetime = strawberry.field(description="When.")
+    status: StatementStatus = strawberry.field(description="Where the statement stood then.")
+    amount: Money | None = strawberry.field(description="Of a payment.")
+    statement_hash: str = strawberry.field(description="The statement's hash, which was signed.")
+    hash: str = strawberry.field(description="The record's own, under which all records before it are.")
+
+    @strawberry.field(description="Who did it: an address, if still on the staff. Null to partners.")
+    async def by(root: Parent[signoff.Record], info: Info) -> str | None:
+        """Show the exchange's own people to one another alone."""
+        if not info.context.is_staff:
+            return None
+        return (await info.context.staff()).get(root.actor, root.actor)
+
+    @strawberry.field(description="What was noted with it. Null to partners.")
+    def note(root: Parent[signoff.Record], info: Info) -> str | None:
+        """Show it within the exchange alone."""
+        return root.note if info.context.is_staff else None
+
+
+@strawberry.type(description="From what net on a statement needs how many approvers.")
+class ApprovalTier:
+    """exchange.settlement.signoff.Tier."""
+
+    amount: Money = strawberry.field(description="From this net on, to either side.")
+    approvers: int = strawberry.field(description="How many have to approve.")
+
+
+@strawberry.type(description="How many have to approve a statement: one, and more by its tiers.")
+class SignOffPolicy:
+    """exchange.settlement.signoff.Policy."""
+
+    is_type_of = made_of(signoff.Policy)
+    version: int = strawberry.field(description="Counts from 1; 0 is before there was any.")
+    tiers: list[ApprovalTier] = strawberry.field(description="By currency and amount.")
+
+
 @strawberry.type(description="One partner's period: reproducible byte for byte from the journal.")
 class Statement(Node):
     """exchange.settlement.statement.Statement."""
@@ -166,6 +207,36 @@ class Statement(Node):
 
     totals: list[Position] = strawberry.field(description="What its lines add up to, by currency.")
 
+    @strawberry.field(graphql_type=list[Money], description="What was paid so far, to whichever side, by currency.")
+    def paid(root: Parent[statement.Statement]) -> list[Amount]:
+        """Read it off the sign-off."""
+        return list(root.standing.paid)
+
+    @strawberry.field(description="How many approvals it has.")
+    def approvals(root: Parent[statement.Statement]) -> int:
+        """Count those that were not undone by a rejection."""
+        return len(root.standing.approved_by)
+
+    @strawberry.field(description="How many approvals it needs by the policy in force.")
+    async def approvals_needed(root: Parent[statement.Statement], info: Info) -> int:
+        """Ask the policy."""
+        policy = await info.context.sign_off_policy()
+        return policy.needed(root.totals)
+
+    @strawberry.field(graphql_type=Connection[SignOff], description="What was done about it, the first first.")
+    async def history(
+        root: Parent[statement.Statement],
+        info: Info,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+    ) -> Page[signoff.Record]:
+        """Read one page of its records."""
+        cursors = info.context.cursors(f"history/{root.id}")
+        window = cursors.window(sent(first), sent(after))
+        behind = 0 if window.after is None else window.after[0]
+        rows = await info.context.services.sign_off.records(root.id, behind, window.size + 1)
+        return page(cursors, window, [((row.seq,), row) for row in rows])
+
 
 @strawberry.type(description="What is settled together: an exact range of the journal's blocks.")
 class Period(Node):
@@ -183,6 +254,7 @@ class Period(Node):
         """Count when asked."""
         return Count(await info.context.services.settlement.entries(root.number, own(info.context)))
 
+    settled_at: datetime | None = strawberry.field(description="When the last of its statements was paid.")
     root: str | None = strawberry.field(description="Merkle root over every lane's last block, once closed.")
 
     @strawberry.field(graphql_type=list[Position], description="Net of everybody; they sum to zero per currency.")

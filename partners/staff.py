@@ -94,6 +94,11 @@ class StaffRegistry:
             document = await self._staff.find_one({"_id": email.strip().lower()})
         return _staff(document) if document is not None else None
 
+    async def everybody(self) -> list[Staff]:
+        """Return the whole staff, by address."""
+        with answering():
+            return [_staff(document) async for document in self._staff.find({}).sort("_id", 1)]
+
     async def reset_password(self, email: str) -> Engaged:
         """Replace the password by a fresh one-time one; NotFound for a stranger."""
         password = secrets.token_urlsafe(_PASSWORD_BYTES)

@@ -52,7 +52,7 @@ def part_line(entry: Entry, party: str) -> dict[str, Any]:
     leaves = [entry.part_leaf(each) for each in entry.parties]
     index = entry.parties.index(party)
     return {
-        "index": index, "part": entry.part(party), "path": _hex(inclusion_path(leaves, index)),
+        "index": index, "part": entry.part(party), "path": hex_path(inclusion_path(leaves, index)),
         "salt": entry.part_salt(party), "size": len(leaves),
     }  # fmt: skip
 
@@ -60,7 +60,7 @@ def part_line(entry: Entry, party: str) -> dict[str, Any]:
 def block_line(block: Block, entries: Sequence[Entry], index: int) -> dict[str, Any]:
     """Return the line of the block in which these entries lie, for the one at `index`."""
     path = inclusion_path([entry.leaf() for entry in entries], index)
-    return {**link_line(block), "index": index, "path": _hex(path)}
+    return {**link_line(block), "index": index, "path": hex_path(path)}
 
 
 def link_line(block: Block) -> dict[str, Any]:
@@ -73,12 +73,13 @@ def period_line(period: Period, lane: int) -> dict[str, Any]:
     index = next(index for index, each in enumerate(period.ranges) if each.lane == lane)
     leaves = [each.leaf(period.number) for each in period.ranges]
     return {
-        "index": index, "path": _hex(inclusion_path(leaves, index)), "period": period.number,
+        "index": index, "path": hex_path(inclusion_path(leaves, index)), "period": period.number,
         "range": range_told(period.ranges[index]), "root": period.root, "size": len(leaves),
     }  # fmt: skip
 
 
-def _hex(path: Sequence[bytes]) -> list[str]:
+def hex_path(path: Sequence[bytes]) -> list[str]:
+    """Return a path as a file has it."""
     return [node.hex() for node in path]
 
 
@@ -126,12 +127,12 @@ class Inclusion:
         if self._part["party"] != self._partner:
             raise Broken(number, "the part is not that of the partner in line 1")
         leaf = leaf_hash(canonical({"part": self._part, "salt": salt}))
-        self._leaf = _climbed(number, "the part", leaf, index, size, line["path"])
+        self._leaf = climbed(number, "the part", leaf, index, size, line["path"])
 
     def _take_block(self, leaf: bytes, number: int, line: dict[str, Any], raw: bytes) -> None:
-        index, block = whole_number(line["index"]), self._read(number, line)
+        index, block = whole_number(line["index"]), header_from(number, line)
         same(number, raw, {**link_line(block), "index": index, "path": line["path"]})
-        root = _climbed(number, f"block {block.id}: the entry", leaf, index, block.count, line["path"])
+        root = climbed(number, f"block {block.id}: the entry", leaf, index, block.count, line["path"])
         if root.hex() != block.root:
             raise Broken(number, f"block {block.id}: the part and its paths do not lead to its root")
         if block.header()["at"] != self._part["at"]:
@@ -139,9 +140,9 @@ class Inclusion:
         self._block = self._last = block
 
     def _take_link(self, before: Block, number: int, line: dict[str, Any], raw: bytes) -> None:
-        block = self._read(number, line)
+        block = header_from(number, line)
         same(number, raw, link_line(block))
-        for wrong in _unlinked(before, block):
+        for wrong in unlinked(before, block):
             raise Broken(number, f"block {block.id}: {wrong}")
         self._last = block
 
@@ -156,16 +157,9 @@ class Inclusion:
             raise Broken(number, f"period {period}: the blocks do not lead to the cut that its range names")
         if self._block is not None and ended.first > self._block.seq:
             raise Broken(number, f"period {period}: the range begins behind the entry's block")
-        if _climbed(number, f"period {period}: the range", ended.leaf(period), index, size, path).hex() != root:
+        if climbed(number, f"period {period}: the range", ended.leaf(period), index, size, path).hex() != root:
             raise Broken(number, f"period {period}: the range and its path do not lead to its root")
         self._root = root
-
-    @staticmethod
-    def _read(number: int, line: dict[str, Any]) -> Block:
-        block = block_from(line["block"], line["hash"])
-        if block.hash != sha256(canonical(line["block"])).hexdigest():
-            raise Broken(number, f"block {block.id}: its content does not have its hash")
-        return block
 
     def _findings(self, block: Block) -> Findings:
         part = self._part
@@ -190,14 +184,22 @@ class Inclusion:
         return Findings(facts, told)
 
 
-def _climbed(number: int, what: str, leaf: bytes, index: int, size: int, path: Sequence[str]) -> bytes:
-    """Return where a leaf's path leads."""
+def climbed(number: int, what: str, leaf: bytes, index: int, size: int, path: Sequence[str]) -> bytes:
+    """Return where a leaf's path leads; Broken where it cannot be one."""
     if index >= size:
         raise Broken(number, f"{what} is said to be number {index} of {size}")
     try:
         return root_from_path(leaf, index, size, [_node(text) for text in path])
     except ValueError as error:
         raise Broken(number, f"{what}: {error}") from error
+
+
+def header_from(number: int, line: dict[str, Any]) -> Block:
+    """Return the block of a line, which has the header alone; Broken unless its hash is that of the header."""
+    block = block_from(line["block"], line["hash"])
+    if block.hash != sha256(canonical(line["block"])).hexdigest():
+        raise Broken(number, f"block {block.id}: its content does not have its hash")
+    return block
 
 
 def _node(text: str) -> bytes:
@@ -208,7 +210,8 @@ def _node(text: str) -> bytes:
     return node
 
 
-def _unlinked(before: Block, block: Block) -> Iterator[str]:
+def unlinked(before: Block, block: Block) -> Iterator[str]:
+    """Yield why a block is not the one behind another of the same period."""
     if (block.lane, block.seq) != (before.lane, before.seq + 1):
         yield f"stands where block {before.seq + 1} of lane {before.lane} should"
     if block.prev != before.hash:

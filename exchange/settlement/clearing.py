@@ -72,12 +72,14 @@ class Settlement:
             await self.seal(number)
         if period.statements is None:
             await self.draft_statements(number)
+        if period.status is not PeriodStatus.SETTLED:
+            await self._periods.settle(number)  # the last was paid while one was still to be drafted
         return await self._existing(number)
 
     async def mark(self, number: int) -> None:
         """Step 1: from now on no lane can begin in the period."""
         before = await self._periods.get(number - 1)
-        if before is not None and before.status is not PeriodStatus.CLOSED:
+        if before is not None and not before.closed:
             raise ValidationFailed(f"period {number - 1} is still closing: close it first", _NUMBER)
         await self._periods.mark(number)
 
@@ -259,7 +261,7 @@ class Settlement:
         # Asked before adding up: a period that is closed now gets no more blocks.
         period = await self._periods.get(number)
         sums = await self._periods.sums(number)
-        if period is not None and period.status is PeriodStatus.CLOSED:
+        if period is not None and period.closed:
             while len(self._closed_sums) >= _SUMS_KEPT:
                 del self._closed_sums[next(iter(self._closed_sums))]
             self._closed_sums[number] = sums

@@ -12,6 +12,8 @@ A period goes OPEN -> CLOSING -> CLOSED, and exactly one is OPEN:
 3. *Sealed.* When every lane is cut the period is CLOSED, with the range of blocks per lane and their `root`.
 4. *Drafted.* The partners' statements are drafted.
 
+It is SETTLED when all of them are paid (`signoff`). Nothing in it is changed by that.
+
 Every step finds out what is already done, so any process can go on where another died, and closing again does
 nothing. (One transaction over all heads was the alternative; it starves against busy lanes.)
 
@@ -35,6 +37,7 @@ class PeriodStatus(StrEnum):
     OPEN = "OPEN"
     CLOSING = "CLOSING"
     CLOSED = "CLOSED"
+    SETTLED = "SETTLED"
 
 
 class Range(Struct, frozen=True):
@@ -54,6 +57,8 @@ class Range(Struct, frozen=True):
 class Period(Struct, frozen=True, kw_only=True):
     """One period. `marked_at`: when it became CLOSING; `statements`: how many were drafted, None until all are.
 
+    `settled_at`: when the last of its statements was paid, and it became SETTLED. One without statements stays CLOSED.
+
     `root` is the Merkle root over `ranges`, by lane; a lane that began in a later period has no range.
     """
 
@@ -65,6 +70,12 @@ class Period(Struct, frozen=True, kw_only=True):
     ranges: tuple[Range, ...] = ()
     root: str | None = None
     statements: int | None = None
+    settled_at: datetime | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether its figures are final: from its closing on."""
+        return self.status in (PeriodStatus.CLOSED, PeriodStatus.SETTLED)
 
     @property
     def id(self) -> str:

@@ -42,9 +42,30 @@ FORMAT = "benefits-exchange/statement/1"
 
 
 class StatementStatus(StrEnum):
-    """Where a statement stands."""
+    """Where a statement stands; `signoff` says what leads from one to the next."""
 
     DRAFT = "DRAFT"
+    REVIEWED = "REVIEWED"
+    APPROVED = "APPROVED"
+    INSTRUCTED = "INSTRUCTED"
+    PAID = "PAID"
+    RECONCILED = "RECONCILED"
+    REJECTED = "REJECTED"
+
+
+class Standing(Struct, frozen=True):
+    """What has become of a statement: its `status`, and who had a hand in it.
+
+    `prepared_by`: everybody who ever reviewed it; `approved_by`: whose approvals count now; `paid`: what was paid so
+    far, by currency, in the order of its totals; `paid_by`: who recorded that; `steps`: how many it took so far.
+    """
+
+    status: StatementStatus = StatementStatus.DRAFT
+    prepared_by: tuple[str, ...] = ()
+    approved_by: tuple[str, ...] = ()
+    paid: tuple[Money, ...] = ()
+    paid_by: tuple[str, ...] = ()
+    steps: int = 0
 
 
 class EntryPlace(NamedTuple):
@@ -102,11 +123,16 @@ class Statement(Struct, frozen=True, kw_only=True):
     id: str
     period: int
     partner: str
-    status: StatementStatus
     root: str
     totals: tuple[Position, ...]
     line_count: int
     hash: str
+    standing: Standing = Standing()
+
+    @property
+    def status(self) -> StatementStatus:
+        """How far it has come."""
+        return self.standing.status
 
 
 def statement_id(period: int, partner: str) -> str:
@@ -136,13 +162,29 @@ async def document(
     period: int, partner: str, root: str, totals: Sequence[Position], lines: AsyncIterator[StatementLine]
 ) -> AsyncIterator[bytes]:
     """Yield the canonical document, piece by piece."""
-    header = {"format": FORMAT, "id": statement_id(period, partner), "partner": partner, "period": period}
-    yield b'{"header":' + canonical(header) + b',"lines":['
+    yield document_head(period, partner)
     comma = b""
     async for line in lines:
-        yield comma + canonical(_line_content(line))
+        yield comma + line_bytes(line)
         comma = b","
-    yield b'],"period_root":' + canonical(root) + b',"totals":' + canonical([_total(each) for each in totals]) + b"}"
+    yield document_tail(root, totals)
+
+
+def document_head(period: int, partner: str) -> bytes:
+    """Return the document up to its first line."""
+    header = {"format": FORMAT, "id": statement_id(period, partner), "partner": partner, "period": period}
+    return b'{"header":' + canonical(header) + b',"lines":['
+
+
+def line_bytes(line: StatementLine) -> bytes:
+    """Return a line as the document has it; between two of them stands a comma."""
+    return canonical(_line_content(line))
+
+
+def document_tail(root: str, totals: Sequence[Position]) -> bytes:
+    """Return the document behind its last line."""
+    told = [total_told(each) for each in totals]
+    return b'],"period_root":' + canonical(root) + b',"totals":' + canonical(told) + b"}"
 
 
 def _line_content(line: StatementLine) -> dict[str, str | bool | None]:
@@ -153,7 +195,8 @@ def _line_content(line: StatementLine) -> dict[str, str | bool | None]:
     }  # fmt: skip
 
 
-def _total(position: Position) -> dict[str, str]:
+def total_told(position: Position) -> dict[str, str]:
+    """Return a total as the document has it."""
     return {
         "currency": position.currency, "fees": str(position.fees.minor), "net": str(position.net.minor),
         "payable": str(position.payable.minor), "receivable": str(position.receivable.minor),
@@ -192,7 +235,7 @@ async def draft(
         digest.update(piece)
     agree(statement_id(period, partner), expected, tally.sums)
     return Statement(
-        id=statement_id(period, partner), period=period, partner=partner, status=StatementStatus.DRAFT, root=root,
+        id=statement_id(period, partner), period=period, partner=partner, root=root,
         totals=tuple(totals), line_count=tally.count, hash=digest.hexdigest(),
     )  # fmt: skip
 

@@ -21,6 +21,7 @@ from exchange.proof.lanes import Placed
 from exchange.redemption import Redemption
 from exchange.rules import Rules
 from exchange.settlement.period import Period
+from exchange.settlement.signoff import Record
 from exchange.settlement.statement import Statement
 from exchange.store import documents as docs
 from exchange.store.connection import (
@@ -36,6 +37,7 @@ from exchange.store.connection import (
 from exchange.store.headroom import pool_from, slice_from
 from exchange.store.periods import Periods, period_from, statement_from
 from exchange.store.shelves import Stockroom, Whole, room_from, shelf_from
+from exchange.store.signoff import record_from
 from exchange.wallet import Wallet
 
 _T = TypeVar("_T")
@@ -404,6 +406,19 @@ class Snapshot:
                 slices = [row for row in rows if (row.get("pool"), row.get("epoch")) == (pair, pool.get("epoch"))]
                 others = (slices, None if cap is None else cap["minor"], payments.get(pair, 0))
                 yield _found(partial(_headroom_row, others=others), pool)
+
+    async def sign_offs(self) -> tuple[list[Found[Statement]], list[Found[Period]]]:
+        """Return all statements, and the periods they can have settled."""
+        statements, periods = self._db["statements"], self._db["periods"]
+        return (
+            [_found(statement_from, row) async for row in statements.find({}, session=self._session)],
+            [_found(period_from, row) async for row in periods.find({}, session=self._session)],
+        )
+
+    async def records(self) -> AsyncIterator[Found[Record]]:
+        """Yield the log of the sign-off, from its beginning."""
+        async for row in self._db["sign_offs"].find({}, session=self._session).sort("_id", 1):
+            yield _found(record_from, row)
 
     async def claims(self) -> AsyncIterator[Found[Claim]]:
         """Yield every code that is not free any more."""

@@ -18,7 +18,8 @@ from exchange.errors import StoreUnavailable
 from exchange.journal import Block, BlockKind, Entry, Sums
 from exchange.settlement.netting import Position
 from exchange.settlement.period import Period, PeriodStatus, Range
-from exchange.settlement.statement import EntryPlace, Statement, StatementStatus
+from exchange.settlement.signoff import SETTLED
+from exchange.settlement.statement import EntryPlace, Standing, Statement, StatementStatus
 from exchange.store import documents as docs
 from exchange.store.connection import (
     MAJORITY,
@@ -103,6 +104,17 @@ class Periods:
         """Record that the period has all its statements."""
         with answering():
             await self._periods.update_one({"_id": number, "status": "CLOSED"}, {"$set": {"statements": statements}})
+
+    async def settle(self, number: int, session: Session | None = None) -> None:
+        """Let the period be settled, if it has all its statements and each of them is paid; nothing otherwise."""
+        paid = {"period": number, "status": {"$in": [each.value for each in SETTLED]}}
+        with answering():
+            count = await self._statements.count_documents(paid, session=session)
+            if count:
+                await self._periods.update_one(
+                    {"_id": number, "status": "CLOSED", "statements": count},
+                    [{"$set": {"status": "SETTLED", "settled_at": "$$NOW"}}], session=session,
+                )  # fmt: skip
 
     # ------------------------------------------------------------ lanes and blocks
 
@@ -229,7 +241,7 @@ def period_from(document: Document) -> Period:
         number=document["_id"], status=PeriodStatus(document["status"]), opened_at=document["opened_at"],
         marked_at=document["marked_at"], closed_at=document["closed_at"],
         ranges=tuple(Range(each["lane"], each["first"], each["last"], each["cut"]) for each in cut),
-        root=document.get("root"), statements=document.get("statements"),
+        root=document.get("root"), statements=document.get("statements"), settled_at=document.get("settled_at"),
     )  # fmt: skip
 
 
@@ -253,8 +265,7 @@ def statement_from(document: Document) -> Statement:
     """Return the statement that was stored."""
     partner = document["partner"]
     return Statement(
-        id=document["_id"], period=document["period"], partner=partner, status=StatementStatus(document["status"]),
-        root=document["root"],
+        id=document["_id"], period=document["period"], partner=partner, root=document["root"],
         totals=tuple(
             Position(
                 partner=partner, payable=Money(int(total["payable"]), total["currency"]),
@@ -263,5 +274,23 @@ def statement_from(document: Document) -> Statement:
             )
             for total in document["totals"]
         ),
-        line_count=document["lines"], hash=document["hash"],
+        line_count=document["lines"], hash=document["hash"], standing=_standing_from(document),
     )  # fmt: skip
+
+
+def _standing_from(document: Document) -> Standing:
+    """Return where the statement stands; of a draft only the status is written."""
+    return Standing(
+        status=StatementStatus(document["status"]), steps=document.get("steps", 0),
+        **{name: tuple(document.get(name, ())) for name in ("prepared_by", "approved_by", "paid_by")},
+        paid=tuple(Money(int(each["minor"]), each["currency"]) for each in document.get("paid", ())),
+    )  # fmt: skip
+
+
+def standing_document(standing: Standing) -> Document:
+    """Return the fields of a statement that say where it stands."""
+    return {
+        "status": standing.status.value, "steps": standing.steps, "prepared_by": list(standing.prepared_by),
+        "approved_by": list(standing.approved_by), "paid_by": list(standing.paid_by),
+        "paid": [{"minor": str(each.minor), "currency": each.currency} for each in standing.paid],
+    }  # fmt: skip

@@ -1,7 +1,7 @@
 """Who may do what in the database: two roles, so that a server cannot rewrite what it has written.
 
 `exchangeServer` is for every process of the exchange. What is only ever added to it can read and add to, no more: the
-journal, the terms and their versions, payments, statements. The rest it can change, and it can remove from two
+journal, the terms and their versions, payments, what was signed off. The rest it can change, and it can remove from two
 collections. It can drop nothing, give nobody a right, change no validator and not get around one. What it makes at a
 start, an index or a collection, has to be there already.
 
@@ -24,13 +24,13 @@ SERVER = "exchangeServer"
 SETUP = "exchangeSetup"
 
 ADDED_TO = frozenset({
-    "agreements", "blocks", "caps", "entries", "funding", "link_codes", "partners", "quotes", "rules", "signing_keys",
-    "statements",
+    "agreements", "blocks", "caps", "entries", "funding", "link_codes", "partners", "quotes", "rules", "sign_offs",
+    "signing_keys",
 })  # fmt: skip
 """What expires of them is removed by the server itself."""
 CHANGED = frozenset({
     "assertion_jtis", "benefits", "codes", "lanes", "notices", "periods", "redemptions", "references", "shelves",
-    "staff", "stock", "terms", "wallets",
+    "staff", "statements", "stock", "terms", "wallets",
 })  # fmt: skip
 REMOVED_FROM = frozenset({"clients", "headroom"})
 

@@ -16,7 +16,7 @@ from exchange.agreements import Agreement, Debit
 from exchange.amounts import Money
 from exchange.journal import Entry, EntryKind
 from exchange.redemption import Redemption
-from exchange.settlement.period import Period, PeriodStatus
+from exchange.settlement.period import Period
 from exchange.store import documents as docs
 from exchange.store.audit import Audit
 from exchange.store.connection import MAJORITY, Collection, Database, answering
@@ -52,14 +52,14 @@ class Spending:
     async def last_closed(self) -> Period | None:
         """Return the newest period that is closed. Only the open one and one that is closing can be newer."""
         newest = await self._periods.page(None, 3)
-        return next((period for period in newest if period.status is PeriodStatus.CLOSED), None)
+        return next((period for period in newest if period.closed), None)
 
     async def spans(self, period: Period) -> list[Span]:
         """Return where the period's entries lie; of one that is not closed, those that are there at this moment.
 
         That moment is one for all lanes: nothing has gone back by then that was not taken by then.
         """
-        if period.status is PeriodStatus.CLOSED:
+        if period.closed:
             return [Span(each.lane, each.first, each.last) for each in period.ranges]
         ended: dict[int, int] = {}
         for number in (period.number - 2, period.number - 1):

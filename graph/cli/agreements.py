@@ -12,7 +12,6 @@ from exchange.agreements import Agreement, validate_terms
 from exchange.amounts import Money, decimal_from_minor, minor_from_decimal
 from exchange.errors import NotFound, ValidationFailed
 from exchange.journal import milliseconds
-from exchange.settlement.period import PeriodStatus
 from exchange.settlement.simulation import Comparison, Cost, Simulated
 from graph.cli.shell import Progress, Shell, WholeNumber, identifiers, misused, money, on_exchange, table
 from graph.identifiers import Identifiers
@@ -171,7 +170,7 @@ def simulate(
 
 
 def _simulation_lines(simulated: Simulated) -> Iterator[str]:
-    so_far = "" if simulated.period.status is PeriodStatus.CLOSED else " so far"
+    so_far = "" if simulated.period.closed else " so far"
     redemptions = "1 redemption" if simulated.repriced == 1 else f"{simulated.repriced:,} redemptions"
     yield f"period {simulated.period.number}{so_far}: {redemptions} would be priced by it"
     if simulated.rows:

@@ -27,6 +27,7 @@ from graph.cli.rules import freeze, rules, unfreeze
 from graph.cli.schema import schema
 from graph.cli.settlement import period, statement
 from graph.cli.shell import sentence
+from graph.cli.signoff import signoff
 from graph.cli.staff import staff
 from graph.cli.up import up
 from graph.cli.verify import verify
@@ -65,6 +66,7 @@ _COMMANDS = (
     period,
     statement,
     netting,
+    signoff,
     check,
     journal,
     verify,

@@ -10,15 +10,17 @@ import click
 
 from exchange.amounts import decimal_from_minor
 from exchange.errors import NotFound
+from exchange.evidence import Evidence
 from exchange.journal import milliseconds
 from exchange.settlement.netting import Position
 from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement
-from graph.cli.shell import Shell, WholeNumber, identifiers, money, on_exchange, out_option, table, write_out
+from graph.cli.shell import Progress, Shell, WholeNumber, identifiers, money, on_exchange, out_option, table, write_out
 from graph.identifiers import Identifiers, Kind
 from graph.services import Services
+from partners.oauth.seals import seal_of
 
-FORMATS: Final = ("csv",)
+FORMATS: Final = ("csv", "bundle")
 _PAGE = 100
 _FIGURES = ("payable", "receivable", "fees", "net")
 
@@ -112,26 +114,39 @@ def list_statements(shell: Shell, number: int | None) -> None:
 def export(shell: Shell, form: str, out: Path | None, statement: str) -> None:
     """Write a statement, line by line. STATEMENT is the name that `exchange statement list` prints, or its id.
 
-    The amounts of a CSV are decimals with a point; the nets of its lines sum to the partner's position.
+    The amounts of a CSV are decimals with a point; the nets of its lines sum to the partner's position. A bundle is the
+    statement, signed, with the proof that each of its lines is in the journal: `exchange verify` reads it offline.
 
     \b
     exchange statement export 1:rides --out rides.csv
+    exchange statement export 1:rides --format bundle --out rides.jsonl
     """  # noqa: D301 - click's mark for a paragraph that is not to be rewrapped
     if shell.as_json and out is None:
         raise click.UsageError("--json tells about the file: it needs --out FILE")
+
+    progress = Progress(quiet=shell.as_json)
 
     async def work(services: Services) -> dict[str, Any]:
         ids = identifiers(services)
         found = await services.settlement.statement(ids.open(Kind.STATEMENT, statement) or statement)
         if found is None:
             raise NotFound(f"there is no statement {statement}: see `exchange statement list`")
-        rows = services.settlement.csv(found)
-        written = await write_out(rows, out)
+        rows = services.settlement.csv(found) if form == "csv" else _bundle(services, found, progress)
+        try:
+            written = await write_out(rows, out)
+        finally:
+            progress.end()
         return {**_told(found, ids), "format": form, "file": None if out is None else str(out), **written}
 
     document = shell.run(work)
     if out is not None:
         shell.answer(document, f"{document['statement']}: {document['lines']} lines in {out}")
+
+
+async def _bundle(services: Services, found: Statement, progress: Progress) -> AsyncIterator[str]:
+    evidence, seal = Evidence(services.db, services.keyring), seal_of(services.keys.signing())
+    async for line in evidence.bundle(found, seal, progress.show):
+        yield line.decode()
 
 
 async def _periods(services: Services) -> AsyncIterator[Period]:

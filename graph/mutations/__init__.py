@@ -53,6 +53,7 @@ from graph.mutations.merging import MergingMutations
 from graph.mutations.outcomes import OfMember, OfRedemption, OfWallet, Repeatable
 from graph.mutations.points import PointsMutations
 from graph.mutations.rules import RulesMutations
+from graph.mutations.signoff import SignOffMutations
 from graph.refusals import AsData, Forbidden, ValidationError, VersionConflict, made_of
 from graph.settlement import Agreement, Period
 from graph.types import Benefit, Lot, Quote
@@ -213,7 +214,9 @@ ClosePeriodPayload = Annotated[
 
 
 @strawberry.type(description="Writes. Expected outcomes are data: each payload is a union.")
-class Mutation(PointsMutations, HouseholdMutations, MergingMutations, ExposureMutations, RulesMutations):
+class Mutation(
+    PointsMutations, HouseholdMutations, MergingMutations, ExposureMutations, RulesMutations, SignOffMutations
+):
     """The root of mutations."""
 
     @strawberry.field(

@@ -144,11 +144,15 @@ class Tokens:
         """Mint a token with exactly the staff member's roles."""
         return self._mint(
             PrincipalKind.STAFF,
-            sub=self._keyring.digest("staff", staff.email),
+            sub=self.staff_subject(staff.email),
             client_id=STAFF_CLIENT_ID,
             scopes=frozenset(staff.roles),
             lifetime_seconds=lifetime_seconds,
         )
+
+    def staff_subject(self, email: str) -> str:
+        """Return what tokens call a member of the staff."""
+        return self._keyring.digest("staff", email)
 
     def member_subject(self, partner: str, reference: str) -> str:
         """Return the member's pairwise `sub` at that partner (the idea: OpenID Connect Core §8.1)."""

@@ -4,7 +4,7 @@
     taken = await world.redeem("anna@video", ride)
 
 A caller is "video" (that partner's own server), "anna@video" (the member that video calls anna, through video's app),
-"admin", "preparer" or "viewer" (the exchange's staff), or a `Token`.
+"admin", "preparer", "approver", "second" (approver) or "viewer" (the exchange's staff), or a `Token`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ STAFF = {
     "admin": ("admin",),
     "preparer": ("finance:view", "finance:prepare"),
     "viewer": ("finance:view",),
+    "approver": ("finance:view", "finance:approve"),
+    "second": ("finance:view", "finance:approve"),
 }
 
 BENEFIT = """
@@ -55,6 +57,9 @@ WALLET = (
 EXPOSURE = """
 fragment exposure on Exposure { currency version since low lowBalance { amount } cap { amount } paid { amount }
   used { amount } left { amount } notices { at clearedAt left { amount currency } } }"""
+SIGN_OFF = """
+fragment signOff on Statement { id hash status approvals approvalsNeeded paid { amount currency }
+  period { status settledAt } history { nodes { step at status by note hash statementHash amount { amount } } } }"""
 LOT = "fragment lot on Lot { id awarded remaining held given withdrawn frozen activeFrom expiresAt issuer { handle } }"
 POINTS = (
     "fragment points on Wallet { balance held available pending frozen debts { issuer { handle } points }"
@@ -115,9 +120,16 @@ SUCCESS = {
         "... on Rules { version since awardReversal giftDayPoints timeZone frozen velocity { windowSeconds"
         " redemptionsMax pointsMax pointsFrom benefit { sku } } } ... on VersionConflict { currentVersion }",
     ),
+    **dict.fromkeys(
+        (*(f"{step}Statement" for step in ("review", "approve", "reject", "instruct", "reconcile")), "recordPayment"),
+        "... on SignStatementSuccess { replayed statement { ...signOff } } ... on InvalidSignOff { status }",
+    ),
+    "setSignOffPolicy": "... on SignOffPolicy { version tiers { approvers amount { amount currency } } }"
+    "... on VersionConflict { currentVersion }",
     "closePeriod": "... on ClosePeriodSuccess { period { id number status closedAt root } next { id number status } }",
 }
 FRAGMENTS = {
+    "signOff": SIGN_OFF,
     "exposure": EXPOSURE,
     "benefit": BENEFIT,
     "redemption": REDEMPTION,
@@ -173,6 +185,8 @@ def input_type(mutation: str) -> str:
     }  # fmt: skip
     if mutation in shared:
         return shared[mutation]
+    if mutation.endswith("Statement"):
+        return "SignStatementInput"
     return "RedemptionActionInput" if mutation.endswith("Redemption") else f"{mutation[0].upper()}{mutation[1:]}Input"
 
 

@@ -46,6 +46,7 @@ QUERIES = [
     ("{ periods { nodes { number } } }", SETTLEMENT),
     ('{ statement(id: "x") { id } }', SETTLEMENT),
     ("{ agreements { id } }", AGREEMENTS),
+    ("{ signOffPolicy { version } }", {("staff", "admin"), ("staff", "finance:view")}),
     (
         '{ simulateAgreement(input: {pricePer1000Points: {amount: "1", currency: "EUR"}}, period: 1) { repriced } }',
         {("staff", "admin"), ("staff", "finance:view")},
@@ -71,6 +72,22 @@ MUTATIONS: list[tuple[str, Payload, set[tuple[str, str]]]] = [
     ),
     ("setAgreement", {"pricePer1000Points": PRICE, "effectiveFrom": "2090-01-01T00:00:00Z"}, {("staff", "admin")}),
     ("closePeriod", {"number": 99}, {("staff", "finance:prepare")}),
+    *(
+        (mutation, {"statement": NOTHING, "hash": "none", "note": "none", "idempotencyKey": "scopes"}, enough)
+        for mutation, enough in {
+            "reviewStatement": {("staff", "finance:prepare")},
+            "approveStatement": {("staff", "finance:approve")},
+            "rejectStatement": {("staff", "finance:approve"), ("staff", "finance:prepare")},
+            "instructStatement": {("staff", "finance:prepare")},
+            "reconcileStatement": {("staff", "finance:approve"), ("staff", "finance:prepare")},
+        }.items()
+    ),
+    (
+        "recordPayment",
+        {"statement": NOTHING, "hash": "none", "amount": PRICE, "reference": "none", "idempotencyKey": "scopes"},
+        {("staff", "finance:prepare")},
+    ),
+    ("setSignOffPolicy", {"tiers": []}, {("staff", "admin")}),
     ("setExposureCap", {"partner": NOTHING, "currency": "EUR"}, {("staff", "admin")}),
     (
         "recordFunding",

@@ -28,10 +28,11 @@ from exchange import agreements, benefit, errors, exposure, passbook, redemption
 from exchange.amounts import Money
 from exchange.ledger import Outcome
 from exchange.quote import Quote
-from exchange.settlement import netting, period, simulation, statement
+from exchange.settlement import netting, period, signoff, simulation, statement
 from exchange.store.catalog import CodesAdded, Published
 from exchange.store.headroom import Recorded
 from exchange.store.members import LinkCode, Permit
+from exchange.store.signoff import Signed
 from graph.context import Context
 from graph.listings import OwedPoints, SeenDebit
 from graph.mutations import Closed
@@ -63,7 +64,8 @@ BEHIND: dict[str, type] = {
     "SimulatedRow": simulation.Comparison, "SimulatedTotal": simulation.Comparison,
     "PointsEvent": passbook.PointsEvent, "PointsExpiration": passbook.Expiration, "PointsMovement": passbook.Movement,
     "LowBalance": exposure.Notice, "Exposure": exposure.Exposure, "SetExposureCapSuccess": exposure.Cap,
-    "RecordFundingSuccess": Recorded,
+    "RecordFundingSuccess": Recorded, "SignOff": signoff.Record, "SignOffPolicy": signoff.Policy,
+    "ApprovalTier": signoff.Tier, "SignStatementSuccess": Signed, "InvalidSignOff": errors.InvalidSignOff,
 }  # fmt: skip
 """What the resolvers of each type return. Connections are Pages and edges are Rows, whatever they hold."""
 
@@ -77,6 +79,7 @@ REFUSALS = [
     errors.IdempotencyConflict("m"),
     errors.VersionConflict("m", current_version=1),
     errors.InvalidTransition("m", status="FULFILLED"),
+    errors.InvalidSignOff("m", status="PAID"),
 ]
 
 

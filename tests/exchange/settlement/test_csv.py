@@ -10,12 +10,12 @@ import pytest
 from exchange.amounts import Money
 from exchange.journal import LineKind
 from exchange.settlement.export.csv import COLUMNS, csv_rows
-from exchange.settlement.statement import Place, Statement, StatementLine, StatementStatus
+from exchange.settlement.statement import Place, Statement, StatementLine
 from tests.exchange.settlement.conftest import World
 
 AT = datetime(2026, 3, 1, 12, 0, 0, 5000, tzinfo=UTC)
 STATEMENT = Statement(
-    id="7:rides", period=7, partner="rides", status=StatementStatus.DRAFT, root="r", totals=(), line_count=1, hash="ab",
+    id="7:rides", period=7, partner="rides", root="r", totals=(), line_count=1, hash="ab",
 )  # fmt: skip
 
 

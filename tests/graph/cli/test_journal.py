@@ -167,6 +167,26 @@ def test_a_partner_verifies_its_part_of_a_line_in_its_statement(there: tuple[str
     assert "line: REDEMPTION rides, -125 points, gross -100 less fee 0, minor units of EUR\n" in said
 
 
+def test_a_partner_verifies_its_whole_statement(there: tuple[str, ...], folder: Path) -> None:
+    """The bundle has the hash that the statement has; without keys the signature is unchecked; one byte is enough."""
+    path = folder / "bundle.jsonl"
+    written = tell("statement", "export", "1:rides", "--format", "bundle", "--out", path, *there)
+    assert written["sha256"] == sha256(path.read_bytes()).hexdigest()
+    told = tell("verify", path, "--keys", folder / "keys.json")
+    assert (told["statement"], told["hash"], told["statement_lines"]) == ("1:rides", written["hash"], 1)
+    assert (told["signature"], told["totals"][0]["net"]) == ("checked", "99")
+    said = run("verify", path)
+    assert said.out.startswith(f"ok      statement 1:rides: 1 lines, each proved; hash {written['hash']}\n")
+    assert "signature unchecked" in said.out
+    streamed = run("statement", "export", "1:rides", "--format", "bundle", *there).out.splitlines()
+    assert streamed[:-1] == path.read_text().splitlines()[:-1]
+    path.write_text(path.read_text().replace('"-125"', '"-124"').replace('"125"', '"124"'))
+    said = run("verify", path)
+    assert said.status == 1
+    assert said.out.startswith("BROKEN  line ")
+    assert "the part and its paths do not lead to its root" in said.out
+
+
 @pytest.mark.parametrize("name", ["none", "-x", "-h-y", "--odd"])
 def test_an_entry_that_is_not_there_is_not_found(there: tuple[str, ...], name: str) -> None:
     """Also under a name that begins like an option, as a sealed one may."""

@@ -1,0 +1,220 @@
+"""Statements signed off: each step, its record and what it makes of the period in one transaction.
+
+The write of a statement says again what was decided: its hash, where it stood, and that whoever approves is none of
+those who reviewed it or approved it before. The record's number is its key, so of two steps at once, of whichever
+statements, one is written; the other is decided again behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, TypeVar
+
+from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from exchange.amounts import Money
+from exchange.errors import Contended, IdempotencyConflict, NotFound, StoreUnavailable, VersionConflict
+from exchange.settlement.signoff import (
+    SETTLED,
+    Asked,
+    Policy,
+    Record,
+    SignOffStep,
+    Tier,
+    decide,
+    policy_recorded,
+    recorded,
+)
+from exchange.settlement.statement import Standing, Statement, StatementStatus
+from exchange.store.books import Conflict
+from exchange.store.connection import MAJORITY, Collection, Database, Document, Session, answering, server_time, settled
+from exchange.store.lanes import lost_to_a_rival
+from exchange.store.periods import Periods, standing_document, statement_from
+
+_T = TypeVar("_T")
+_ATTEMPTS = 50
+_SNAPSHOT = ReadConcern("snapshot")
+
+
+class Signed(NamedTuple):
+    """A step that was taken, and the statement as it now stands; `replayed`: the same key had taken it before."""
+
+    statement: Statement
+    record: Record
+    replayed: bool
+
+
+class SignOff:
+    """The sign-off of one exchange's statements, and its log."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._statements: Collection = db["statements"]
+        self._periods = Periods(db)
+        self._log: Collection = db["sign_offs"]
+        self._log_read: Collection = db["sign_offs"].with_options(read_concern=MAJORITY)
+
+    async def create_indexes(self) -> None:
+        """Create what keeps a step from being taken twice, and what a statement's history is read by. Idempotent."""
+        with answering():
+            await self._log.create_index("key", name="once", unique=True)
+            await self._log.create_index([("statement", 1), ("_id", 1)], name="of_statement")
+
+    # ------------------------------------------------------------ steps
+
+    async def sign(self, asked: Asked) -> Signed:
+        """Take a step, once for its key.
+
+        IdempotencyConflict when the key took another; NotFound when there is no such statement; what `decide` refuses.
+        """
+
+        async def work(session: Session) -> Signed:
+            before = await self._log.find_one({"key": asked.key}, session=session)
+            if before is not None and before["fingerprint"] != asked.fingerprint:
+                message = "this idempotency key was used with a different input"
+                raise IdempotencyConflict(message, ("input", "idempotencyKey"))
+            found = await self._statements.find_one({"_id": asked.statement}, session=session)
+            if found is None:
+                raise NotFound("no such statement", ("input", "statement"))
+            statement = statement_from(found)
+            if before is not None:
+                return Signed(statement, record_from(before), replayed=True)
+            policy = await self._policy(session)
+            after = decide(statement, asked, policy)
+            await self._write(statement, asked, after, session)
+            record = recorded(await self._last(session), await server_time(self._db), asked, after, policy)
+            await self._log.insert_one(record_document(record), session=session)
+            if after.status in SETTLED and statement.status not in SETTLED:
+                await self._periods.settle(statement.period, session)
+            return Signed(statement_from(found | standing_document(after)), record, replayed=False)
+
+        return await self._in_turn(work)
+
+    async def _write(self, statement: Statement, asked: Asked, after: Standing, session: Session) -> None:
+        unsigned: Document = {
+            "_id": statement.id, "hash": asked.hash, "status": statement.status.value,
+            # A draft that nobody has touched has no count yet.
+            "steps": statement.standing.steps or None,
+        }  # fmt: skip
+        if asked.step is SignOffStep.APPROVE:
+            unsigned |= {"prepared_by": {"$ne": asked.actor}, "approved_by": {"$ne": asked.actor}}
+        if asked.step is SignOffStep.RECONCILE:
+            unsigned["paid_by"] = {"$ne": asked.actor}
+        result = await self._statements.update_one(unsigned, {"$set": standing_document(after)}, session=session)
+        if result.matched_count != 1:
+            raise Conflict("the statement has changed")
+
+    # ------------------------------------------------------------ the policy
+
+    async def policy(self) -> tuple[Policy, Record | None]:
+        """Return the policy in force, and the record that set it."""
+        with answering():
+            found = await self._log_read.find_one({"step": None}, sort=[("_id", -1)])
+        record = None if found is None else record_from(found)
+        return _policy_of(record), record
+
+    async def set_policy(self, tiers: tuple[Tier, ...], actor: str, expected_version: int | None = None) -> Policy:
+        """Set the next version; what changes nothing makes none. VersionConflict unless it has the expected one."""
+
+        async def work(session: Session) -> Policy:
+            now = await self._policy(session)
+            if expected_version not in (None, now.version):
+                message = f"the policy has version {now.version}"
+                raise VersionConflict(message, ("input", "expectedVersion"), current_version=now.version)
+            if now.tiers == tiers:
+                return now
+            policy = Policy(tiers, now.version + 1)
+            record = policy_recorded(await self._last(session), await server_time(self._db), actor, policy)
+            await self._log.insert_one(record_document(record), session=session)
+            return policy
+
+        return await self._in_turn(work)
+
+    async def _policy(self, session: Session) -> Policy:
+        found = await self._log.find_one({"step": None}, sort=[("_id", -1)], session=session)
+        return _policy_of(None if found is None else record_from(found))
+
+    # ------------------------------------------------------------ the log
+
+    async def records(self, statement: str | None = None, after: int = 0, limit: int = 0) -> list[Record]:
+        """Return records in their order, from behind a number on; of one statement if wished."""
+        wanted: Document = {"_id": {"$gt": after}} | ({} if statement is None else {"statement": statement})
+        with answering():
+            rows = await self._log_read.find(wanted).sort("_id", 1).limit(limit).to_list(None)
+        return [record_from(row) for row in rows]
+
+    async def head(self) -> Record | None:
+        """Return the last record: its hash stands for all of them."""
+        with answering():
+            found = await self._log_read.find_one({}, sort=[("_id", -1)])
+        return None if found is None else record_from(found)
+
+    async def _last(self, session: Session) -> Record | None:
+        found = await self._log.find_one({}, sort=[("_id", -1)], session=session)
+        return None if found is None else record_from(found)
+
+    # ------------------------------------------------------------ within
+
+    async def _in_turn(self, work: Callable[[Session], Awaitable[_T]]) -> _T:
+        """Do it in a transaction, again and again while others are faster."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return await self._once(work)
+            except Conflict:
+                await asyncio.sleep(0.002 * attempt)
+        raise Contended("others signed all the time; try again")
+
+    async def _once(self, work: Callable[[Session], Awaitable[_T]]) -> _T:
+        try:
+            async with await settled(self._db.client.start_session()) as session:
+                await settled(session.start_transaction(read_concern=_SNAPSHOT))
+                result = await work(session)
+                await session.commit_transaction()
+                return result
+        except PyMongoError as error:
+            if lost_to_a_rival(error):
+                raise Conflict(str(error)) from error
+            raise StoreUnavailable(f"the database did not answer: {type(error).__name__}") from error
+
+
+def _policy_of(record: Record | None) -> Policy:
+    return Policy() if record is None else Policy(record.tiers, record.policy)
+
+
+# ---------------------------------------------------------------- documents
+
+
+def record_document(record: Record) -> Document:
+    """Return a record as it is stored."""
+    return {
+        "_id": record.seq, "prev": record.prev, "at": record.at, "actor": record.actor, "key": record.key,
+        "fingerprint": record.fingerprint, "policy": record.policy,
+        "step": None if record.step is None else record.step.value, "statement": record.statement,
+        "statement_hash": record.statement_hash, "status": None if record.status is None else record.status.value,
+        "note": record.note, "amount": None if record.amount is None else _amount(record.amount),
+        "tiers": [_amount(tier.amount) | {"approvers": tier.approvers} for tier in record.tiers],
+        "hash": record.hash,
+    }  # fmt: skip
+
+
+def record_from(document: Document) -> Record:
+    """Return the record that was stored."""
+    step, status, amount = (document[name] for name in ("step", "status", "amount"))
+    return Record(
+        seq=document["_id"], prev=document["prev"], at=document["at"], actor=document["actor"], key=document["key"],
+        fingerprint=document["fingerprint"], policy=document["policy"],
+        step=None if step is None else SignOffStep(step), statement=document["statement"],
+        statement_hash=document["statement_hash"], status=None if status is None else StatementStatus(status),
+        note=document["note"], amount=None if amount is None else _money(amount),
+        tiers=tuple(Tier(_money(each), each["approvers"]) for each in document["tiers"]), hash=document["hash"],
+    )  # fmt: skip
+
+
+def _amount(money: Money) -> Document:
+    return {"minor": str(money.minor), "currency": money.currency}
+
+
+def _money(document: Document) -> Money:
+    return Money(int(document["minor"]), document["currency"])
