@@ -178,6 +178,7 @@ made_known(
     FULFIL="The partner delivered.",
     FAIL="The partner could not deliver; the points came back.",
     REVERSE="A redemption went back, whole or in part, and its points with it.",
+    ADJUSTMENT="Two partners settled a dispute about a statement line: never among a member's own events.",
 )
 made_known(
     LineKind,
@@ -186,6 +187,7 @@ made_known(
     REDEMPTION="Points of an issuer spent at a provider.",
     REVERSAL="A redemption, or a part of it, that went back.",
     COMMISSION="What a provider gives the channel; negative when it goes back.",
+    ADJUSTMENT="What a dispute about a line of an earlier period has moved, to whom it was upheld.",
 )
 
 

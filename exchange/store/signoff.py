@@ -28,9 +28,18 @@ from exchange.settlement.signoff import (
     recorded,
 )
 from exchange.settlement.statement import Standing, Statement, StatementStatus
-from exchange.store.books import Conflict
-from exchange.store.connection import MAJORITY, Collection, Database, Document, Session, answering, server_time, settled
-from exchange.store.lanes import lost_to_a_rival
+from exchange.store.connection import (
+    MAJORITY,
+    Collection,
+    Database,
+    Document,
+    Session,
+    answering,
+    ensure_index,
+    server_time,
+    settled,
+)
+from exchange.store.lanes import Conflict, lost_to_a_rival
 from exchange.store.periods import Periods, standing_document, statement_from
 
 _T = TypeVar("_T")
@@ -59,8 +68,8 @@ class SignOff:
     async def create_indexes(self) -> None:
         """Create what keeps a step from being taken twice, and what a statement's history is read by. Idempotent."""
         with answering():
-            await self._log.create_index("key", name="once", unique=True)
-            await self._log.create_index([("statement", 1), ("_id", 1)], name="of_statement")
+            await ensure_index(self._log, "key", name="once", unique=True)
+            await ensure_index(self._log, [("statement", 1), ("_id", 1)], name="of_statement")
 
     # ------------------------------------------------------------ steps
 
