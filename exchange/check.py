@@ -19,7 +19,7 @@ Most redemptions are made and done in one block. One that is still at its first 
 nothing in any other block up to the heads: it is judged at once, with nothing to join. One that was written a second
 time since the check began is held against its entries the next time.
 
-How much memory it takes: one range of blocks (`BLOCKS_AT_ONCE`, with their entries), one wallet with its history, the
+How much memory it takes: one range of blocks (of about `ENTRIES_AT_ONCE`), one wallet with its history, the
 sums per period, a number per benefit, the disputes. What has to be joined (events by wallet, acts of the other
 redemptions, codes) goes through a temporary SQLite file that grows with the journal.
 
@@ -33,13 +33,15 @@ is being counted nothing can be said of it.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from hashlib import sha256
 from typing import Final, TypeVar
 
 from exchange.agreements import Agreement, AgreementBook
-from exchange.journal import Account, EntryKind, Sums
+from exchange.journal import Account, Block, EntryKind, Sums
 from exchange.keyring import Keyring
 from exchange.proof import Proof, Proofs, Wrong
 from exchange.proof.disputes import DisputeJudge
@@ -56,12 +58,18 @@ from exchange.settlement.period import Period, PeriodStatus, Range, period_root
 from exchange.settlement.statement import Statement
 from exchange.store.audit import UNREADABLE, Audit, Found, HeadroomRow, Snapshot, StockRow
 from exchange.store.connection import Database
+from exchange.store.documents import redemption_bytes
 from exchange.store.scratch import Scratch
 from exchange.wallet import Wallet
 
 _T = TypeVar("_T")
 
-BLOCKS_AT_ONCE: Final = 100
+ENTRIES_AT_ONCE: Final = 2_000
+"""About so many in a range: what is held longer, Python's collector looks through again and again."""
+_BLOCKS_AT_ONCE: Final = 1_000
+"""At most so many in a range, however few entries they have."""
+_FIRST_BLOCKS: Final = 16
+_GIVING_CODES: Final = (EntryKind.REDEEM, EntryKind.CONFIRM)
 _POINTS: Final = (Account.ISSUED, Account.GOODWILL, Account.REDEEMED, Account.EXPIRED, Account.WITHDRAWN)
 """An issuer's accounts of points: what they do not hold, its lots do."""
 
@@ -193,15 +201,46 @@ class _Examination:
         done, total = 0, sum(heads.values()) + len(heads)
         for lane, head in sorted(heads.items()):
             judge = self._lanes[lane] = LaneJudge(lane)
-            for first in range(0, head + 1, BLOCKS_AT_ONCE):
-                last = min(first + BLOCKS_AT_ONCE - 1, head)
-                await self._judge_range(judge, first, last)
-                done += last - first + 1
-                self._progress("blocks", done, total)
+            async with aclosing(self._ranges(lane, head)) as ranges:
+                async for blocks, placed in ranges:
+                    await self._judge_range(judge, blocks, placed)
+                    done += len(blocks)
+                    self._progress("blocks", done, max(done, total))
 
-    async def _judge_range(self, judge: LaneJudge, first: int, last: int) -> None:
-        blocks = await self._audit.blocks(judge.lane, first, last)
-        placed = await self._audit.entries(judge.lane, first, last)
+    async def _ranges(self, lane: int, head: int) -> AsyncGenerator[tuple[list[Found[Block]], list[Placed]], None]:
+        """Yield a lane's blocks and the entries that say they lie there; the next range is read meanwhile."""
+
+        async def read(first: int) -> tuple[list[Found[Block]], list[Placed], int]:
+            last = min(first + at_once - 1, head)
+            return await self._audit.blocks(lane, first, last), await self._audit.entries(lane, first, last), last
+
+        at_once = _FIRST_BLOCKS
+        reading = asyncio.create_task(read(0))
+        try:
+            while True:
+                blocks, placed, last = await reading
+                # As many as hold so many entries, if they are like these.
+                at_once = min(_BLOCKS_AT_ONCE, at_once * ENTRIES_AT_ONCE // max(len(placed), 1) or 1)
+                if last < head:
+                    reading = asyncio.create_task(read(last + 1))
+                yield blocks, placed
+                if last == head:
+                    return
+        finally:
+            reading.cancel()
+
+    async def _judge_range(self, judge: LaneJudge, blocks: list[Found[Block]], placed: list[Placed]) -> None:
+        entries = [one.entry for one in placed if one.entry is not None]
+        begun = [entry.redemption or entry.id for entry in entries if entry.kind in BEGINNINGS]
+        written, acts = await asyncio.gather(
+            self._audit.redemptions_written_once(begun), self._judge_blocks(judge, blocks, placed)
+        )
+        await self._judge_acts(acts, written)
+
+    async def _judge_blocks(
+        self, judge: LaneJudge, blocks: list[Found[Block]], placed: list[Placed]
+    ) -> dict[str, list[Act]]:
+        """Judge blocks and the entries in them; returns what these mean to redemptions."""
         by_seq: dict[int, list[Placed]] = {}
         for one in placed:
             by_seq.setdefault(one.seq, []).append(one)
@@ -210,6 +249,8 @@ class _Examination:
             for block in self._readable(9, "block", found):
                 self._proofs.add(judge.judge(block, by_seq.pop(block.seq, [])))
                 self._by_blocks.setdefault(block.period, Sums()).add(block.sums)
+            # So that what is being read meanwhile gets on.
+            await asyncio.sleep(0)
         for seq, entries in by_seq.items():
             self._proofs.add(Wrong(9, f"entry {one.id} is of block {seq} of lane {judge.lane}, which is not there")
                              for one in entries)  # fmt: skip
@@ -218,7 +259,7 @@ class _Examination:
             act = self._judge_entry(one)
             if act is not None:
                 acts.setdefault(act.entry.redemption or act.entry.id, []).append(act)
-        await self._judge_acts(acts)
+        return acts
 
     def _judge_entry(self, placed: Placed) -> Act | None:
         """Judge an entry by itself, and keep what it means to a wallet; returns what it means to a redemption."""
@@ -238,10 +279,10 @@ class _Examination:
         if not step:
             proofs.add(owed(entry, self._agreements, self._book))
             proofs.require(entry.redemption is None, 5, f"entry {entry.id} is about a redemption, and is no step of it")
-        proofs.require(
-            placed.settles == entry.settling, 10,
-            f"entry {entry.id} is filed under the statements of {placed.settles}, it is for {entry.settling}",
-        )  # fmt: skip
+        settling = entry.settling
+        if placed.settles != settling:
+            filed = f"is filed under the statements of {placed.settles}, it is for {settling}"
+            proofs.add([Wrong(10, f"entry {entry.id} {filed}")])
         posted = self._by_entries.setdefault(placed.period, Counter())
         for posting in entry.postings:
             self._units[posting.unit] += posting.amount
@@ -250,29 +291,37 @@ class _Examination:
             else:
                 posted[posting.party, posting.unit] += posting.amount
         lines = self._by_lines.setdefault(placed.period, Counter())
-        for partner in entry.settling:
+        for partner in settling:
             for line in entry.lines(partner):
                 lines[partner, line.currency] += line.gross_minor - line.fee_minor
                 self._lines[placed.period, partner] += 1
         return Act(entry, place, placed.period) if step else None
 
-    async def _judge_acts(self, acts: dict[str, list[Act]]) -> None:
-        """Judge the redemptions that are wholly in this range; keep what others are joined of."""
-        begun = [name for name, some in acts.items() if some[0].entry.kind in BEGINNINGS]
-        whole = await self._audit.redemptions_written_once(begun)
+    async def _judge_acts(self, acts: dict[str, list[Act]], written: set[bytes]) -> None:
+        """Judge the redemptions that were `written` once, all in this range; keep what others are joined of."""
+        for name, some in list(acts.items()):
+            life, wrong = self._lived(name, some)
+            made = _written(life)
+            if made in written:
+                # What its entries make of it, to the byte: there is nothing to read.
+                written.remove(made)
+                self._judged(life, acts.pop(name), wrong)
+        for found in map(self._audit.redemption_read, written):
+            self._readable(5, "redemption", found)
+            self._judge_life(found.id, acts.pop(found.id), found.value)
+            self._scratch.add_codes(found.id, () if found.value is None else found.value.codes)
+        await self._keep_acts(acts)
+
+    async def _keep_acts(self, acts: dict[str, list[Act]]) -> None:
+        """Keep what has to be joined with acts of other blocks, or with what was stored before."""
         for name, some in acts.items():
-            if name in whole:
-                for stored in self._readable(5, "redemption", whole[name]) or [None]:
-                    self._judge_life(name, some, stored)
-                    self._scratch.add_codes(name, () if stored is None else stored.codes)
-                continue
             for act in some:
                 try:
                     self._scratch.add_act(name, act)
                 except UNREADABLE as error:
                     self._proofs.add([Wrong(3, f"entry {act.entry.id} does not say what it should: {error}")])
         # The codes of what was redeemed by then: they come with it and never change afterwards.
-        redeemed = [name for name, some in acts.items() if name not in whole and any(_gives_codes(one) for one in some)]
+        redeemed = [name for name, some in acts.items() if any(act.entry.kind in _GIVING_CODES for act in some)]
         for found in (await self._audit.redemptions_of(redeemed)).values():
             if found.value is not None:
                 self._scratch.add_codes(found.id, found.value.codes)
@@ -338,6 +387,10 @@ class _Examination:
         self._proofs.require(held == reserved, 8, f"{held} open holds, {reserved} reserved redemptions")
 
     def _judge_life(self, name: str, acts: Sequence[Act], stored: Redemption | None) -> None:
+        life, wrong = self._lived(name, acts, stored)
+        self._judged(life, acts, wrong)
+
+    def _lived(self, name: str, acts: Sequence[Act], stored: Redemption | None = None) -> tuple[Life, list[Wrong]]:
         """Fold a redemption; hold it against what is stored once the fold has come to that version."""
         life = Life(name, self._agreements, self._book)
         wrong: list[Wrong] = []
@@ -350,17 +403,16 @@ class _Examination:
                 wrong += life.go_on(act)
             except UNREADABLE as error:
                 wrong.append(Wrong(3, f"entry {act.entry.id} does not say what it should: {error}"))
-            if act.entry.debits:
-                self._proofs.judged(7)
         if stored is not None and not compared:
             wrong += unlike(stored, life.redemption)
-        self._proofs.judged(3)
-        self._proofs.judged(8)
-        self._proofs.add(wrong)
-        self._count(life)
+        return life, wrong
 
-    def _count(self, life: Life) -> None:
-        """Count what a redemption takes of stock, and promises."""
+    def _judged(self, life: Life, acts: Sequence[Act], wrong: Iterable[Wrong]) -> None:
+        """Record what was found of a redemption, and what it takes of stock and promises."""
+        self._proofs.add(wrong)
+        self._proofs.judged(3)
+        self._proofs.judged(7, sum(1 for act in acts if act.entry.debits))
+        self._proofs.judged(8)
         self._lives += 1
         redemption = life.redemption
         if redemption is None:
@@ -507,8 +559,14 @@ class _Examination:
             self._proofs.add(Wrong(10, f"statement {statement.id} {what}") for what in wrong)
 
 
-def _gives_codes(act: Act) -> bool:
-    return act.entry.kind in (EntryKind.REDEEM, EntryKind.CONFIRM)
+def _written(life: Life) -> bytes:
+    """Return a redemption as the last of its acts wrote it; nothing if they make none that could be written."""
+    if life.redemption is None:
+        return b""
+    try:
+        return redemption_bytes(life.redemption)
+    except UNREADABLE:
+        return b""
 
 
 async def _hash_of(settlement: Settlement, statement: Statement) -> str | None:

@@ -15,6 +15,7 @@ import asyncio
 import logging
 import secrets
 from datetime import datetime, timedelta
+from functools import cache
 
 from exchange.errors import Fault, StoreUnavailable
 from exchange.journal import SALT_BYTES, Block, BlockKind
@@ -24,7 +25,7 @@ from exchange.store.lanes import LEASE_SECONDS, Conflict, Lane, LaneLost, Sessio
 CLOCK_TOLERANCE = timedelta(seconds=5)
 """How far a lane's last block may lie ahead of the database's clock: members of a replica set differ a little."""
 _LOOK_AGAIN_SECONDS = 0.01
-"""Before looking for a block that took our place: a moment later a majority has it."""
+"""Before looking at what a rival has done: a moment later a majority has it."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,20 +52,24 @@ class LaneKeeper:
 
     async def commit(self, lane: Lane, writes: Writes, now: datetime) -> None:
         """Commit one block behind the lane's head. Conflict: it did not happen, decide again."""
-        block = Block.seal(
-            lane=lane.number, seq=lane.head.seq + 1, kind=BlockKind.ENTRIES, period=lane.period, prev=lane.head.hash,
-            at=now, salt=secrets.token_bytes(SALT_BYTES), entries=writes.entries,
-        )  # fmt: skip
+
+        @cache
+        def seal() -> Block:
+            return Block.seal(
+                lane=lane.number, seq=lane.head.seq + 1, kind=BlockKind.ENTRIES, period=lane.period,
+                prev=lane.head.hash, at=now, salt=secrets.token_bytes(SALT_BYTES), entries=writes.entries,
+            )  # fmt: skip
+
         try:
-            await self._books.commit(lane, block, writes)
+            await self._books.commit(lane, seal, writes)
         except UnknownOutcome:
-            if not await self._did_commit(lane, block):
+            if not await self._did_commit(lane, seal()):
                 await self.find_head(lane)
                 raise Conflict("the commit did not happen") from None
         except Conflict:
             await self.find_head(lane)
             raise
-        lane.head = block
+        lane.head = seal()
 
     async def _did_commit(self, lane: Lane, block: Block) -> bool:
         """Settle a commit whose answer was lost (rule 4). Returns only when it is certain, however long that takes."""
@@ -118,10 +123,11 @@ class LaneKeeper:
 
     async def own(self) -> Lane:
         """Return this process's lane: the one it has, a lapsed one taken over, or a new one."""
+        if self._lane is not None:
+            return self._lane
+        session = await self._books.start_session()
         while self._lane is None:
-            session = await self._books.start_session()
-            lsid = session.session_id["id"]
-            stolen = await self._books.steal_lane(self._owner, lsid)
+            stolen = await self._books.steal_lane(self._owner, session.session_id["id"])
             self.known = max(1, await self._books.count_lanes())
             if stolen is not None:
                 number, killed = stolen
@@ -133,6 +139,8 @@ class LaneKeeper:
             if opened is not None:
                 self._lane = Lane(opened[0], self._owner, opened[1], session)
                 self.known = max(self.known, opened[0])
+            else:
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         return self._lane
 
     async def leave_if_ahead(self, lane: Lane, now: datetime) -> None:

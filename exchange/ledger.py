@@ -76,6 +76,8 @@ QUEUE_MAX = 4_096
 DEADLINE_SECONDS = 10.0
 SPLIT_AFTER = 2
 """Failures of a batch before it is split."""
+PATIENCE = 1 / 3
+"""The part of the deadline in which a commit is asked for again: the rest is for settling it, and deciding anew."""
 _QUOTE_TRIES = 5
 
 _log = logging.getLogger(__name__)
@@ -166,7 +168,7 @@ class Ledger:
         self._shelves = Shelves(books.db)
         self._keyring = keyring
         self._deadline_seconds = deadline_seconds
-        self._lanes = LaneKeeper(books, deadline_seconds)
+        self._lanes = LaneKeeper(books, deadline_seconds * PATIENCE)
         self._queue: list[_Job] = []
         self._apart: deque[_Job] = deque()
         self._pace = Pace()
@@ -363,6 +365,10 @@ class Ledger:
     async def _read(self, commands: Sequence[Command], lane: int = NO_LANE) -> tuple[FirstRound, SecondRound]:
         redeems = [command for command in commands if isinstance(command, Redeem) and command.benefit is not None]
         references = [reference_id(whose) for command in commands for whose in _references(command)]
+        guessed = {
+            whose.wallet if isinstance(whose, ByWallet) else self.new_wallet_id(whose)
+            for command in commands for whose in _wallets_named(command) if whose is not None
+        }  # fmt: skip
         first = await self._books.first_round(
             (command.id for command in commands),
             references,
@@ -370,6 +376,7 @@ class Ledger:
             (command.redemption for command in commands if isinstance(command, Act) and command.redemption is not None),
             (command.quote for command in redeems if command.quote is not None),
             lane,
+            guessed,
         )
         wallets = {
             wallet
@@ -383,7 +390,15 @@ class Ledger:
         replayed = (entry.redemption for entry in first.entries.values() if entry.redemption is not None)
         benefits = {redemption.benefit for redemption in first.redemptions.values()}
         codes = _codes_wanted(commands, first)
-        second = await self._books.second_round(wallets, replayed, benefits, codes, references, lane, self._lanes.known)
+        if guessed >= wallets and not (first.entries or first.redemptions or codes):
+            # As it mostly is: a wallet has the name that its first reference gave it.
+            second = SecondRound(
+                {name: first.wallets[name] for name in wallets & first.wallets.keys()}, first.references
+            )
+        else:
+            second = await self._books.second_round(
+                wallets, replayed, benefits, codes, references, lane, self._lanes.known
+            )
         if second.references != first.references:
             raise Conflict("a reference came to mean another wallet between two reads")
         await self._follow(second)

@@ -244,10 +244,15 @@ class Audit:
             async for row in self._redemptions.find({"version": {"$ne": 1}}):
                 yield _found(docs.redemption_from, row)
 
-    async def redemptions_written_once(self, ids: Iterable[str]) -> dict[str, Found[Redemption]]:
-        """Return those of these redemptions that are still as what made them wrote them."""
-        rows = await _by_ids(self._redemptions, ids, wanted={"version": 1})
-        return {row["_id"]: _found(docs.redemption_from, row) for row in rows}
+    async def redemptions_written_once(self, ids: Iterable[str]) -> set[bytes]:
+        """Return those of these redemptions that are still as what made them wrote them, as they are stored."""
+        raw: list[Any] = await _by_ids(self._redemptions.with_options(codec_options=_RAW), ids, wanted={"version": 1})
+        return {bytes(row.raw) for row in raw}
+
+    @staticmethod
+    def redemption_read(written: bytes) -> Found[Redemption]:
+        """Return what is read from a redemption as stored."""
+        return _found(docs.redemption_from, _decoded(written))
 
     async def redemptions_without_entry(self) -> AsyncIterator[str]:
         """Yield the redemptions that no entry made: that has their id."""
@@ -477,7 +482,12 @@ async def _by_ids(
 
 def _stored(row: Any) -> StoredWallet:
     written = bytes(row.raw)
-    return StoredWallet(written, _found(docs.wallet_from, decode(written, CodecOptions(tz_aware=True))))
+    return StoredWallet(written, _found(docs.wallet_from, _decoded(written)))
+
+
+def _decoded(written: bytes) -> Document:
+    document: Document = decode(written, CodecOptions(tz_aware=True))
+    return document
 
 
 def _unlike_written(document: Document, wallet: Wallet) -> str:

@@ -9,11 +9,13 @@ not know is `UnknownOutcome`, and only `lane.LaneKeeper` may go on from there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from bson import encode
+from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
 from pymongo import InsertOne, ReplaceOne, UpdateOne
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
@@ -46,6 +48,8 @@ from exchange.store.shelves import shelf_from, shelf_id, shelf_sale
 from exchange.store.validators import refuse_by
 from exchange.wallet import Lot, Wallet
 
+_T = TypeVar("_T")
+
 _COLLECTION_EXISTS = 48
 _NEVER_TAKEN = frozenset({121, 10334})
 """DocumentValidationFailure, BSONObjectTooLarge."""
@@ -71,11 +75,15 @@ class TermsVersions(NamedTuple):
 
 
 class FirstRound(Struct, frozen=True):
-    """What a batch needs before it knows which wallets it is about."""
+    """What a batch needs before it knows which wallets it is about, and those that it probably is about.
+
+    `wallets`: of those guessed the ones there are, read before the references.
+    """
 
     now: datetime
     closing: frozenset[int]
     entries: dict[str, Entry]
+    wallets: dict[str, Wallet]
     references: dict[str, str]
     benefits: dict[str, Benefit]
     stocks: dict[str, Stock]
@@ -88,11 +96,11 @@ class SecondRound(Struct, frozen=True):
     """Wallets, redemptions to answer again, their benefits, and the next free codes as (code id, cipher)."""
 
     wallets: dict[str, Wallet]
-    redemptions: dict[str, Redemption]
-    benefits: dict[str, Benefit]
-    stocks: dict[str, Stock]
-    codes: dict[str, list[tuple[str, bytes]]]
     references: dict[str, str]
+    redemptions: dict[str, Redemption] = {}
+    benefits: dict[str, Benefit] = {}
+    stocks: dict[str, Stock] = {}
+    codes: dict[str, list[tuple[str, bytes]]] = {}
 
 
 @dataclass(slots=True)
@@ -223,22 +231,23 @@ class Books(Lanes):
 
     async def first_round(
         self, ids: Iterable[str], references: Iterable[str], benefits: Iterable[str], redemptions: Iterable[str] = (),
-        quotes: Iterable[str] = (), lane: int = NO_LANE,
+        quotes: Iterable[str] = (), lane: int = NO_LANE, wallets: Iterable[str] = (),
     ) -> FirstRound:  # fmt: skip
         """Read, from the primary and now, what is known before the wallets are. `stocks`: on the lane's shelves."""
         offered = list(benefits)
         with answering():
             read = await self._read_together({
-                "entries": _by_ids(ids), "references": _by_ids(references), "benefits": _by_ids(offered),
+                "entries": _by_ids(ids), "benefits": _by_ids(offered),
                 "shelves": _by_ids(shelf_id(benefit, lane) for benefit in offered),
                 "redemptions": _by_ids(redemptions), "quotes": _by_ids(quotes),
-                "terms": [{"$match": {}}],
+                "terms": [{"$match": {}}], "wallets": _by_ids(wallets), "references": _by_ids(references),
             })  # fmt: skip
         periods = read["periods"]
         return FirstRound(
             now=periods[0]["now"],
             closing=frozenset(p["_id"] for p in periods if p["status"] == "CLOSING"),
             entries={e["_id"]: docs.entry_from(e) for e in read["entries"]},
+            wallets={w["_id"]: docs.wallet_from(w) for w in read["wallets"]},
             references={r["_id"]: r["wallet"] for r in read["references"]},
             benefits={b["_id"]: docs.benefit_from(b) for b in read["benefits"]},
             stocks={s["benefit"]: shelf_from(s).stock for s in read["shelves"]},
@@ -392,8 +401,8 @@ class Books(Lanes):
 
     # ------------------------------------------------------------ the commit
 
-    async def commit(self, lane: Lane, block: Block, writes: Writes) -> None:
-        """Write one block and all that belongs to it, or nothing.
+    async def commit(self, lane: Lane, seal: Callable[[], Block], writes: Writes) -> None:
+        """Write one block and all that belongs to it, or nothing. `seal`: makes the block, once.
 
         Raises Conflict (aborted; decide again), UnknownOutcome (settle it first), Unwritable and StoreUnavailable
         (not committed).
@@ -401,7 +410,7 @@ class Books(Lanes):
         session = lane.session
         try:
             await settled(session.start_transaction())
-            await self._write(session, block, writes)
+            await self._write(lane, seal, writes)
         except BaseException as error:
             await self.abort(session)
             if isinstance(error, PyMongoError):
@@ -424,49 +433,59 @@ class Books(Lanes):
         except asyncio.CancelledError as error:
             raise UnknownOutcome("cancelled") from error
 
-    async def _write(self, session: Session, block: Block, writes: Writes) -> None:
-        await self.blocks.insert_one(docs.block_document(block), session=session)
-        if writes.stock:
-            await self._bulk(self.shelves, [
-                shelf_sale(benefit, block.lane, change, limited=limited)
-                for benefit, (change, limited) in writes.stock.items()
-            ], session)  # fmt: skip
-        if writes.headroom:
-            await self._bulk(self.headroom, writes.headroom, session)
-        if writes.codes:
-            await self._bulk(self.codes, [
-                UpdateOne({"_id": code, "free": True}, {"$set": {"redemption": redemption}, "$unset": {"free": ""}})
-                for code, redemption in writes.codes
-            ], session)  # fmt: skip
-        if writes.wallets:
-            await self._bulk(self.wallets, [_wallet_write(wallet, block.period) for wallet in writes.wallets], session)
-        if writes.claims:
-            await self.references.insert_many(
-                [{"_id": docs.reference_id(whose), "wallet": wallet} for whose, wallet in writes.claims],
-                session=session,
-            )
-        if writes.renamed:
+    async def _write(self, lane: Lane, seal: Callable[[], Block], writes: Writes) -> None:
+        """Write a block's documents, each kind being made while the server still writes the one before."""
+        session, period = lane.session, lane.period
+        wallets = [_wallet_write(wallet, period) for wallet in writes.wallets]
+        block = await _while(self._bulk(self.wallets, wallets, session), seal)
+        redemptions = await _while(
+            self.blocks.insert_one(docs.block_document(block), session=session),
+            lambda: [_redemption_write(redemption, period) for redemption in writes.redemptions],
+        )
+        entries = await _while(
+            self._bulk(self.redemptions, redemptions, session),
+            lambda: [_raw(docs.entry_document(entry, block, index)) for index, entry in enumerate(writes.entries)],
+        )
+        await self._bulk(self.shelves, [
+            shelf_sale(benefit, lane.number, change, limited=limited)
+            for benefit, (change, limited) in writes.stock.items()
+        ], session)  # fmt: skip
+        await self._bulk(self.headroom, writes.headroom, session)
+        await self._bulk(self.codes, [
+            UpdateOne({"_id": code, "free": True}, {"$set": {"redemption": redemption}, "$unset": {"free": ""}})
+            for code, redemption in writes.codes
+        ], session)  # fmt: skip
+        await self._bulk(self.references, [
+            *(InsertOne({"_id": docs.reference_id(whose), "wallet": wallet}) for whose, wallet in writes.claims),
             # Whoever has the wallets under their versions has their references too.
-            await self._bulk(self.references, [
-                UpdateOne({"_id": docs.reference_id(whose)}, {"$set": {"wallet": wallet}})
-                for whose, wallet in writes.renamed
-            ], session)  # fmt: skip
-        if writes.redemptions:
-            await self._bulk(
-                self.redemptions, [_redemption_write(r, block.period) for r in writes.redemptions], session
-            )
-        if writes.entries:
-            await self.entries.insert_many(
-                [docs.entry_document(entry, block, index) for index, entry in enumerate(writes.entries)],
-                session=session,
-            )
+            *(UpdateOne({"_id": docs.reference_id(whose)}, {"$set": {"wallet": wallet}})
+              for whose, wallet in writes.renamed),
+        ], session)  # fmt: skip
+        if entries:
+            await self.entries.insert_many(entries, session=session)
 
     @staticmethod
     async def _bulk(collection: Collection, operations: list[Any], session: Session) -> None:
+        if not operations:
+            return
         result = await collection.bulk_write(operations, ordered=False, session=session)
         if result.matched_count + result.inserted_count != len(operations):
             # An update that matches nothing does not abort by itself.
             raise Conflict(f"{collection.name}: {len(operations)} writes, {result.matched_count} matched")
+
+
+async def _while(writing: Coroutine[Any, Any, Any], prepare: Callable[[], _T]) -> _T:
+    """Prepare something while the server writes: it is sent before, and waited for afterwards."""
+    sent = asyncio.create_task(writing)
+    await asyncio.sleep(0)
+    try:
+        return prepare()
+    finally:
+        await sent
+
+
+def _raw(document: Document) -> RawBSONDocument:
+    return RawBSONDocument(encode(document))
 
 
 _FROM = "_from"

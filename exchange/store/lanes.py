@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from bson import Binary
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
 
 from exchange.errors import StoreUnavailable
 from exchange.journal import GENESIS, SALT_BYTES, Block, BlockKind, block_id
@@ -161,6 +162,10 @@ class Lanes:
             await self.abort(session)
             if lost_to_a_rival(error):
                 return None
+            # Where the outcome of the commit is unknown, it must not keep the period's document from everybody else.
+            # A lane that was opened after all is taken over when its lease is over, like that of a process that died.
+            with suppress(StoreUnavailable):
+                await self.kill_session(session.session_id["id"])
             raise StoreUnavailable(f"the database did not answer: {type(error).__name__}") from error
         return number, block
 
@@ -201,10 +206,10 @@ def empty_block(head: Block, kind: BlockKind, at: datetime) -> Block:
 
 
 async def in_one_transaction(client: Client, work: Callable[[Session], Awaitable[_T]]) -> _T:
-    """Do it in one transaction, once: Conflict when a rival was faster."""
+    """Do it in one transaction of one snapshot, once: Conflict when a rival was faster."""
     try:
         async with await settled(client.start_session()) as session:
-            await settled(session.start_transaction())
+            await settled(session.start_transaction(read_concern=ReadConcern("snapshot")))
             result = await work(session)
             await session.commit_transaction()
             return result

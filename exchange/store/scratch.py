@@ -166,4 +166,3 @@ class Scratch:
 
     def _pairs(self, question: str) -> list[tuple[str, str]]:
         return [(one, other) for one, other in self._db.execute(question)]
-

@@ -18,9 +18,9 @@ from graph.services import Services
 
 @click.group()
 def database() -> None:
-    """Set the database up, with a user for the servers that cannot rewrite the journal.
+    """Set the database up, and say who may do what in it.
 
-    Three times, each as another user of the database:
+    An exchange is made by three commands, each as another user of the database:
 
     \b
     exchange database roles --apply --mongo-url mongodb://admin:…@…/exchange?authSource=admin
@@ -32,10 +32,11 @@ def database() -> None:
 @database.command("setup")
 @on_exchange
 def setup(shell: Shell) -> None:
-    """Make the collections, indexes and validators that are missing; what is there stays.
+    """Make what is missing in the database.
 
-    Every command does so, and `exchange up`, if its user may. Run this one as a user that has the role exchangeSetup,
-    before the first start and after every upgrade, where servers run as one that has exchangeServer alone.
+    That is collections, indexes and validators; what is there stays. Every command does so, and `exchange up`, if its
+    user may. Run this one as a user that has the role exchangeSetup, before the first start and after every upgrade,
+    where servers run as one that has exchangeServer alone.
     """
 
     async def work(services: Services) -> dict[str, Any]:
@@ -52,11 +53,11 @@ def setup(shell: Shell) -> None:
 @mongo_url_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def roles(applying: bool, mongo_url: str | None, as_json: bool) -> None:  # noqa: FBT001 - flags of the command line
-    """Show the two roles that the exchange's users need, as a script for mongosh, or apply them.
+    """Show or apply the roles of the database's users.
 
-    exchangeServer, for the servers: it reads and adds to the journal, the terms and the statements, and changes nothing
-    in them; it drops nothing. exchangeSetup may besides make collections, indexes and validators. The name of the
-    database is that in --mongo-url, or exchange.
+    They are shown as a script for mongosh. exchangeServer is for the servers: it reads and adds to the journal, the
+    terms and the statements, and changes nothing in them; it drops nothing. exchangeSetup may besides make collections,
+    indexes and validators. The name of the database is that in --mongo-url, or exchange.
 
     --apply asks for an administrator's --mongo-url (userAdmin of that database). It makes no users: they are yours.
     After an upgrade apply the roles again, before `exchange database setup`.

@@ -101,12 +101,14 @@ async def need_space(world: World, entries: int) -> None:
         raise OSError(message)
 
 
-async def run(url: str, entries: int, members: int, benefits: int, redemptions: int, rounds: int) -> list[Row]:
+async def run(
+    url: str, entries: int, members: int, benefits: int, redemptions: int, rounds: int, small: int = SMALL
+) -> list[Row]:
     """Fill two databases, let them take turns, and drop them."""
     async with AsyncExitStack() as stack:
         worlds: dict[str, World] = {}
         began = time.perf_counter()
-        for name, size in {"small": SMALL, "large": entries}.items():
+        for name, size in {"small": small, "large": entries}.items():
             world = worlds[name] = await stack.enter_async_context(created(url, members, benefits))
             await need_space(world, size)
             await world.fill()
@@ -122,7 +124,7 @@ async def run(url: str, entries: int, members: int, benefits: int, redemptions: 
         cost = medians["small"]["per_second"] / medians["large"]["per_second"]
         grown = {name: await world.books.entries.estimated_document_count() for name, world in worlds.items()}
         return [
-            {"case": f"{entries:,} to {SMALL:,}", **medians, "cost": cost, "entries_afterwards": grown,
+            {"case": f"{entries:,} to {small:,}", **medians, "cost": cost, "entries_afterwards": grown,
              "filled_per_second": entries / elapsed}
         ]  # fmt: skip
 

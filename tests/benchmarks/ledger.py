@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import count
 
@@ -148,13 +149,15 @@ async def compare(world: World, plain: Plain, case: str, in_flight: int, seconds
     return row | ({"to_bare": ratio(medians["ledger"], medians["bare"])} if "bare" in medians else {})
 
 
-async def run(url: str, members: int, benefits: int, seconds: float, rounds: int) -> list[Row]:
+async def run(
+    url: str, members: int, benefits: int, seconds: float, rounds: int, cases: Sequence[tuple[str, int]] = CASES
+) -> list[Row]:
     """Fill a database of its own, compare in every case, and drop it."""
     async with created(url, members, benefits) as world:
         await world.fill()
         book, *_ = await world.books.current_terms()
         plain = Plain(world, book)
-        return [await compare(world, plain, case, in_flight, seconds, rounds) for case, in_flight in CASES]
+        return [await compare(world, plain, case, in_flight, seconds, rounds) for case, in_flight in cases]
 
 
 if __name__ == "__main__":

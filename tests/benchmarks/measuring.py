@@ -1,7 +1,8 @@
 """How all benchmarks measure: sides that take turns, medians, ratios, a table for a person and JSON for a program.
 
 What counts is a ratio of medians out of one run on one mongod. Sides alternate, and every other turn begins with the
-last (unless a side needs what another has just done), so that a machine that is noisy, or slower by and by, is so for all of them.
+last (unless a side needs what another has just done), so that a machine that is noisy, or slower by and by, is so for
+all of them.
 """
 
 from __future__ import annotations
@@ -102,11 +103,8 @@ def table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     """Return the rows for a person to read: the first column is words, the others are numbers."""
     cells = [[column.title for column in columns], *([column.cell(row) for column in columns] for row in rows)]
     widths = [max(len(line[n]) for line in cells) for n in range(len(columns))]
-    return "\n".join(
-        "  ".join(text.rjust(width) if n else text.ljust(width) for n, (text, width) in enumerate(zip(line, widths)))
-        .rstrip()
-        for line in cells
-    )  # fmt: skip
+    lines = ([text.rjust(width) for text, width in zip(line, widths, strict=True)] for line in cells)
+    return "\n".join("  ".join([line[0].strip().ljust(widths[0]), *line[1:]]).rstrip() for line in lines)
 
 
 def main(

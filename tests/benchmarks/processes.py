@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+from collections.abc import Sequence
 from multiprocessing.synchronize import Barrier
 from typing import NamedTuple
 
@@ -58,7 +59,9 @@ async def together(share: Share, processes: int) -> Figures:
     }
 
 
-async def run(url: str, members: int, benefits: int, in_flight: int, seconds: float, rounds: int) -> list[Row]:
+async def run(
+    url: str, members: int, benefits: int, in_flight: int, seconds: float, rounds: int, counts: Sequence[int] = COUNTS
+) -> list[Row]:
     """Fill a database of its own, let one, two and four processes take turns, and drop it."""
     rows: list[Row] = []
     async with created(url, members, benefits) as world:
@@ -67,12 +70,12 @@ async def run(url: str, members: int, benefits: int, in_flight: int, seconds: fl
         await world.ledger.stop()
         for case in (SPREAD, POPULAR):
             share = Share(world.place, case == POPULAR, in_flight, seconds)
-            medians = await alternate({str(count): _side(share, count) for count in COUNTS}, rounds)
+            medians = await alternate({str(count): _side(share, count) for count in counts}, rounds)
             one = medians["1"]
             rows += [
                 {"case": case, "processes": count, "together": medians[str(count)], "one": one,
                  "ratio": ratio(medians[str(count)], one)}
-                for count in COUNTS[1:]
+                for count in counts[1:]
             ]  # fmt: skip
     return rows
 

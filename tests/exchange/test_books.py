@@ -43,7 +43,7 @@ async def commit(house: House, lane: Lane, **writes: Any) -> Block:
         lane=lane.number, seq=lane.head.seq + 1, kind=BlockKind.ENTRIES, period=lane.period, prev=lane.head.hash,
         at=NOW, salt=SALT, entries=made["entries"],
     )  # fmt: skip
-    await house.books.commit(lane, block, Writes(**{**made, **writes}))
+    await house.books.commit(lane, lambda: block, Writes(**{**made, **writes}))
     lane.head = block
     return block
 

@@ -195,11 +195,12 @@ async def test_a_server_makes_nothing_that_is_missing(server: Guarded, admin: Da
         async with opened(server.setup) as setting_up:
             await _set_up(setting_up)
         await _set_up(db)
-        for spoil in (
-            admin["entries"].drop_index("block_order"),
-            admin.command({"collMod": "blocks", "validationAction": "warn"}),
-        ):
-            await spoil
+        spoils: tuple[dict[str, Any], ...] = (
+            {"dropIndexes": "entries", "index": "block_order"},
+            {"collMod": "blocks", "validationAction": "warn"},
+        )
+        for spoil in spoils:
+            await admin.command(spoil)
             with pytest.raises(NotSetUp):
                 await _set_up(db)
             async with opened(server.setup) as setting_up:

@@ -198,10 +198,11 @@ async def test_a_database_that_is_away_is_503(world: OAuthWorld) -> None:
 
 
 async def test_a_ledger_that_is_overloaded_is_503(world: OAuthWorld) -> None:
-    """No token is answered for a member that did not come into being."""
+    """No token is answered for a member that did not come into being, and it is told when to come again."""
     made = await world.partner("video")
-    world.ledger.fails = Overloaded("full")
-    assert (await world.assert_member(made)).status_code == 503
+    world.ledger.fails = Overloaded("full", 7)
+    response = await world.assert_member(made)
+    assert (response.status_code, response.headers["retry-after"]) == (503, "7")
 
 
 async def test_issued_tokens_are_never_logged(world: OAuthWorld, caplog: pytest.LogCaptureFixture) -> None:

@@ -262,6 +262,14 @@ def test_teltrex() -> None:
     assert paid(netted.payments) == [(canada, us, 15), (uk, us, 40)]
 
 
+def test_a_french_and_a_mexican_subsidiary() -> None:
+    """Hill, "International Business", on bilateral netting: of 6 million one way and 4 the other, 2 are paid."""
+    netted = net(owing(("france", "mexico", 6_000_000), ("mexico", "france", 4_000_000), currency="USD"), Policy())
+    (measure,) = netted.measures
+    assert (measure.gross.minor, measure.bilateral.minor) == (10_000_000, 2_000_000)
+    assert nets(netted, "USD") == {"france": -2_000_000, "mexico": 2_000_000}
+
+
 def test_minimize_cash_flow() -> None:
     """GeeksforGeeks, "Minimize Cash Flow among a given set of friends": three debts become two payments."""
     netted = net(owing(("p0", "p1", 1000), ("p0", "p2", 2000), ("p1", "p2", 5000)), Policy(plan=PlanKind.FEWEST))
