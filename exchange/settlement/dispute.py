@@ -140,6 +140,10 @@ class Asked(Struct, frozen=True, kw_only=True):
     digest: str | None = None
     award: Money | None = None
 
+    def awarding(self, award: Money) -> Asked:
+        """Return it with how much is upheld."""
+        return replace(self, award=award)
+
 
 class DisputeRecord(Struct, frozen=True, kw_only=True):
     """One step that was taken, and where the dispute stands since. `deadline`: until when somebody has to act.

@@ -206,7 +206,7 @@ def test_what_nobody_else_owes_is_not_disputed(change: dict[str, Any]) -> None:
 
 
 def adjusting(minor: int, dispute: str = "D1", **change: Any) -> AdjustLine:
-    given = {
+    given: dict[str, Any] = {
         "partner": VIDEO, "payer": RIDES, "amount": euros(minor), "net": euros(-167), "dispute": dispute, "record": "r",
         "statement": "1:video", "statement_hash": "h", "entry": "E", "line": 0, "benefit": "rides/airport",
     }  # fmt: skip
@@ -346,7 +346,12 @@ async def lines(world: World, partner: str, period: int = 1) -> list[StatementLi
 async def opening(world: World, partner: str = VIDEO, n: int = 0, claim: int = 167, **change: Any) -> Opening:
     """Dispute the first line of the partner's entry number `n` in period 1."""
     line = (await lines(world, partner))[n]
-    given = {"statement": f"1:{partner}", "entry": line.entry, "line": line.place.n, "claim": euros(claim)} | change
+    given: dict[str, Any] = {
+        "statement": f"1:{partner}",
+        "entry": line.entry,
+        "line": line.place.n,
+        "claim": euros(claim),
+    } | change
     return Opening(reason=DisputeReason.DUPLICATE, **given)
 
 
@@ -584,7 +589,7 @@ async def test_an_adjustment_without_an_upheld_dispute_is_named(example: World) 
     """Of no dispute, of one that was not upheld, of more than was upheld: the ledger cannot know, the check does."""
     await example.settle().close(1)
     dispute = await disputed(example, claim=100)
-    given = {
+    given: dict[str, Any] = {
         "fingerprint": "", "partner": VIDEO, "payer": RIDES, "net": euros(-167), "record": "r", "statement": "1:video",
         "statement_hash": dispute.line.statement_hash, "entry": dispute.line.entry, "line": 0,
     }  # fmt: skip
