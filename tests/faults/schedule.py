@@ -40,6 +40,8 @@ class Plan:
     clients: int = 32
     members: int = 400
     calm_seconds: float = 1.0
+    minutes_max: float = 24 * 60
+    """After which no further blow is struck, and all is judged."""
     judge_every: int = 0
     """Cycles after which all is judged although it goes on; 0: at the end alone."""
     clocks: bool = False
@@ -122,12 +124,13 @@ class _Schedule:
     async def run(self, folder: Path) -> None:
         """Strike and judge."""
         self._crowd.start()
+        ends = time.monotonic() + self._plan.minutes_max * 60
         for cycle in range(1, self._plan.cycles + 1):
             await asyncio.sleep(self._chance.uniform(0, self._plan.calm_seconds))
             blow = self._chance.choices(self._blows, [blow.weight for blow in self._blows])[0]
             await self._strike(blow, cycle)
             self._report.cycles = cycle
-            last = cycle == self._plan.cycles
+            last = cycle == self._plan.cycles or time.monotonic() > ends
             if last or (self._plan.judge_every and cycle % self._plan.judge_every == 0):
                 await self._judge(folder)
                 if last or not self._report.verdict.holds:
