@@ -9,6 +9,7 @@ between, by the next sweep of any. The command's id is the dispute's, so it is c
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from msgspec import Struct
 
 from exchange.amounts import Money
 from exchange.commands import AdjustLine, ByWallet
-from exchange.errors import Contended, ExchangeError, Fault, IdempotencyConflict, NotFound
+from exchange.errors import Contended, ExchangeError, Fault, IdempotencyConflict, NotFound, Refusal
 from exchange.journal import EXCHANGE
 from exchange.keyring import BadToken, Keyring
 from exchange.ledger import Ledger
@@ -99,17 +100,15 @@ class Disputing:
         NotFound when the partner has no such line; IdempotencyConflict when the key took another step; what `opened`
         refuses.
         """
-        for attempt in range(_ATTEMPTS):
-            if (before := await self._taken(asked)) is not None:
-                return before
+
+        async def attempt() -> Dispute | None:
             line = await self._line(opening, asked.party)
             earlier = await self._settled_earlier(line)
             now = await self._disputes.now()
             dispute = opened(asked.key, line, opening.reason, opening.claim, asked, earlier, now, self._within)
-            if await self._disputes.add(dispute):
-                return Disputed(dispute, replayed=False)
-            await asyncio.sleep(0.002 * attempt)
-        raise Contended("others disputed this line all the time; try again")
+            return dispute if await self._disputes.add(dispute) else None
+
+        return await self._once(asked, attempt)
 
     async def step(self, dispute: str, asked: Asked) -> Disputed:
         """Take a step in a dispute, once for its key, and carry it out if that upheld it.
@@ -117,16 +116,31 @@ class Disputing:
         NotFound when there is no such dispute of this party's; IdempotencyConflict when the key took another step; what
         `decide` refuses.
         """
-        for attempt in range(_ATTEMPTS):
-            if (before := await self._taken(asked)) is not None:
-                return before
+
+        async def attempt() -> Dispute | None:
             found = await self._disputes.get(dispute)
             if found is None or asked.party not in (*found.parties, EXCHANGE):
                 raise NotFound("no such dispute", ("input", "dispute"))
             after = decide(found, asked, await self._disputes.now(), self._within)
-            if await self._disputes.append(after):
-                return Disputed(await self._if_possible_carried_out(after), replayed=False)
-            await asyncio.sleep(0.002 * attempt)
+            return await self._if_possible_carried_out(after) if await self._disputes.append(after) else None
+
+        return await self._once(asked, attempt)
+
+    async def _once(self, asked: Asked, attempt: Callable[[], Awaitable[Dispute | None]]) -> Disputed:
+        """Take a step unless its key has taken it; attempt it again while others are faster."""
+        for n in range(_ATTEMPTS):
+            if (before := await self._taken(asked)) is not None:
+                return before
+            try:
+                done = await attempt()
+            except Refusal:
+                # Perhaps it stands in its own way: the same request, sent twice, was faster the other time.
+                if (before := await self._taken(asked)) is not None:
+                    return before
+                raise
+            if done is not None:
+                return Disputed(done, replayed=False)
+            await asyncio.sleep(0.002 * n)
         raise Contended("others took steps all the time; try again")
 
     async def _taken(self, asked: Asked) -> Disputed | None:
