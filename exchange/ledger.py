@@ -35,6 +35,7 @@ from exchange.agreements import StaleBook
 from exchange.benefit import Fulfilment, Stock, StockChange
 from exchange.commands import (
     Act,
+    AdjustLine,
     Award,
     Between,
     ByReference,
@@ -177,7 +178,7 @@ class _Batch:
             found = self.wallets.get(found.merged_into)
         return found
 
-    def owe(self, before: Redemption | None, after: Redemption, entry: Entry) -> None:
+    def owe(self, before: Redemption | None, after: Redemption | None, entry: Entry) -> None:
         """Count what a decision makes the capped owe more."""
         if self.rooms:
             for pair, more in change(before, after, entry).items():
@@ -502,12 +503,13 @@ class Ledger:
 
     async def _caps(self, commands: Sequence[Command], batch: _Batch) -> list[Cap]:
         """Return the caps of everybody who could come to owe by these commands: usually there are none."""
-        if not any(isinstance(command, Redeem | Act) for command in commands):
+        if not any(isinstance(command, Redeem | Act | AdjustLine) for command in commands):
             return []
         book = await self._books.cap_book(batch.first.terms.caps)
         if not book:
             return []
         partners = {command.partner for command in commands}
+        partners |= {command.payer for command in commands if isinstance(command, AdjustLine)}
         partners |= {lot.issuer for wallet in batch.wallets.values() for lot in wallet.lots}
         partners |= {benefit.partner for benefit in batch.first.benefits.values()}
         for redemption in batch.redemptions.values():
@@ -620,7 +622,7 @@ class Ledger:
 
     def _decide(self, command: Command, batch: _Batch, terms: Terms, now: datetime) -> Answer:
         named = terms.redemption
-        new = isinstance(command, Award | Enrol)
+        new = isinstance(command, Award | Enrol | AdjustLine)
         wallet_id = self._wallet_of(command.whose, batch.references, new=new) if named is None else named.wallet
         wallet = batch.standing(wallet_id)
         if wallet is None and wallet_id is not None and new:
@@ -640,6 +642,8 @@ class Ledger:
         for written in (wallet,) if decision.other is None else (wallet, decision.other):
             batch.wallets[written.id] = batch.changed[written.id] = written
         writes.entries.append(decision.entry)
+        if redemption is None and decision.entry.debits:
+            batch.owe(None, None, decision.entry)
         if decision.claims is not None:
             batch.references[reference_id(decision.claims)] = wallet.id
             writes.claims.append((decision.claims, wallet.id))
