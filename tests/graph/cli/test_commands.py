@@ -105,7 +105,7 @@ def test_it_tells_its_version() -> None:
         ("up --workers 65", "'65' is no whole number from 1 to 64"),
         ("check --mongo-url mongodb://u:secret@h:x", "--mongo-url"),
         ("up --json", "No such option"),
-        ("statement export 1:x --format pdf", "'pdf' is not one of 'csv', 'bundle'"),
+        ("statement export 1:x --format doc", "'doc' is not one of 'csv', 'json', 'ledger', 'bundle'"),
         ("statement export 1:x --json", "--json tells about the file: it needs --out FILE"),
         ("member show --partner video", "Missing option '--reference'. (see exchange member show --help)"),
         (
@@ -375,6 +375,10 @@ def test_statements_are_listed_and_exported(demo: Up, folder: Path) -> None:
     told = tell("statement", "export", "1:rides", "--out", folder / "rides.csv", "--data", demo.data)
     assert (folder / "rides.csv").read_bytes() == by_name.out.encode()
     assert (told["file"], told["format"], told["lines"]) == (str(folder / "rides.csv"), "csv", len(rows))
+    for form in ("json", "ledger"):
+        said = run("statement", "export", "1:rides", "--format", form, "--data", demo.data)
+        assert (said.status, said.err) == (0, "")
+        assert rides["hash"] in said.out
     text = run("statement", "list", "--data", demo.data).out.splitlines()
     assert text[0].split()[:4] == ["statement", "period", "partner", "status"]
     assert any(line.startswith("1:video ") for line in text)
