@@ -6,18 +6,22 @@ is wrong. Nothing is repaired and nothing is written.
 How it can be right while members redeem. Blocks and entries are never changed, and everything else names the block
 or the version that it was written by. So the order of reading does it:
 
-1. wallets, references, redemptions and periods, as they come, by majority;
-2. one snapshot: each lane's head, stock, codes, headroom. What was read before it is the work of blocks up to those
-   heads;
+1. wallets, references, periods and the redemptions that were written more than once, as they come, by majority;
+2. one snapshot: each lane's head, stock, codes, headroom, how many redemptions there are. What was read before it is
+   the work of blocks up to those heads;
 3. the journal up to those heads, range by range, at leisure.
 
 A wallet or redemption is then held against the fold of its entries *up to its own version*, stock against the
 redemptions *up to the heads of its snapshot*, a closed period against the blocks that its cuts end. Entries behind a
 head are not judged, except that a block must hold them.
 
-How much memory it takes: one range of blocks (`BLOCKS_AT_ONCE`, with their entries), one wallet with its history, the
-sums per period, a number per benefit. What has to be joined (events by wallet, acts and codes by redemption) goes
-through a temporary SQLite file that grows with the journal.
+Most redemptions are made and done in one block. One that is still at its first version when its range is read can have
+nothing in any other block up to the heads: it is judged at once, with nothing to join. One that was written a second
+time since the check began is held against its entries the next time.
+
+How much memory it takes: one range of blocks (of about `ENTRIES_AT_ONCE`), one wallet with its history, the
+sums per period, a number per benefit. What has to be joined (events by wallet, acts of the other redemptions, codes)
+goes through a temporary SQLite file that grows with the journal.
 
 Everything is read by its types first (`Audit`), so that what is spoiled is named and does not end the check.
 
@@ -29,13 +33,15 @@ is being counted nothing can be said of it.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from hashlib import sha256
 from typing import Final, TypeVar
 
 from exchange.agreements import Agreement, AgreementBook
-from exchange.journal import Account, Entry, EntryKind, Sums
+from exchange.journal import Account, Block, EntryKind, Sums
 from exchange.keyring import Keyring
 from exchange.proof import Proof, Proofs, Wrong
 from exchange.proof.history import Event, Holds, differences, fold, unheld
@@ -51,12 +57,18 @@ from exchange.settlement.period import Period, PeriodStatus, Range, period_root
 from exchange.settlement.statement import Statement
 from exchange.store.audit import UNREADABLE, Audit, Found, HeadroomRow, Snapshot, StockRow
 from exchange.store.connection import Database
+from exchange.store.documents import redemption_bytes
 from exchange.store.scratch import Scratch
 from exchange.wallet import Wallet
 
 _T = TypeVar("_T")
 
-BLOCKS_AT_ONCE: Final = 100
+ENTRIES_AT_ONCE: Final = 2_000
+"""About so many in a range: what is held longer, Python's collector looks through again and again."""
+_BLOCKS_AT_ONCE: Final = 1_000
+"""At most so many in a range, however few entries they have."""
+_FIRST_BLOCKS: Final = 16
+_GIVING_CODES: Final = (EntryKind.REDEEM, EntryKind.CONFIRM)
 _POINTS: Final = (Account.ISSUED, Account.GOODWILL, Account.REDEEMED, Account.EXPIRED, Account.WITHDRAWN)
 """An issuer's accounts of points: what they do not hold, its lots do."""
 
@@ -92,6 +104,9 @@ class _Examination:
         self._headroom: list[HeadroomRow] = []
         self._promised: Counter[tuple[str, str]] = Counter()
         self._open_holds = 0
+        self._reservations = 0
+        self._redemptions = 0
+        self._lives = 0
         self._units: Counter[str] = Counter()
         self._accounts: Counter[tuple[str, Account]] = Counter()
         self._remaining: Counter[str] = Counter()
@@ -137,7 +152,7 @@ class _Examination:
         async for reference in self._audit.references():
             for name in self._readable(3, "reference", reference):
                 self._scratch.add_reference(reference.id, name)
-        async for redemption in self._audit.redemptions():
+        async for redemption in self._audit.redemptions_rewritten():
             self._readable(5, "redemption", redemption)
             self._scratch.add_redemption(redemption.id, redemption.value)
 
@@ -149,6 +164,7 @@ class _Examination:
     async def _read_snapshot(self) -> dict[int, int]:
         async with self._audit.snapshot() as snapshot:
             heads = await snapshot.heads()
+            self._redemptions = await snapshot.redemption_count()
             self._stock = self._readable(11, "stock of", *[row async for row in snapshot.stock()])
             self._headroom = self._readable(12, "headroom of", *[row async for row in snapshot.headroom()])
             await self._judge_sign_offs(snapshot)
@@ -175,15 +191,46 @@ class _Examination:
         done, total = 0, sum(heads.values()) + len(heads)
         for lane, head in sorted(heads.items()):
             judge = self._lanes[lane] = LaneJudge(lane)
-            for first in range(0, head + 1, BLOCKS_AT_ONCE):
-                last = min(first + BLOCKS_AT_ONCE - 1, head)
-                await self._judge_range(judge, first, last)
-                done += last - first + 1
-                self._progress("blocks", done, total)
+            async with aclosing(self._ranges(lane, head)) as ranges:
+                async for blocks, placed in ranges:
+                    await self._judge_range(judge, blocks, placed)
+                    done += len(blocks)
+                    self._progress("blocks", done, max(done, total))
 
-    async def _judge_range(self, judge: LaneJudge, first: int, last: int) -> None:
-        blocks = await self._audit.blocks(judge.lane, first, last)
-        placed = await self._audit.entries(judge.lane, first, last)
+    async def _ranges(self, lane: int, head: int) -> AsyncGenerator[tuple[list[Found[Block]], list[Placed]], None]:
+        """Yield a lane's blocks and the entries that say they lie there; the next range is read meanwhile."""
+
+        async def read(first: int) -> tuple[list[Found[Block]], list[Placed], int]:
+            last = min(first + at_once - 1, head)
+            return await self._audit.blocks(lane, first, last), await self._audit.entries(lane, first, last), last
+
+        at_once = _FIRST_BLOCKS
+        reading = asyncio.create_task(read(0))
+        try:
+            while True:
+                blocks, placed, last = await reading
+                # As many as hold so many entries, if they are like these.
+                at_once = min(_BLOCKS_AT_ONCE, at_once * ENTRIES_AT_ONCE // max(len(placed), 1) or 1)
+                if last < head:
+                    reading = asyncio.create_task(read(last + 1))
+                yield blocks, placed
+                if last == head:
+                    return
+        finally:
+            reading.cancel()
+
+    async def _judge_range(self, judge: LaneJudge, blocks: list[Found[Block]], placed: list[Placed]) -> None:
+        entries = [one.entry for one in placed if one.entry is not None]
+        begun = [entry.redemption or entry.id for entry in entries if entry.kind in BEGINNINGS]
+        written, acts = await asyncio.gather(
+            self._audit.redemptions_written_once(begun), self._judge_blocks(judge, blocks, placed)
+        )
+        await self._judge_acts(acts, written)
+
+    async def _judge_blocks(
+        self, judge: LaneJudge, blocks: list[Found[Block]], placed: list[Placed]
+    ) -> dict[str, list[Act]]:
+        """Judge blocks and the entries in them; returns what these mean to redemptions."""
         by_seq: dict[int, list[Placed]] = {}
         for one in placed:
             by_seq.setdefault(one.seq, []).append(one)
@@ -192,35 +239,39 @@ class _Examination:
             for block in self._readable(9, "block", found):
                 self._proofs.add(judge.judge(block, by_seq.pop(block.seq, [])))
                 self._by_blocks.setdefault(block.period, Sums()).add(block.sums)
+            # So that what is being read meanwhile gets on.
+            await asyncio.sleep(0)
         for seq, entries in by_seq.items():
             self._proofs.add(Wrong(9, f"entry {one.id} is of block {seq} of lane {judge.lane}, which is not there")
                              for one in entries)  # fmt: skip
+        acts: dict[str, list[Act]] = {}
         for one in placed:
-            self._judge_entry(one)
-        await self._read_codes(one.entry for one in placed if one.entry is not None)
+            act = self._judge_entry(one)
+            if act is not None:
+                acts.setdefault(act.entry.redemption or act.entry.id, []).append(act)
+        return acts
 
-    def _judge_entry(self, placed: Placed) -> None:
+    def _judge_entry(self, placed: Placed) -> Act | None:
+        """Judge an entry by itself, and keep what it means to a wallet; returns what it means to a redemption."""
         proofs, entry = self._proofs, placed.entry
         proofs.judged(1)
         proofs.judged(5)
         if entry is None:
             proofs.add([Wrong(1, f"entry {placed.id} cannot be read: {placed.error}")])
-            return
+            return None
         place = (placed.lane, placed.seq, placed.offset)
         step = entry.kind in BEGINNINGS or entry.kind in STEPS
         try:
             self._scratch.add_events(Event.both(entry, place, placed.period))
-            if step:
-                self._scratch.add_act(entry.redemption or entry.id, Act(entry, place, placed.period))
         except UNREADABLE as error:
             proofs.add([Wrong(3, f"entry {entry.id} does not say what it should: {error}")])
         if not step:
             proofs.add(owed(entry, self._agreements, self._book))
             proofs.require(entry.redemption is None, 5, f"entry {entry.id} is about a redemption, and is no step of it")
-        proofs.require(
-            placed.settles == entry.settling, 10,
-            f"entry {entry.id} is filed under the statements of {placed.settles}, it is for {entry.settling}",
-        )  # fmt: skip
+        settling = entry.settling
+        if placed.settles != settling:
+            filed = f"is filed under the statements of {placed.settles}, it is for {settling}"
+            proofs.add([Wrong(10, f"entry {entry.id} {filed}")])
         posted = self._by_entries.setdefault(placed.period, Counter())
         for posting in entry.postings:
             self._units[posting.unit] += posting.amount
@@ -229,16 +280,38 @@ class _Examination:
             else:
                 posted[posting.party, posting.unit] += posting.amount
         lines = self._by_lines.setdefault(placed.period, Counter())
-        for partner in entry.settling:
+        for partner in settling:
             for line in entry.lines(partner):
                 lines[partner, line.currency] += line.gross_minor - line.fee_minor
                 self._lines[placed.period, partner] += 1
+        return Act(entry, place, placed.period) if step else None
 
-    async def _read_codes(self, entries: Iterable[Entry]) -> None:
-        """Read the codes of what was redeemed by then: they come with it and never change afterwards."""
-        redeemed = [entry.redemption or "" for entry in entries if entry.kind in (EntryKind.REDEEM, EntryKind.CONFIRM)]
-        stored = await self._audit.redemptions_of(redeemed) if redeemed else {}
-        for found in stored.values():
+    async def _judge_acts(self, acts: dict[str, list[Act]], written: set[bytes]) -> None:
+        """Judge the redemptions that were `written` once, all in this range; keep what others are joined of."""
+        for name, some in list(acts.items()):
+            life, wrong = self._lived(name, some)
+            made = _written(life)
+            if made in written:
+                # What its entries make of it, to the byte: there is nothing to read.
+                written.remove(made)
+                self._judged(life, acts.pop(name), wrong)
+        for found in map(self._audit.redemption_read, written):
+            self._readable(5, "redemption", found)
+            self._judge_life(found.id, acts.pop(found.id), found.value)
+            self._scratch.add_codes(found.id, () if found.value is None else found.value.codes)
+        await self._keep_acts(acts)
+
+    async def _keep_acts(self, acts: dict[str, list[Act]]) -> None:
+        """Keep what has to be joined with acts of other blocks, or with what was stored before."""
+        for name, some in acts.items():
+            for act in some:
+                try:
+                    self._scratch.add_act(name, act)
+                except UNREADABLE as error:
+                    self._proofs.add([Wrong(3, f"entry {act.entry.id} does not say what it should: {error}")])
+        # The codes of what was redeemed by then: they come with it and never change afterwards.
+        redeemed = [name for name, some in acts.items() if any(act.entry.kind in _GIVING_CODES for act in some)]
+        for found in (await self._audit.redemptions_of(redeemed)).values():
             if found.value is not None:
                 self._scratch.add_codes(found.id, found.value.codes)
 
@@ -289,29 +362,26 @@ class _Examination:
 
     async def _judge_redemptions(self) -> None:
         missing: list[str] = []
-        reserved = 0
         for name, there, stored, acts in self._scratch.lives():
-            life = Life(name, self._agreements, self._book)
-            self._proofs.add(self._judge_life(life, acts, stored))
+            self._judge_life(name, acts, stored)
             if not there:
                 missing.append(name)
-            redemption = life.redemption
-            if redemption is not None:
-                self._sold[redemption.benefit] += life.stock.sold
-                self._reserved[redemption.benefit] += life.stock.reserved
-                if redemption.status is RedemptionStatus.RESERVED:
-                    reserved += 1
-                    for debit in redemption.debits:
-                        if debit.owed is not None:
-                            self._promised[debit.issuer, debit.owed.currency] += debit.owed.minor
         found = await self._audit.redemptions_of(missing) if missing else {}
-        self._proofs.add(Wrong(5, f"redemption {redemption} is not there")
-                         for redemption in missing if redemption not in found)  # fmt: skip
-        open_holds = self._open_holds
-        self._proofs.require(open_holds == reserved, 8, f"{open_holds} open holds, {reserved} reserved redemptions")
+        gone = [redemption for redemption in missing if redemption not in found]
+        self._proofs.add(Wrong(5, f"redemption {redemption} is not there") for redemption in gone)
+        if gone or self._lives != self._redemptions:
+            async for redemption in self._audit.redemptions_without_entry():
+                self._proofs.add([Wrong(5, f"redemption {redemption} has no entry")])
+        held, reserved = self._open_holds, self._reservations
+        self._proofs.require(held == reserved, 8, f"{held} open holds, {reserved} reserved redemptions")
 
-    def _judge_life(self, life: Life, acts: Sequence[Act], stored: Redemption | None) -> list[Wrong]:
+    def _judge_life(self, name: str, acts: Sequence[Act], stored: Redemption | None) -> None:
+        life, wrong = self._lived(name, acts, stored)
+        self._judged(life, acts, wrong)
+
+    def _lived(self, name: str, acts: Sequence[Act], stored: Redemption | None = None) -> tuple[Life, list[Wrong]]:
         """Fold a redemption; hold it against what is stored once the fold has come to that version."""
+        life = Life(name, self._agreements, self._book)
         wrong: list[Wrong] = []
         compared = stored is None
         for act in acts:
@@ -322,13 +392,27 @@ class _Examination:
                 wrong += life.go_on(act)
             except UNREADABLE as error:
                 wrong.append(Wrong(3, f"entry {act.entry.id} does not say what it should: {error}"))
-            if act.entry.debits:
-                self._proofs.judged(7)
         if stored is not None and not compared:
             wrong += unlike(stored, life.redemption)
+        return life, wrong
+
+    def _judged(self, life: Life, acts: Sequence[Act], wrong: Iterable[Wrong]) -> None:
+        """Record what was found of a redemption, and what it takes of stock and promises."""
+        self._proofs.add(wrong)
         self._proofs.judged(3)
+        self._proofs.judged(7, sum(1 for act in acts if act.entry.debits))
         self._proofs.judged(8)
-        return wrong
+        self._lives += 1
+        redemption = life.redemption
+        if redemption is None:
+            return
+        self._sold[redemption.benefit] += life.stock.sold
+        self._reserved[redemption.benefit] += life.stock.reserved
+        if redemption.status is RedemptionStatus.RESERVED:
+            self._reservations += 1
+            for debit in redemption.debits:
+                if debit.owed is not None:
+                    self._promised[debit.issuer, debit.owed.currency] += debit.owed.minor
 
     # ------------------------------------------------------------ references
 
@@ -355,8 +439,6 @@ class _Examination:
             out = -sum(self._accounts[issuer, account] for account in _POINTS)
             remaining = self._remaining[issuer]
             proofs.require(out == remaining, 4, f"{issuer} has {out} points out, its lots hold {remaining}")
-        for redemption in self._scratch.redemptions_without_entry():
-            proofs.add([Wrong(5, f"redemption {redemption} has no entry")])
 
     def _judge_stock(self) -> None:
         proofs = self._proofs
@@ -364,8 +446,9 @@ class _Examination:
             proofs.judged(11)
             sold, reserved = self._sold.pop(row.benefit, 0), self._reserved.pop(row.benefit, 0)
             proofs.add(Wrong(11, f"{row.benefit}: {what}") for what in _wrong_stock(row, sold))
-            held = row.reserved == reserved
-            proofs.require(held, 8, f"{row.benefit}: {row.reserved} reserved, {reserved} by open holds")
+            on_shelves = row.whole.stock.reserved
+            held = on_shelves == reserved
+            proofs.require(held, 8, f"{row.benefit}: {on_shelves} reserved, {reserved} by open holds")
         proofs.add(Wrong(11, f"{benefit}: {units} taken, and it has no stock")
                    for benefit, units in (self._sold + self._reserved).items())  # fmt: skip
         scratch = self._scratch
@@ -465,6 +548,16 @@ class _Examination:
             self._proofs.add(Wrong(10, f"statement {statement.id} {what}") for what in wrong)
 
 
+def _written(life: Life) -> bytes:
+    """Return a redemption as the last of its acts wrote it; nothing if they make none that could be written."""
+    if life.redemption is None:
+        return b""
+    try:
+        return redemption_bytes(life.redemption)
+    except UNREADABLE:
+        return b""
+
+
 async def _hash_of(settlement: Settlement, statement: Statement) -> str | None:
     """Return the hash of a statement made anew; None if what it is made of cannot be read."""
     digest = sha256()
@@ -477,18 +570,24 @@ async def _hash_of(settlement: Settlement, statement: Statement) -> str | None:
 
 
 def _wrong_stock(row: StockRow, redeemed: int) -> Iterable[str]:
-    if row.sold != redeemed:
-        yield f"{row.sold} sold, {redeemed} redeemed and not given back"
-    if row.offered is None or row.left is None:
-        if row.offered != row.left:
-            yield f"{row.offered} offered, {row.left} left"
-    elif min(row.left, row.sold, row.reserved) < 0 or row.offered != row.sold + row.left + row.reserved:
-        yield f"{row.offered} offered, but {row.sold} sold, {row.left} left, {row.reserved} reserved"
-    if row.offered != row.published:
-        yield f"{row.offered} offered, its benefit and its codes say {row.published}"
+    room, shelves = row.whole.room, row.whole.shelves.values()
+    stock = row.whole.stock
+    sold, reserved = stock.sold, stock.reserved
+    lefts = [room.free, *(shelf.left for shelf in shelves)]
+    units = [left for left in lefts if left is not None]
+    left = sum(units)
+    if sold != redeemed:
+        yield f"{sold} sold, {redeemed} redeemed and not given back"
+    if room.offered is None or len(units) < len(lefts):
+        if room.offered is not None or units:
+            yield f"{room.offered} offered, {left} left"
+    elif min(*units, sold, reserved, 0) < 0 or stock.left != left:
+        yield f"{room.offered} offered, but {sold} sold, {lefts} left, {reserved} reserved"
+    if room.offered != row.published:
+        yield f"{room.offered} offered, its benefit and its codes say {row.published}"
     # A code is given out when the points move: until then the one for a reserved unit is free.
-    if row.pool and (row.offered, (row.left or 0) + row.reserved) != (row.codes, row.free):
-        yield f"{row.offered} offered and {row.left} left, but {row.codes} codes, {row.free} free"
+    if row.pool and (room.offered, left + reserved) != (row.codes, row.free):
+        yield f"{room.offered} offered and {left} left, but {row.codes} codes, {row.free} free"
     if row.codes and not row.pool:
         yield f"{row.codes} codes, and no pool"
 

@@ -18,6 +18,7 @@
         ├── Overloaded            the queue is full; nothing was tried
         ├── Contended             rivals won every attempt until the deadline; nothing was changed
         ├── StoreUnavailable      the database did not answer; the outcome may be unknown to the caller
+        │   └── NotSetUp          something is missing in the database that this process may not make
         └── FiguresDisagree       blocks and entries say different things; a human has to look
 
 The order of the refusals is their order of precedence (one visible ladder, in `decisions`). `retryable` says
@@ -149,11 +150,20 @@ class InsufficientPoints(Refusal):
 
 
 class Fault(ExchangeError):  # noqa: N818 - the word of the trade
-    """Ours, not the caller's. The same request with the same idempotency key is safe to repeat."""
+    """Ours, not the caller's. The same request with the same idempotency key is safe to repeat.
+
+    `retry_seconds`: how long to wait before that.
+    """
+
+    retry_seconds: int = 1
 
 
 class Overloaded(Fault):
-    """The queue is full. Nothing was tried."""
+    """The queue is full. Nothing was tried; after `retry_seconds` what waits now should be done."""
+
+    def __init__(self, message: str, retry_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
 
 
 class Contended(Fault):
@@ -162,6 +172,10 @@ class Contended(Fault):
 
 class StoreUnavailable(Fault):
     """The database did not answer in time; what it had been asked may still have happened."""
+
+
+class NotSetUp(StoreUnavailable):
+    """A collection, an index or a validator is missing, and the database's user may not make it. For the operator."""
 
 
 class FiguresDisagree(Fault):

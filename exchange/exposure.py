@@ -9,10 +9,9 @@ one has a cap of zero, and deposits. One concept serves both::
 A redemption or reservation that would make an issuer owe more than the headroom left is refused (ISSUER_LIMIT). Steps
 of a redemption are never refused for it: what a partner owes because its benefit was reversed can lead beyond its cap.
 
-How it is no hot document. The headroom of a partner and currency lies in a *pool*, and lanes draw *slices* of it. A
-block writes its own lane's slice alone, in its own transaction, so lanes do not meet; the pool is written when a lane
-needs more than its slice has left. When the pool is dry, what other lanes have left comes back to it, under their
-slices' versions: the last cent can be spent from any lane, and what a dead lane had drawn is not lost.
+How it is no hot document: the headroom of a partner and currency lies in a pool, and lanes draw slices of it
+(`slices`). A block writes its own lane's slice alone, in its own transaction; the pool is written when a lane needs
+more than its slice has left.
 
     free of the pool = cap + paid - opening - granted,  granted = the sum of what the slices were granted
     left of a slice  = granted - used                   (never negative)
@@ -42,6 +41,7 @@ from exchange.amounts import MINOR_MAX, Money, exponent
 from exchange.errors import ValidationFailed
 from exchange.journal import Entry
 from exchange.redemption import Redemption, RedemptionStatus
+from exchange.slices import called_in, drawn
 
 GENEROSITY = 8
 """A lane that draws gets this part of what is free besides what it needs: few draws, and no lane takes all."""
@@ -285,38 +285,28 @@ class Drawn(NamedTuple):
 
 
 def draw(pool: Pool, slices: Mapping[int, Slice], lane: int, wish: int, must: int = 0) -> Drawn:
-    """Give a lane what it wishes to use, as far as there is that much, and at least what it must.
-
-    First from the pool, then from what other lanes have left, the richest first: half of it, or all that is needed.
-    """
+    """Give a lane what it wishes to use, as far as there is that much, and at least what it must."""
     own = slices.get(lane, NO_SLICE)
-    short = wish - own.left
-    free, taken = _called_in(pool.free, {n: each for n, each in slices.items() if n != lane}, short)
-    grant = max(0, min(short, free))
-    if free > max(short, 0):
-        grant += (free - grant) // GENEROSITY
-    grant = max(grant, must - own.left)
-    changed = {number: slices[number]._replace(granted=slices[number].granted - back) for number, back in taken.items()}
+    more, back = drawn(pool.free, _lefts(slices), lane, wish, GENEROSITY)
+    grant = max(more, must - own.left)
+    changed = _given_back(slices, back)
     if grant or own.version == 0:
         changed[lane] = own._replace(granted=own.granted + grant)
-    return Drawn(pool._replace(granted=pool.granted + grant - sum(taken.values())).counted(), changed)
+    return Drawn(pool._replace(granted=pool.granted + grant - sum(back.values())).counted(), changed)
 
 
 def call_in(pool: Pool, slices: Mapping[int, Slice]) -> Drawn:
     """Take back from lanes what makes good that more was granted than there is, as far as they have it."""
-    _, taken = _called_in(pool.free, slices, 0)
-    changed = {number: slices[number]._replace(granted=slices[number].granted - back) for number, back in taken.items()}
-    return Drawn(pool._replace(granted=pool.granted - sum(taken.values())).counted(), changed)
+    back = called_in(pool.free, _lefts(slices), 0)
+    return Drawn(pool._replace(granted=pool.granted - sum(back.values())).counted(), _given_back(slices, back))
 
 
-def _called_in(free: int, slices: Mapping[int, Slice], needed: int) -> tuple[int, dict[int, int]]:
-    taken = {}
-    for number, each in sorted(slices.items(), key=lambda item: -item[1].left):
-        if free >= needed or each.left <= 0:
-            break
-        taken[number] = min(each.left, max(needed - free, each.left // 2))
-        free += taken[number]
-    return free, taken
+def _lefts(slices: Mapping[int, Slice]) -> dict[int, int]:
+    return {lane: each.left for lane, each in slices.items()}
+
+
+def _given_back(slices: Mapping[int, Slice], back: Mapping[int, int]) -> dict[int, Slice]:
+    return {lane: slices[lane]._replace(granted=slices[lane].granted - less) for lane, less in back.items()}
 
 
 def with_draw(room: Room, drawn: Drawn, wish: int) -> Room:

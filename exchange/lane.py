@@ -15,16 +15,17 @@ import asyncio
 import logging
 import secrets
 from datetime import datetime, timedelta
+from functools import cache
 
 from exchange.errors import Fault, StoreUnavailable
 from exchange.journal import SALT_BYTES, Block, BlockKind
-from exchange.store.books import Books, Conflict, FirstRound, SecondRound, UnknownOutcome, Writes
-from exchange.store.lanes import LEASE_SECONDS, Lane, LaneLost, SessionId, empty_block
+from exchange.store.books import Books, FirstRound, SecondRound, UnknownOutcome, Writes
+from exchange.store.lanes import LEASE_SECONDS, Conflict, Lane, LaneLost, SessionId, empty_block
 
 CLOCK_TOLERANCE = timedelta(seconds=5)
 """How far a lane's last block may lie ahead of the database's clock: members of a replica set differ a little."""
 _LOOK_AGAIN_SECONDS = 0.01
-"""Before looking for a block that took our place: a moment later a majority has it."""
+"""Before looking at what a rival has done: a moment later a majority has it."""
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +33,8 @@ _log = logging.getLogger(__name__)
 class LaneKeeper:
     """Takes a lane, commits blocks into it, cuts it when a period ends, and goes to another when it is lost.
 
-    `patience_seconds`: how long a commit is sent again before its session is killed.
+    `patience_seconds`: how long a commit is sent again before its session is killed. `known`: how many lanes there are,
+    as far as is known, by which lanes share what is scarce; no rule rests on it.
     """
 
     def __init__(self, books: Books, patience_seconds: float) -> None:
@@ -40,6 +42,7 @@ class LaneKeeper:
         self._patience_seconds = patience_seconds
         self._owner = secrets.token_hex(8)
         self._lane: Lane | None = None
+        self.known = 1
 
     async def give_back(self) -> None:
         """Let the next process take the lane at once."""
@@ -49,20 +52,24 @@ class LaneKeeper:
 
     async def commit(self, lane: Lane, writes: Writes, now: datetime) -> None:
         """Commit one block behind the lane's head. Conflict: it did not happen, decide again."""
-        block = Block.seal(
-            lane=lane.number, seq=lane.head.seq + 1, kind=BlockKind.ENTRIES, period=lane.period, prev=lane.head.hash,
-            at=now, salt=secrets.token_bytes(SALT_BYTES), entries=writes.entries,
-        )  # fmt: skip
+
+        @cache
+        def seal() -> Block:
+            return Block.seal(
+                lane=lane.number, seq=lane.head.seq + 1, kind=BlockKind.ENTRIES, period=lane.period,
+                prev=lane.head.hash, at=now, salt=secrets.token_bytes(SALT_BYTES), entries=writes.entries,
+            )  # fmt: skip
+
         try:
-            await self._books.commit(lane, block, writes)
+            await self._books.commit(lane, seal, writes)
         except UnknownOutcome:
-            if not await self._did_commit(lane, block):
+            if not await self._did_commit(lane, seal()):
                 await self.find_head(lane)
                 raise Conflict("the commit did not happen") from None
         except Conflict:
             await self.find_head(lane)
             raise
-        lane.head = block
+        lane.head = seal()
 
     async def _did_commit(self, lane: Lane, block: Block) -> bool:
         """Settle a commit whose answer was lost (rule 4). Returns only when it is certain, however long that takes."""
@@ -116,10 +123,12 @@ class LaneKeeper:
 
     async def own(self) -> Lane:
         """Return this process's lane: the one it has, a lapsed one taken over, or a new one."""
+        if self._lane is not None:
+            return self._lane
+        session = await self._books.start_session()
         while self._lane is None:
-            session = await self._books.start_session()
-            lsid = session.session_id["id"]
-            stolen = await self._books.steal_lane(self._owner, lsid)
+            stolen = await self._books.steal_lane(self._owner, session.session_id["id"])
+            self.known = max(1, await self._books.count_lanes())
             if stolen is not None:
                 number, killed = stolen
                 lane = Lane(number, self._owner, await self._books.head(number), session)
@@ -129,6 +138,9 @@ class LaneKeeper:
             opened = await self._books.open_lane(self._owner, session, secrets.token_bytes(SALT_BYTES))
             if opened is not None:
                 self._lane = Lane(opened[0], self._owner, opened[1], session)
+                self.known = max(self.known, opened[0])
+            else:
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         return self._lane
 
     async def leave_if_ahead(self, lane: Lane, now: datetime) -> None:
@@ -169,5 +181,6 @@ class LaneKeeper:
             try:
                 if self._lane is not None:
                     await self.renew(self._lane)
+                self.known = max(1, await self._books.count_lanes())
             except (LaneLost, Fault):
                 continue  # the next batch takes another lane, or finds the database back

@@ -5,7 +5,8 @@ Rule 1. One commit is in flight per process. While it flies the next batch colle
 Rule 2. A batch is read, decided in memory in order of arrival, and committed. No answer, refusals included, leaves
         before the commit that its decision rests on.
 Rule 3. Losing to a rival means that nothing happened: read anew, decide anew. A batch that fails twice is split, so
-        that one bad command cannot starve the rest.
+        that one bad command cannot starve the rest; what loses even alone is set apart and tried between batches, so
+        that nobody waits for it either.
 Rules 4 and 5, of what is committed and where, are `lane`'s.
 """
 
@@ -15,6 +16,7 @@ import asyncio
 import logging
 import random
 import secrets
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -58,12 +60,14 @@ from exchange.journal import SALT_BYTES, Entry
 from exchange.keyring import Keyring
 from exchange.lane import LaneKeeper
 from exchange.limits import look_back
+from exchange.pace import Pace
 from exchange.quote import Quote
 from exchange.redemption import Redemption, Step
-from exchange.store.books import Books, Conflict, FirstRound, SecondRound, Writes
+from exchange.store.books import NO_LANE, Books, FirstRound, SecondRound, Writes
 from exchange.store.documents import reference_id
 from exchange.store.headroom import Headroom, slice_use
-from exchange.store.lanes import Lane, LaneLost
+from exchange.store.lanes import Conflict, Lane, LaneLost
+from exchange.store.shelves import Shelves
 from exchange.wallet import Wallet
 
 BATCH_MAX = 128
@@ -71,6 +75,8 @@ QUEUE_MAX = 4_096
 DEADLINE_SECONDS = 10.0
 SPLIT_AFTER = 2
 """Failures of a batch before it is split."""
+PATIENCE = 1 / 3
+"""The part of the deadline in which a commit is asked for again: the rest is for settling it, and deciding anew."""
 _QUOTE_TRIES = 5
 
 _log = logging.getLogger(__name__)
@@ -97,6 +103,9 @@ class _Job:
     command: Command
     deadline: float
     answer: asyncio.Future[Outcome]
+    failures: int = 0
+    again: float = 0.0
+    """Of one that was set apart: how often it was, and when it is its turn."""
 
 
 @dataclass(slots=True)
@@ -155,10 +164,13 @@ class Ledger:
     def __init__(self, books: Books, keyring: Keyring, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self._books = books
         self._headroom = Headroom(books.db, books)
+        self._shelves = Shelves(books.db)
         self._keyring = keyring
         self._deadline_seconds = deadline_seconds
-        self._lanes = LaneKeeper(books, deadline_seconds)
+        self._lanes = LaneKeeper(books, deadline_seconds * PATIENCE)
         self._queue: list[_Job] = []
+        self._apart: deque[_Job] = deque()
+        self._pace = Pace()
         self._arrived = asyncio.Event()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -179,6 +191,11 @@ class Ledger:
         leasing.cancel()
         await self._lanes.give_back()
 
+    @property
+    def waiting(self) -> int:
+        """Return how many commands wait for a batch: never more than QUEUE_MAX, and a batch besides."""
+        return len(self._queue) + len(self._apart)
+
     async def submit(self, command: Command) -> Outcome:
         """Carry out a command, exactly once for ever; returns after its block is durable.
 
@@ -187,9 +204,12 @@ class Ledger:
         """
         if self._stopping:
             raise Overloaded("this server is stopping")
-        if len(self._queue) >= QUEUE_MAX:
-            raise Overloaded("too many commands are waiting")
         loop = asyncio.get_running_loop()
+        if self.waiting >= QUEUE_MAX:
+            # Nobody waits longer than that for an answer, so neither need who is turned away.
+            longest = 2 * self._deadline_seconds
+            wait = self._pace.retry_seconds(self.waiting / BATCH_MAX, loop.time(), longest)
+            raise Overloaded("too many commands are waiting", wait)
         job = _Job(command, loop.time() + self._deadline_seconds, loop.create_future())
         job.answer.add_done_callback(_heard)
         self._queue.append(job)
@@ -204,6 +224,7 @@ class Ledger:
         first, second = await self._read_for_quote(command)
         terms = await self._common_terms(first)
         batch = _batch_of(first, second)
+        batch.stocks = await self._shelves.stock(first.benefits)
         await self._look_back([command], batch, terms, first.now)
         caps = await self._caps([command], batch)
         headroom = await self._headroom.lefts(caps) if caps else {}
@@ -232,18 +253,42 @@ class Ledger:
     # ------------------------------------------------------------ batches
 
     async def _commit_batches(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await self._arrived.wait()
-            if not self._queue:
+            if not self.waiting:
                 if self._stopping:
                     return
                 self._arrived.clear()
                 continue
-            jobs, self._queue = self._queue[:BATCH_MAX], self._queue[BATCH_MAX:]
-            await self._settle(jobs)
+            if self._queue:
+                jobs, self._queue = self._queue[:BATCH_MAX], self._queue[BATCH_MAX:]
+                self._pace.begin(loop.time())
+                await self._settle(jobs)
+                self._pace.end(loop.time())
+            if self._apart:
+                await self._settle_apart(self._apart[0])
 
-    async def _settle(self, jobs: list[_Job]) -> None:
-        """Bring every job to its answer: try, try again, split."""
+    async def _settle_apart(self, job: _Job) -> None:
+        """Try one that was set apart once more, if it is its turn; what arrives meanwhile goes first."""
+        if not self._queue:
+            self._arrived.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(job.again):
+                    await self._arrived.wait()
+            self._arrived.set()
+        if asyncio.get_running_loop().time() >= job.again:
+            self._apart.popleft()
+            await self._settle([job], tries=1)
+
+    def _set_apart(self, job: _Job) -> None:
+        job.failures += 1
+        pause = random.uniform(0, 0.01 * 2 ** min(job.failures, 5))  # noqa: S311 - jitter
+        job.again = min(asyncio.get_running_loop().time() + pause, job.deadline)
+        self._apart.append(job)
+
+    async def _settle(self, jobs: list[_Job], tries: int = SPLIT_AFTER) -> None:
+        """Bring every job to its answer: try, try again, split, set apart."""
         failures = 0
         while jobs:
             try:
@@ -251,17 +296,21 @@ class Ledger:
             except (Conflict, LaneLost, StoreUnavailable) as error:
                 failures += 1
                 jobs = _without_late(jobs, error)
+                if failures >= tries and len(jobs) == 1 and isinstance(error, Conflict):
+                    # Only of this can another command be free: a database that does not answer, answers nobody.
+                    self._set_apart(jobs[0])
+                    return
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the ledger or reach an innocent neighbour
                 _log.exception("a batch of %d failed", len(jobs))
                 if len(jobs) == 1:
                     _tell(jobs[0], error)
                     return
-                failures = SPLIT_AFTER
+                failures = tries
             else:
                 for job, answer in zip(jobs, answers, strict=True):
                     _tell(job, answer)
                 return
-            if failures >= SPLIT_AFTER and len(jobs) > 1:
+            if failures >= tries and len(jobs) > 1:
                 half = len(jobs) // 2
                 await self._settle(jobs[:half])
                 await self._settle(jobs[half:])
@@ -270,8 +319,9 @@ class Ledger:
 
     async def _attempt(self, commands: Sequence[Command]) -> list[Answer]:
         lane = await self._lanes.own()
-        first, second = await self._read(commands)
+        first, second = await self._read(commands, lane.number)
         await self._lanes.cut_if_due(lane, first, second)
+        first.stocks.update(await self._filled_shelves(commands, first, second, lane))
         batch = _batch_of(first, second)
         await self._lanes.leave_if_ahead(lane, first.now)
         now = max(first.now, lane.head.at)
@@ -295,15 +345,37 @@ class Ledger:
         period = lane.period
         return [_as_written(answer, batch, period) for answer in decided]
 
-    async def _read(self, commands: Sequence[Command]) -> tuple[FirstRound, SecondRound]:
+    async def _filled_shelves(
+        self, commands: Sequence[Command], first: FirstRound, second: SecondRound, lane: Lane
+    ) -> dict[str, Stock]:
+        """Draw what the lane's shelves lack of what is wanted; most batches need nothing."""
+        wanted: dict[str, int] = {redemption.benefit: 0 for redemption in first.redemptions.values()}
+        for command in commands:
+            if isinstance(command, Redeem) and command.benefit in first.benefits and command.id not in first.entries:
+                wanted[command.benefit] = wanted.get(command.benefit, 0) + command.quantity
+        there = second.stocks | first.stocks
+        short = {
+            benefit: units
+            for benefit, units in wanted.items()
+            if benefit not in there or ((left := there[benefit].left) is not None and left < units)
+        }
+        return await self._shelves.draw(lane.number, short, self._lanes.known) if short else {}
+
+    async def _read(self, commands: Sequence[Command], lane: int = NO_LANE) -> tuple[FirstRound, SecondRound]:
         redeems = [command for command in commands if isinstance(command, Redeem) and command.benefit is not None]
         references = [reference_id(whose) for command in commands for whose in _references(command)]
+        guessed = {
+            whose.wallet if isinstance(whose, ByWallet) else self.new_wallet_id(whose)
+            for command in commands for whose in _wallets_named(command) if whose is not None
+        }  # fmt: skip
         first = await self._books.first_round(
             (command.id for command in commands),
             references,
             (command.benefit for command in redeems if command.benefit is not None),
             (command.redemption for command in commands if isinstance(command, Act) and command.redemption is not None),
             (command.quote for command in redeems if command.quote is not None),
+            lane,
+            guessed,
         )
         wallets = {
             wallet
@@ -317,7 +389,15 @@ class Ledger:
         replayed = (entry.redemption for entry in first.entries.values() if entry.redemption is not None)
         benefits = {redemption.benefit for redemption in first.redemptions.values()}
         codes = _codes_wanted(commands, first)
-        second = await self._books.second_round(wallets, replayed, benefits, codes, references)
+        if guessed >= wallets and not (first.entries or first.redemptions or codes):
+            # As it mostly is: a wallet has the name that its first reference gave it.
+            second = SecondRound(
+                {name: first.wallets[name] for name in wallets & first.wallets.keys()}, first.references
+            )
+        else:
+            second = await self._books.second_round(
+                wallets, replayed, benefits, codes, references, lane, self._lanes.known
+            )
         if second.references != first.references:
             raise Conflict("a reference came to mean another wallet between two reads")
         await self._follow(second)

@@ -56,7 +56,9 @@ from exchange.errors import ExchangeError
 _log = logging.getLogger(__name__)
 
 REPLICA_SET: Final = "exchange"
-TRANSACTION_SECONDS_MAX: Final = 3  # mongod's own 60 leaves what a killed client wrote unwritable for over a minute
+# What a killed client wrote nobody else can write until mongod ends its transaction: by its own limit of 60, for over a
+# minute. It looks for expired ones twice in a lifetime, at most once a second: 2 frees within 3 s, 3 within 4.5 s.
+TRANSACTION_SECONDS_MAX: Final = 2
 
 _LOOPBACK: Final = "127.0.0.1"
 # Below what Linux and macOS hand to outgoing connections, one of which could then hold our port.

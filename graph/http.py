@@ -33,8 +33,10 @@ from partners.oauth.tokens import InvalidToken, Principal
 
 JSON = "application/json"
 GRAPHQL = "application/graphql-response+json"
-RETRY_SECONDS = 1
 _OPERATIONS = frozenset({OperationType.QUERY, OperationType.MUTATION})
+
+_Result = tuple[dict[str, Any], HTTPStatus, dict[str, str]]
+"""The body, the status, and headers besides."""
 
 _log = logging.getLogger(__name__)
 
@@ -67,18 +69,15 @@ class GraphQLEndpoint:
                 said = "send the operation as POST"
                 raise _Answer(HTTPStatus.METHOD_NOT_ALLOWED, Code.BAD_USER_INPUT, said, {"Allow": "POST"})  # noqa: TRY301
             context = Context(self._services, await self._authenticate(request))
-            result, status = await self._execute(await _operation(request), context)
+            result, status, headers = await self._execute(await _operation(request), context)
         except _Answer as answer:
             body = {"errors": [answer.error.formatted]}
             return Response(
                 orjson.dumps(body), answer.status, {**answer.headers, "Cache-Control": "no-store"}, media or JSON
             )
-        headers = {"Cache-Control": "no-store"}
-        if status is HTTPStatus.TOO_MANY_REQUESTS:
-            headers["Retry-After"] = str(RETRY_SECONDS)
-        elif media == JSON:
+        if media == JSON and status is not HTTPStatus.TOO_MANY_REQUESTS:
             status = HTTPStatus.OK
-        return Response(orjson.dumps(result), status, headers, media)
+        return Response(orjson.dumps(result), status, {**headers, "Cache-Control": "no-store"}, media)
 
     async def _authenticate(self, request: Request) -> Principal:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -96,7 +95,7 @@ class GraphQLEndpoint:
                 {"WWW-Authenticate": 'Bearer realm="exchange", error="invalid_token"'},
             ) from None  # fmt: skip
 
-    async def _execute(self, operation: dict[str, Any], context: Context) -> tuple[dict[str, Any], HTTPStatus]:
+    async def _execute(self, operation: dict[str, Any], context: Context) -> _Result:
         try:
             result = await self._schema.execute(
                 operation["query"],
@@ -114,13 +113,15 @@ class GraphQLEndpoint:
         body: dict[str, Any] = {"data": result.data} if _executed(result) else {}
         if errors:
             body["errors"] = [error.formatted for error in errors]
-        if any((error.extensions or {}).get("code") == Code.THROTTLED for error in errors):
-            return body, HTTPStatus.TOO_MANY_REQUESTS
-        return body, HTTPStatus.OK if "data" in body else HTTPStatus.BAD_REQUEST
+        causes = [error.original_error for error in result.errors or ()]
+        waits = [cause.retry_seconds for cause in causes if isinstance(cause, Overloaded)]
+        if waits:
+            return body, HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": str(max(waits))}
+        return body, HTTPStatus.OK if "data" in body else HTTPStatus.BAD_REQUEST, {}
 
 
-def _not_begun(error: GraphQLError) -> tuple[dict[str, Any], HTTPStatus]:
-    return {"errors": [error.formatted]}, HTTPStatus.BAD_REQUEST
+def _not_begun(error: GraphQLError) -> _Result:
+    return {"errors": [error.formatted]}, HTTPStatus.BAD_REQUEST, {}
 
 
 def _executed(result: ExecutionResult) -> bool:

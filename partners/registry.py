@@ -37,7 +37,7 @@ from pymongo.errors import DuplicateKeyError
 
 from exchange.errors import NotFound, ValidationFailed
 from exchange.keyring import Keyring
-from exchange.store.connection import Database, answering
+from exchange.store.connection import Database, answering, ensure_index
 from partners.oauth.scopes import PARTNER_SCOPES
 
 EXCHANGE: Final = "exchange"
@@ -120,7 +120,7 @@ class PartnerRegistry:
     async def create_indexes(self) -> None:
         """Make what lookups need; safe to repeat."""
         with answering():
-            await self._clients.create_index("partner")
+            await ensure_index(self._clients, "partner")
 
     async def refresh(self) -> tuple[Partner, ...]:
         """Read all partners into memory, and return them by handle."""

@@ -51,6 +51,21 @@ def told_in(page: str, heading: str) -> list[Told]:
     return entries
 
 
+def transcript_in(page: str) -> list[tuple[list[str], str]]:
+    """Return what a page shows of a terminal: the words behind each "$ exchange", and what is printed then."""
+    shown: list[tuple[list[str], str]] = []
+    in_transcript = False
+    for line in (DOCS / page).read_text().splitlines():
+        if line.startswith("```"):
+            in_transcript = line == "```console"
+        elif in_transcript and line.startswith("$ exchange "):
+            shown.append((line.split()[2:], ""))
+        elif in_transcript and shown:
+            command, printed = shown[-1]
+            shown[-1] = (command, f"{printed}{line}\n")
+    return shown
+
+
 def told(entry: Entry) -> Told:
     """Tell an entry as the docs do."""
     rows = [

@@ -17,7 +17,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from fractions import Fraction
+from functools import lru_cache
 from math import floor
+from typing import NamedTuple
 
 from exchange.agreements import Agreement, AgreementBook, Debit
 from exchange.amounts import Money
@@ -33,7 +35,7 @@ QUOTED_WITHIN = timedelta(minutes=5)
 NO_AGREEMENT = "-"
 """What a reservation says of an issuer whose points cost nobody anything."""
 
-Figures = Counter[tuple[str, Account, str]]
+Figures = dict[tuple[str, Account, str], int]
 """Amounts by party, account and currency."""
 
 _RETURNING = (EntryKind.FAIL, EntryKind.REVERSE)
@@ -53,10 +55,10 @@ def owed(
         wrong = _returning(entry, before)
     else:
         wrong = ["owes something for nothing"] if entry.debits else []
-    redeemed = Counter({debit.issuer: debit.points for debit in entry.debits})
+    redeemed = {debit.issuer: debit.points for debit in entry.debits}
     for posting in entry.postings:
         if posting.account is Account.REDEEMED:
-            redeemed[posting.party] -= posting.amount
+            redeemed[posting.party] = redeemed.get(posting.party, 0) - posting.amount
     if any(redeemed.values()):
         wrong.append("its points are not posted as its rows say")
     if _money_posted(entry) != _money_due(entry):
@@ -86,7 +88,7 @@ def _taking(
             if debit.agreement != promised.get(debit.issuer)
         ]
     priced = [debit for debit in entry.debits if debit.agreement in agreements]
-    for debit, row in zip(priced, _priced(priced, agreements), strict=True):
+    for debit, row in zip(priced, _costs(priced, agreements), strict=True):
         if figures(debit) != row:
             wrong.append(f"{debit.issuer} owes {figures(debit)}, by the agreement {row} (owed, fee, commission)")
     return wrong
@@ -126,7 +128,7 @@ def promised(entry: Entry, agreements: Mapping[str, Agreement], book: AgreementB
         for (issuer, points), name in zip(given, names, strict=False)
     ]
     priced = [row for row in rows if row.agreement in agreements]
-    costs = dict(zip((row.issuer for row in priced), _priced(priced, agreements), strict=True))
+    costs = dict(zip((row.issuer for row in priced), _costs(priced, agreements), strict=True))
     debits = []
     for row in rows:
         debit = row
@@ -181,40 +183,57 @@ def _agreed(entry: Entry, debit: Debit, agreements: Mapping[str, Agreement], boo
     return [f"{debit.issuer} owes by {debit.agreement}, but {in_force.id} was in force"]
 
 
-def _priced(debits: list[Debit], agreements: Mapping[str, Agreement]) -> list[tuple[int, int, int]]:
-    """Return (owed, fee, commission) of each row. `round` of a Fraction is half to even."""
-    terms = [agreements[debit.agreement or ""] for debit in debits]
-    exact = [
-        Fraction(debit.points * agreement.price_per_1000_points.minor, 1000)
-        for debit, agreement in zip(debits, terms, strict=True)
-    ]
+def _costs(debits: Iterable[Debit], agreements: Mapping[str, Agreement]) -> tuple[tuple[int, int, int], ...]:
+    """Return (owed, fee, commission) of each row."""
+    return _priced(tuple((debit.points, _price(agreements[debit.agreement or ""])) for debit in debits))
+
+
+class _Price(NamedTuple):
+    """What of an agreement a row's figures come from."""
+
+    minor: int
+    currency: str
+    fee_basis_points: int
+    commission_basis_points: int
+
+
+def _price(agreement: Agreement) -> _Price:
+    minor, currency = agreement.price_per_1000_points
+    return _Price(minor, currency, agreement.fee_basis_points, agreement.commission_basis_points)
+
+
+@lru_cache(maxsize=10_000)  # the same few benefits are redeemed again and again
+def _priced(rows: tuple[tuple[int, _Price], ...]) -> tuple[tuple[int, int, int], ...]:
+    """Return (owed, fee, commission) of points at their prices. `round` of a Fraction is half to even."""
+    exact = [Fraction(points * price.minor, 1000) for points, price in rows]
     whole = [floor(cost) for cost in exact]
-    for currency in {agreement.price_per_1000_points.currency for agreement in terms}:
-        rows = [n for n, agreement in enumerate(terms) if agreement.price_per_1000_points.currency == currency]
-        over = round(sum((exact[n] for n in rows), Fraction())) - sum(whole[n] for n in rows)
-        for n in sorted(rows, key=lambda n: (whole[n] - exact[n], n))[:over]:
+    for currency in {price.currency for _, price in rows}:
+        ours = [n for n, (_, price) in enumerate(rows) if price.currency == currency]
+        over = round(sum((exact[n] for n in ours), Fraction())) - sum(whole[n] for n in ours)
+        for n in sorted(ours, key=lambda n: (whole[n] - exact[n], n))[:over]:
             whole[n] += 1
-    return [
+    return tuple(
         (
             minor,
-            round(Fraction(minor * agreement.fee_basis_points, 10_000)),
-            round(Fraction(minor * agreement.commission_basis_points, 10_000)),
+            round(Fraction(minor * price.fee_basis_points, 10_000)),
+            round(Fraction(minor * price.commission_basis_points, 10_000)),
         )
-        for minor, agreement in zip(whole, terms, strict=True)
-    ]
+        for minor, (_, price) in zip(whole, rows, strict=True)
+    )
 
 
 def _money_posted(entry: Entry) -> Figures:
-    posted: Figures = Counter()
+    posted: Figures = {}
     for posting in entry.postings:
         if not posting.unit.startswith("points:"):
-            posted[posting.party, posting.account, posting.unit] += posting.amount
+            key = (posting.party, posting.account, posting.unit)
+            posted[key] = posted.get(key, 0) + posting.amount
     return _without_zeros(posted)
 
 
 def _money_due(entry: Entry) -> Figures:
     provider, channel = entry.provider or "", entry.channel or ""
-    due: Figures = Counter()
+    due: Figures = {}
     for debit in entry.debits:
         if debit.owed is None:
             continue
@@ -224,10 +243,10 @@ def _money_due(entry: Entry) -> Figures:
             (Account.FEES, provider, EXCHANGE, debit.fee_minor),
             (Account.COMMISSIONS, provider, channel, debit.commission_minor),
         ):
-            due[payer, account, currency] -= amount
-            due[payee, account, currency] += amount
+            for party, change in ((payer, -amount), (payee, amount)):
+                due[party, account, currency] = due.get((party, account, currency), 0) + change
     return _without_zeros(due)
 
 
 def _without_zeros(amounts: Figures) -> Figures:
-    return Counter({key: amount for key, amount in amounts.items() if amount})
+    return {key: amount for key, amount in amounts.items() if amount}

@@ -13,15 +13,17 @@ import secrets
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, closing, suppress
 from datetime import datetime
-from itertools import islice
+from itertools import combinations, islice
 
-from exchange.agreements import Agreement
+from exchange.agreements import Agreement, AgreementBook
 from exchange.errors import FiguresDisagree, NotFound, ValidationFailed
-from exchange.journal import SALT_BYTES, Block, BlockKind, EntryKind, Sums
+from exchange.journal import EXCHANGE, SALT_BYTES, Block, BlockKind, EntryKind, Sums
 from exchange.keyring import BadToken, Keyring
 from exchange.settlement import netting
+from exchange.settlement.netted import Netted, Policy, net
 from exchange.settlement.netting import BilateralPosition, Payment, Position
 from exchange.settlement.period import Period, PeriodStatus, period_root, ranges
+from exchange.settlement.plans import Contract
 from exchange.settlement.simulation import Simulated, Simulation
 from exchange.settlement.statement import Place, Statement, StatementLine, document, draft, lines_of
 from exchange.store.books import Books
@@ -152,6 +154,26 @@ class Settlement:
     async def payment_plan(self, number: int, partner: str | None = None) -> list[Payment]:
         """Return the payments after which every position is zero."""
         return netting.payment_plan(await self.positions(number, partner))
+
+    async def netted(self, number: int, policy: Policy, opening: Iterable[Payment] = ()) -> Netted:
+        """Return the period netted under a policy, with what was carried into it; NotFound when there is none.
+
+        ValidationFailed when the policy has no plan for it.
+        """
+        await self._existing(number)
+        return net(await self._sums(number), policy, opening)
+
+    async def contracts(self, number: int, opening: Iterable[Payment] = ()) -> frozenset[Contract]:
+        """Return who of a period's partners may pay each other: those with an agreement now, one way or the other."""
+        partners = {position.partner for position in await self.positions(number)}
+        partners.update(party for carry in opening for party in (carry.from_, carry.to))
+        book = AgreementBook(await self._spending.agreements())
+        now = await self._periods.now()
+        return frozenset(
+            (one, other)
+            for one, other in combinations(sorted(partners - {EXCHANGE}), 2)
+            if book.accepts(one, other, now) or book.accepts(other, one, now)
+        )
 
     # ------------------------------------------------------------ simulation
 

@@ -7,8 +7,10 @@ Three views of the same money, each computed from `Sums` alone and each adding u
 - *positions*: what each party owes or is owed against everybody (multilateral netting). net = receivable - payable -
   fees; per currency the nets sum to zero, because every unit that one owes another is owed.
 - *the payment plan*: one payment per party that is not even, through the exchange as the common counterparty. After
-  it every position is zero and what stays with the exchange is its fees. A plan without the exchange would need no
-  more payments, but would have partners pay strangers.
+  it every position is zero and what stays with the exchange is its fees. (`plans` has the plans without it, which can
+  need fewer payments, but have partners pay strangers, or each other's debts.)
+
+`netted` does the same under a policy: other plans, groups, minimum amounts, what was carried, a partner taken out.
 
 A party is a debtor under one redemption and a creditor under another; a channel that is itself the provider owes its
 commission to itself, so it counts in both columns and in no bilateral row.
@@ -18,7 +20,7 @@ Pure: no driver, no clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -90,24 +92,41 @@ class LineSum(NamedTuple):
 LineSums = dict[LineKey, LineSum]
 
 
-def positions(sums: Sums) -> list[Position]:
+class Due(NamedTuple):
+    """What one party owes another under one obligation. `entries`: the redemptions that it is for."""
+
+    debtor: str
+    creditor: str
+    currency: str
+    minor: int
+    points: int = 0
+    entries: int = 0
+
+
+def dues(sums: Sums, without: Collection[str] = ()) -> Iterator[Due]:
+    """Yield who owes whom. `without`: parties taken out, with all that they owe and are owed."""
+    return (due for due in _dues(sums) if due.debtor not in without and due.creditor not in without)
+
+
+def _dues(sums: Sums) -> Iterator[Due]:
+    for (issuer, provider, channel, currency), owed in sums.money.items():
+        yield Due(issuer, provider, currency, owed.gross_minor, owed.points, owed.entries)
+        if owed.commission_minor:
+            yield Due(provider, channel, currency, owed.commission_minor)
+        if owed.fee_minor:
+            yield Due(provider, EXCHANGE, currency, owed.fee_minor)
+    for (debtor, creditor, currency), count in sums.charges.items():
+        # Also when what it charged all went back: the creditor has lines that say so.
+        yield Due(debtor, creditor, currency, 0, entries=count)
+
+
+def positions(sums: Sums, without: Collection[str] = ()) -> list[Position]:
     """Return everybody's position, by party and currency; the exchange's own receives the fees."""
     columns: dict[tuple[str, str], list[int]] = {}
-
-    def post(party: str, currency: str, payable: int = 0, receivable: int = 0, fees: int = 0) -> None:
-        column = columns.setdefault((party, currency), [0, 0, 0])
-        for index, amount in enumerate((payable, receivable, fees)):
-            column[index] += amount
-
-    for (issuer, provider, channel, currency), owed in sums.money.items():
-        post(issuer, currency, payable=owed.gross_minor)
-        post(provider, currency, owed.commission_minor, owed.gross_minor, owed.fee_minor)
-        if owed.commission_minor:
-            post(channel, currency, receivable=owed.commission_minor)
-        if owed.fee_minor:
-            post(EXCHANGE, currency, receivable=owed.fee_minor)
-    for _, creditor, currency in sums.charges:
-        post(creditor, currency)  # also when what it charged all went back: it has lines that say so
+    for due in dues(sums, without):
+        owing = columns.setdefault((due.debtor, due.currency), [0, 0, 0])
+        owing[2 if due.creditor == EXCHANGE else 0] += due.minor
+        columns.setdefault((due.creditor, due.currency), [0, 0, 0])[1] += due.minor
     return [
         Position(
             partner=party, payable=Money(payable, currency), receivable=Money(receivable, currency),
@@ -117,24 +136,14 @@ def positions(sums: Sums) -> list[Position]:
     ]  # fmt: skip
 
 
-def bilateral(sums: Sums) -> list[BilateralPosition]:
+def bilateral(sums: Sums, without: Collection[str] = ()) -> list[BilateralPosition]:
     """Return who owes whom, by debtor, creditor and currency; nobody owes itself."""
     rows: dict[tuple[str, str, str], list[int]] = {}
-
-    def owe(debtor: str, creditor: str, currency: str, *figures: int) -> None:
-        if debtor != creditor:
-            row = rows.setdefault((debtor, creditor, currency), [0, 0, 0])
-            for index, amount in enumerate(figures):
-                row[index] += amount
-
-    for (issuer, provider, channel, currency), owed in sums.money.items():
-        owe(issuer, provider, currency, owed.gross_minor, owed.points, owed.entries)
-        if owed.commission_minor:
-            owe(provider, channel, currency, owed.commission_minor)
-        if owed.fee_minor:
-            owe(provider, EXCHANGE, currency, owed.fee_minor)
-    for charge, count in sums.charges.items():
-        owe(*charge, 0, 0, count)
+    for due in dues(sums, without):
+        if due.debtor != due.creditor:
+            row = rows.setdefault((due.debtor, due.creditor, due.currency), [0, 0, 0])
+            for index, figure in enumerate((due.minor, due.points, due.entries)):
+                row[index] += figure
     return [
         BilateralPosition(
             debtor=debtor, creditor=creditor, gross=Money(gross, currency), points=points, entries=entries
@@ -145,18 +154,18 @@ def bilateral(sums: Sums) -> list[BilateralPosition]:
 
 def payment_plan(nets: Iterable[Position]) -> list[Payment]:
     """Return one payment for each position that is not even, to or from the exchange; in the order given."""
-    return list(_payments(nets))
+    return list(through_exchange((position.partner, position.net) for position in nets))
 
 
-def _payments(nets: Iterable[Position]) -> Iterator[Payment]:
-    for position in nets:
-        minor, currency = position.net
-        if position.partner == EXCHANGE or minor == 0:
+def through_exchange(nets: Iterable[tuple[str, Money]]) -> Iterator[Payment]:
+    """Yield one payment for each net that is not even, to or from the exchange."""
+    for party, (minor, currency) in nets:
+        if party == EXCHANGE or minor == 0:
             continue
         if minor < 0:
-            yield Payment(from_=position.partner, to=EXCHANGE, amount=Money(-minor, currency))
+            yield Payment(from_=party, to=EXCHANGE, amount=Money(-minor, currency))
         else:
-            yield Payment(from_=EXCHANGE, to=position.partner, amount=Money(minor, currency))
+            yield Payment(from_=EXCHANGE, to=party, amount=Money(minor, currency))
 
 
 def line_sums(sums: Sums) -> dict[str, LineSums]:

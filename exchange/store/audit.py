@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import date, datetime
@@ -36,6 +36,7 @@ from exchange.store.connection import (
 )
 from exchange.store.headroom import pool_from, slice_from
 from exchange.store.periods import Periods, period_from, statement_from
+from exchange.store.shelves import Stockroom, Whole, room_from, shelf_from
 from exchange.store.signoff import record_from
 from exchange.wallet import Wallet
 
@@ -81,10 +82,7 @@ class StockRow(NamedTuple):
     """
 
     benefit: str
-    offered: int | None
-    sold: int
-    reserved: int
-    left: int | None
+    whole: Whole
     pool: bool
     codes: int
     free: int
@@ -238,11 +236,38 @@ class Audit:
             row = await self._references.find_one({"_id": reference})
         return None if row is None else row["wallet"]
 
-    async def redemptions(self) -> AsyncIterator[Found[Redemption]]:
-        """Yield every redemption."""
+    async def redemptions_rewritten(self) -> AsyncIterator[Found[Redemption]]:
+        """Yield every redemption that was written again after what made it."""
         with answering():
-            async for row in self._redemptions.find({}):
+            async for row in self._redemptions.find({"version": {"$ne": 1}}):
                 yield _found(docs.redemption_from, row)
+
+    async def redemptions_written_once(self, ids: Iterable[str]) -> set[bytes]:
+        """Return those of these redemptions that are still as what made them wrote them, as they are stored."""
+        raw: list[Any] = await _by_ids(self._redemptions.with_options(codec_options=_RAW), ids, wanted={"version": 1})
+        return {bytes(row.raw) for row in raw}
+
+    @staticmethod
+    def redemption_read(written: bytes) -> Found[Redemption]:
+        """Return what is read from a redemption as stored."""
+        return _found(docs.redemption_from, _decoded(written))
+
+    async def redemptions_without_entry(self) -> AsyncIterator[str]:
+        """Yield the redemptions that no entry made: that has their id."""
+        some: list[str] = []
+        with answering():
+            async for row in self._redemptions.find({}, {"_id": 1}):
+                some.append(row["_id"])
+                if len(some) == _NAMES_AT_ONCE:
+                    for name in await self._without_entry(some):
+                        yield name
+                    some = []
+        for name in await self._without_entry(some):
+            yield name
+
+    async def _without_entry(self, redemptions: list[str]) -> list[str]:
+        made = {row["_id"] for row in await _by_ids(self._entries, redemptions, {"_id": 1})}
+        return [name for name in redemptions if name not in made]
 
     async def redemptions_of(self, ids: Iterable[str]) -> dict[str, Found[Redemption]]:
         """Return those of these redemptions that are there now."""
@@ -333,6 +358,10 @@ class Snapshot:
         """Return every lane's highest seq."""
         return await self._audit.heads(self._session)
 
+    async def redemption_count(self) -> int:
+        """Return how many redemptions there are."""
+        return int(await self._db["redemptions"].count_documents({}, session=self._session))
+
     async def stock(self) -> AsyncIterator[Found[StockRow]]:
         """Yield the stock of everything that has stock, is published or has codes."""
         session = self._session
@@ -343,17 +372,20 @@ class Snapshot:
             free[str(row["benefit"])] += row.get("free") is True
         published = self._db["benefits"].find({}, {"fulfilment": 1, "stock": 1}, session=session)
         benefits = {row["_id"]: (row["fulfilment"] == Fulfilment.INSTANT_CODE, row["stock"]) async for row in published}
-        unseen = benefits.keys() | codes.keys()
+        shelves: defaultdict[str, list[Document]] = defaultdict(list)
+        async for row in self._db["shelves"].find({}, session=session):
+            shelves[str(row.get("benefit"))].append(row)
+        unseen = benefits.keys() | codes.keys() | shelves.keys()
         async for row in self._db["stock"].find({}, session=session):
             name = row["_id"]
             unseen.discard(name)
             pool, units = benefits.get(name, (False, row.get("offered")))
             others = (pool, codes[name], free[name], codes[name] if pool else units)
-            yield _found(partial(_stock_row, others=others), row)
+            yield _found(partial(_stock_row, shelves=shelves[name], others=others), row)
         for name in sorted(unseen):
             pool, units = benefits.get(name, (True, None))
             others = (pool, codes[name], free[name], codes[name] if pool else units)
-            yield Found(name, StockRow(name, -1, 0, 0, 0, *others))
+            yield Found(name, StockRow(name, Whole(Stockroom(-1, 0, 0), {}), *others))
 
     async def headroom(self) -> AsyncIterator[Found[HeadroomRow]]:
         """Yield the headroom of every cap, except while its pool is being counted."""
@@ -427,19 +459,26 @@ class _Names:
         self.next = None
 
 
-async def _by_ids(collection: Collection, ids: Iterable[str], fields: Document | None = None) -> list[Document]:
+async def _by_ids(
+    collection: Collection, ids: Iterable[str], fields: Document | None = None, wanted: Document | None = None
+) -> list[Document]:
     """Return the documents of these ids, asking for so many at once that a question never grows too long."""
     names, rows = list(ids), list[Document]()
     for first in range(0, len(names), _NAMES_AT_ONCE):
         some = names[first : first + _NAMES_AT_ONCE]
         with answering():
-            rows += await collection.find({"_id": {"$in": some}}, fields).to_list(None)
+            rows += await collection.find({"_id": {"$in": some}} | (wanted or {}), fields).to_list(None)
     return rows
 
 
 def _stored(row: Any) -> StoredWallet:
     written = bytes(row.raw)
-    return StoredWallet(written, _found(docs.wallet_from, decode(written, CodecOptions(tz_aware=True))))
+    return StoredWallet(written, _found(docs.wallet_from, _decoded(written)))
+
+
+def _decoded(written: bytes) -> Document:
+    document: Document = decode(written, CodecOptions(tz_aware=True))
+    return document
 
 
 def _unlike_written(document: Document, wallet: Wallet) -> str:
@@ -466,15 +505,15 @@ def _found(read: Callable[[Document], _T], document: Document) -> Found[_T]:
     try:
         value = read(document)
         if not isinstance(value, Block):  # which is judged where it is read: its sums are kept as they are hashed
-            _hold_to(type(value), value)
+            value = _held_to(type(value), value)
     except UNREADABLE as error:
         return Found(name, None, f"{type(error).__name__}: {error}")
     return Found(name, value)
 
 
-def _hold_to(kind: type, value: object) -> None:
-    """Raise ValidationError (a ValueError) where a part of a value is not of the type that it has there."""
-    convert(to_builtins(value, builtin_types=_KEPT, enc_hook=_whole), kind, builtin_types=_KEPT)
+def _held_to(kind: type[_T], value: object) -> _T:
+    """Return a value of the types that its parts have there; ValidationError (a ValueError) where one has another."""
+    return convert(to_builtins(value, builtin_types=_KEPT, enc_hook=_whole), kind, builtin_types=_KEPT)
 
 
 def _whole(number: object) -> int:
@@ -491,7 +530,7 @@ def _block_at_its_place(document: Document) -> Block:
         message = f"says that it is {block.id}"
         raise ValueError(message)
     head = {name: getattr(block, name) for name in _BlockHead.__struct_fields__}
-    _hold_to(_BlockHead, head)
+    _held_to(_BlockHead, head)
     convert(document["sums"], list[list[str]])
     return block
 
@@ -500,10 +539,14 @@ def _wallet_meant(document: Document) -> str:
     return convert(document["wallet"], str)
 
 
-def _stock_row(document: Document, others: tuple[bool, int, int, int | None]) -> StockRow:
-    return StockRow(
-        document["_id"], document["offered"], document["sold"], document["reserved"], document["left"], *others
-    )
+def _stock_row(
+    document: Document, shelves: list[Document], others: tuple[bool, int, int, int | None]
+) -> StockRow:  # fmt: skip
+    whole = Whole(room_from(document), {row["lane"]: shelf_from(row) for row in shelves})
+    if len(whole.shelves) != len(shelves):
+        message = "two shelves of one lane"
+        raise ValueError(message)
+    return StockRow(document["_id"], whole, *others)
 
 
 def _headroom_row(document: Document, others: tuple[list[Document], int | None, int]) -> HeadroomRow:

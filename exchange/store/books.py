@@ -9,11 +9,13 @@ not know is `UnknownOutcome`, and only `lane.LaneKeeper` may go on from there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from bson import encode
+from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
 from pymongo import InsertOne, ReplaceOne, UpdateOne
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
@@ -36,60 +38,27 @@ from exchange.store.connection import (
     Session,
     aggregate,
     answering,
+    ensure_index,
     server_time,
+    setting_up,
     settled,
 )
-from exchange.store.lanes import Lane, Lanes, codes_of, lost_to_a_rival
+from exchange.store.lanes import Conflict, Lane, Lanes, codes_of, lost_to_a_rival
+from exchange.store.shelves import shelf_from, shelf_id, shelf_sale
+from exchange.store.validators import refuse_by
 from exchange.wallet import Lot, Wallet
+
+_T = TypeVar("_T")
 
 _COLLECTION_EXISTS = 48
 _NEVER_TAKEN = frozenset({121, 10334})
 """DocumentValidationFailure, BSONObjectTooLarge."""
 
-BALANCED = {
-    # What Entry refuses to construct, the server refuses to store: amounts that are no integers, units that do not
-    # add up to zero.
-    "$jsonSchema": {
-        "required": ["postings"],
-        "properties": {
-            "postings": {
-                "bsonType": "array",
-                "items": {
-                    "required": ["unit", "amount"],
-                    "properties": {"amount": {"bsonType": ["int", "long"]}},
-                },
-            }
-        },
-    },
-    "$expr": {
-        "$allElementsTrue": {
-            "$map": {
-                "input": {"$setUnion": ["$postings.unit", []]},
-                "as": "unit",
-                "in": {
-                    "$eq": [
-                        0,
-                        {
-                            "$sum": {
-                                "$map": {
-                                    "input": "$postings",
-                                    "in": {"$cond": [{"$eq": ["$$this.unit", "$$unit"]}, "$$this.amount", 0]},
-                                }
-                            }
-                        },
-                    ]
-                },
-            }
-        }
-    },
-}
+NO_LANE = 0
+"""Of who only asks: no lane has this number, and so no shelf."""
 
 
-class Conflict(Exception):  # noqa: N818 - an outcome between store and ledger, never shown
-    """Somebody else wrote first. The transaction was aborted; nothing of it remains."""
-
-
-class UnknownOutcome(Exception):  # noqa: N818 - see Conflict
+class UnknownOutcome(Exception):  # noqa: N818 - an outcome between store and ledger, never shown
     """The commit was sent and its answer lost: it may have happened, may still happen, or never will."""
 
 
@@ -106,11 +75,15 @@ class TermsVersions(NamedTuple):
 
 
 class FirstRound(Struct, frozen=True):
-    """What a batch needs before it knows which wallets it is about."""
+    """What a batch needs before it knows which wallets it is about, and those that it probably is about.
+
+    `wallets`: of those guessed the ones there are, read before the references.
+    """
 
     now: datetime
     closing: frozenset[int]
     entries: dict[str, Entry]
+    wallets: dict[str, Wallet]
     references: dict[str, str]
     benefits: dict[str, Benefit]
     stocks: dict[str, Stock]
@@ -123,11 +96,11 @@ class SecondRound(Struct, frozen=True):
     """Wallets, redemptions to answer again, their benefits, and the next free codes as (code id, cipher)."""
 
     wallets: dict[str, Wallet]
-    redemptions: dict[str, Redemption]
-    benefits: dict[str, Benefit]
-    stocks: dict[str, Stock]
-    codes: dict[str, list[tuple[str, bytes]]]
     references: dict[str, str]
+    redemptions: dict[str, Redemption] = {}
+    benefits: dict[str, Benefit] = {}
+    stocks: dict[str, Stock] = {}
+    codes: dict[str, list[tuple[str, bytes]]] = {}
 
 
 @dataclass(slots=True)
@@ -135,7 +108,7 @@ class Writes:
     """Everything one block commits. Wallets and redemptions hold the version they were read with (0: new).
 
     `claims`: new references and the wallets they mean; `renamed`: old ones that mean another wallet now; `stock`: what
-    changes of a benefit's, and whether that is limited; `headroom`: what is used of the lane's slices.
+    changes on the lane's shelf of a benefit, and whether that is limited; `headroom`: what is used of its slices.
     """
 
     wallets: list[Wallet] = field(default_factory=list)
@@ -158,7 +131,7 @@ class Books(Lanes):
         self.references: Collection = db["references"]
         self.redemptions: Collection = db["redemptions"]
         self.benefits: Collection = db["benefits"]
-        self.stock: Collection = db["stock"]
+        self.shelves: Collection = db["shelves"]
         self.quotes: Collection = db["quotes"]
         self.codes: Collection = db["codes"]
         self.agreements: Collection = db["agreements"].with_options(read_concern=MAJORITY)
@@ -167,7 +140,7 @@ class Books(Lanes):
         self.caps: Collection = db["caps"].with_options(read_concern=MAJORITY)
         self.headroom: Collection = db["headroom"]
         self._written = (
-            self.blocks, self.wallets, self.references, self.redemptions, self.benefits, self.stock, self.codes,
+            self.blocks, self.wallets, self.references, self.redemptions, self.benefits, self.shelves, self.codes,
             self.terms, self.agreements, self.rules, self.periods, self.lanes, self.headroom,
         )  # fmt: skip
         self._unclosed = self.periods.with_options(read_concern=MAJORITY)
@@ -180,11 +153,13 @@ class Books(Lanes):
         with answering():
             present = set(await self._db.list_collection_names())
             for name in (
+                "entries",
                 "blocks",
                 "wallets",
                 "references",
                 "redemptions",
                 "stock",
+                "shelves",
                 "codes",
                 "terms",
                 "lanes",
@@ -197,47 +172,53 @@ class Books(Lanes):
             ):
                 if name not in present:
                     await self._create_collection(name)
-            if "entries" not in present:
-                await self._create_collection("entries", validator=BALANCED)
+            await refuse_by(self._db)
             # A statement's lines in order of time; only entries with money have `settles`.
-            await self.entries.create_index(
-                [(name, 1) for name in ("settles", "period", "at", "lane", "seq", "index")],
+            await ensure_index(
+                self.entries, [(name, 1) for name in ("settles", "period", "at", "lane", "seq", "index")],
                 name="statement_lines", partialFilterExpression={"settles": {"$exists": True}},
             )  # fmt: skip
-            await self.entries.create_index([("lane", 1), ("seq", 1), ("index", 1)], name="block_order", unique=True)
+            await ensure_index(self.entries, [("lane", 1), ("seq", 1), ("index", 1)], name="block_order", unique=True)
             # A member's history, from either end; few entries have a second wallet.
-            await self.entries.create_index([("wallet", 1), ("wallet_version", 1), ("index", 1)], name="wallet_history")
-            await self.entries.create_index(
-                [("counterpart", 1), ("counterpart_version", 1), ("index", 1)],
+            await ensure_index(
+                self.entries, [("wallet", 1), ("wallet_version", 1), ("index", 1)], name="wallet_history"
+            )
+            await ensure_index(
+                self.entries, [("counterpart", 1), ("counterpart_version", 1), ("index", 1)],
                 name="counterpart_history", partialFilterExpression={"counterpart": {"$exists": True}},
             )  # fmt: skip
-            await self.blocks.create_index([("period", 1), ("kind", 1)], name="period_blocks")
+            await ensure_index(self.blocks, [("period", 1), ("kind", 1)], name="period_blocks")
             newest_first = [("created_at", -1), ("_id", -1)]
             for owner in ("wallet", "channel", "provider"):
-                await self.redemptions.create_index([(owner, 1), *newest_first], name=f"{owner}_newest")
-            await self.redemptions.create_index(newest_first, name="newest")
-            await self.redemptions.create_index(
-                "reserved_until", name="reserved", partialFilterExpression={"status": "RESERVED"}
+                await ensure_index(self.redemptions, [(owner, 1), *newest_first], name=f"{owner}_newest")
+            await ensure_index(self.redemptions, newest_first, name="newest")
+            await ensure_index(
+                self.redemptions, "reserved_until", name="reserved", partialFilterExpression={"status": "RESERVED"}
             )
-            await self.references.create_index("wallet", name="wallet")
-            await self.quotes.create_index("expires_at", name="expiry", expireAfterSeconds=0)
-            await self.wallets.create_index(
-                "next_expiry", name="next_expiry", partialFilterExpression={"next_expiry": {"$type": "date"}}
+            await ensure_index(self.references, "wallet", name="wallet")
+            await ensure_index(self.shelves, "benefit", name="benefit")
+            await ensure_index(self.quotes, "expires_at", name="expiry", expireAfterSeconds=0)
+            await ensure_index(
+                self.wallets,
+                "next_expiry",
+                name="next_expiry",
+                partialFilterExpression={"next_expiry": {"$type": "date"}},
             )
-            await self.codes.create_index(
-                [("benefit", 1), ("n", 1)], name="free_codes", partialFilterExpression={"free": True}
+            await ensure_index(
+                self.codes, [("benefit", 1), ("n", 1)], name="free_codes", partialFilterExpression={"free": True}
             )
             first = {"_id": 1, "status": "OPEN", "opened_at": "$$NOW", "marked_at": None, "closed_at": None, "lanes": 0}
             keep_what_is_there = [{"$replaceWith": {"$mergeObjects": [first, "$$ROOT"]}}]
             await self.periods.update_one({"_id": 1}, keep_what_is_there, upsert=True)
 
-    async def _create_collection(self, name: str, **options: Any) -> None:
-        try:
-            await self._db.create_collection(name, check_exists=False, **options)
-        except PyMongoError as error:
-            # Two processes starting together both find it missing; the second is told that it exists.
-            if not (isinstance(error, OperationFailure) and error.code == _COLLECTION_EXISTS):
-                raise
+    async def _create_collection(self, name: str) -> None:
+        with setting_up():
+            try:
+                await self._db.create_collection(name, check_exists=False)
+            except OperationFailure as error:
+                # Two processes starting together both find it missing; the second is told that it exists.
+                if error.code != _COLLECTION_EXISTS:
+                    raise
 
     @property
     def db(self) -> Database:
@@ -248,24 +229,26 @@ class Books(Lanes):
 
     async def first_round(
         self, ids: Iterable[str], references: Iterable[str], benefits: Iterable[str], redemptions: Iterable[str] = (),
-        quotes: Iterable[str] = (),
+        quotes: Iterable[str] = (), lane: int = NO_LANE, wallets: Iterable[str] = (),
     ) -> FirstRound:  # fmt: skip
-        """Read, from the primary and now, what is known before the wallets are."""
+        """Read, from the primary and now, what is known before the wallets are. `stocks`: on the lane's shelves."""
         offered = list(benefits)
         with answering():
             read = await self._read_together({
-                "entries": _by_ids(ids), "references": _by_ids(references), "benefits": _by_ids(offered),
-                "stock": _by_ids(offered), "redemptions": _by_ids(redemptions), "quotes": _by_ids(quotes),
-                "terms": [{"$match": {}}],
+                "entries": _by_ids(ids), "benefits": _by_ids(offered),
+                "shelves": _by_ids(shelf_id(benefit, lane) for benefit in offered),
+                "redemptions": _by_ids(redemptions), "quotes": _by_ids(quotes),
+                "terms": [{"$match": {}}], "wallets": _by_ids(wallets), "references": _by_ids(references),
             })  # fmt: skip
         periods = read["periods"]
         return FirstRound(
             now=periods[0]["now"],
             closing=frozenset(p["_id"] for p in periods if p["status"] == "CLOSING"),
             entries={e["_id"]: docs.entry_from(e) for e in read["entries"]},
+            wallets={w["_id"]: docs.wallet_from(w) for w in read["wallets"]},
             references={r["_id"]: r["wallet"] for r in read["references"]},
             benefits={b["_id"]: docs.benefit_from(b) for b in read["benefits"]},
-            stocks={s["_id"]: docs.stock_from(s) for s in read["stock"]},
+            stocks={s["benefit"]: shelf_from(s).stock for s in read["shelves"]},
             redemptions={r["_id"]: docs.redemption_from(r) for r in read["redemptions"]},
             quotes={q["_id"]: docs.quote_from(q) for q in read["quotes"]},
             terms=_versions(read["terms"]),
@@ -273,26 +256,35 @@ class Books(Lanes):
 
     async def second_round(
         self, wallets: Iterable[str], redemptions: Iterable[str], benefits: Iterable[str], codes: dict[str, int],
-        references: Iterable[str] = (),
+        references: Iterable[str] = (), lane: int = NO_LANE, lanes: int = 1,
     ) -> SecondRound:  # fmt: skip
         """Read the wallets, the redemptions that replays answer with, and as many free codes as may be needed.
 
         `benefits`: of the redemptions that the first round found; `references`: those of the first round once more.
+        One of `lanes` takes every so-manyth code, so that two rarely want the same one; the last ones any may have.
         """
         offered = list(benefits)
-        pools = {f"codes/{benefit}": _next_codes(benefit, count) for benefit, count in codes.items()}
+        own = {"$mod": [lanes, lane % lanes]} if lanes > 1 else None
+        pools = {f"codes/{benefit}": _next_codes(benefit, count, own) for benefit, count in codes.items()}
         with answering():
             read = await self._read_together({
                 "wallets": _by_ids(wallets), "redemptions": _by_ids(redemptions), "benefits": _by_ids(offered),
-                "stock": _by_ids(offered), **pools,
+                "shelves": _by_ids(shelf_id(benefit, lane) for benefit in offered), **pools,
                 # Last, so that they are not older than the wallets: two who were one may have parted meanwhile.
                 "references": _by_ids(references),
             })  # fmt: skip
+            short = {
+                name: _next_codes(benefit, count)
+                for benefit, count in codes.items()
+                if own is not None and len(read[name := f"codes/{benefit}"]) < count
+            }
+            if short:
+                read |= await self._read_together(short)
         return SecondRound(
             wallets={w["_id"]: docs.wallet_from(w) for w in read["wallets"]},
             redemptions={r["_id"]: docs.redemption_from(r) for r in read["redemptions"]},
             benefits={b["_id"]: docs.benefit_from(b) for b in read["benefits"]},
-            stocks={s["_id"]: docs.stock_from(s) for s in read["stock"]},
+            stocks={s["benefit"]: shelf_from(s).stock for s in read["shelves"]},
             codes={
                 benefit: [(code["_id"], bytes(code["cipher"])) for code in read[f"codes/{benefit}"]]
                 for benefit in codes
@@ -407,8 +399,8 @@ class Books(Lanes):
 
     # ------------------------------------------------------------ the commit
 
-    async def commit(self, lane: Lane, block: Block, writes: Writes) -> None:
-        """Write one block and all that belongs to it, or nothing.
+    async def commit(self, lane: Lane, seal: Callable[[], Block], writes: Writes) -> None:
+        """Write one block and all that belongs to it, or nothing. `seal`: makes the block, once.
 
         Raises Conflict (aborted; decide again), UnknownOutcome (settle it first), Unwritable and StoreUnavailable
         (not committed).
@@ -416,7 +408,7 @@ class Books(Lanes):
         session = lane.session
         try:
             await settled(session.start_transaction())
-            await self._write(session, block, writes)
+            await self._write(lane, seal, writes)
         except BaseException as error:
             await self.abort(session)
             if isinstance(error, PyMongoError):
@@ -439,46 +431,59 @@ class Books(Lanes):
         except asyncio.CancelledError as error:
             raise UnknownOutcome("cancelled") from error
 
-    async def _write(self, session: Session, block: Block, writes: Writes) -> None:
-        await self.blocks.insert_one(docs.block_document(block), session=session)
-        if writes.stock:
-            await self._bulk(self.stock, [_stock_update(*item) for item in writes.stock.items()], session)
-        if writes.headroom:
-            await self._bulk(self.headroom, writes.headroom, session)
-        if writes.codes:
-            await self._bulk(self.codes, [
-                UpdateOne({"_id": code, "free": True}, {"$set": {"redemption": redemption}, "$unset": {"free": ""}})
-                for code, redemption in writes.codes
-            ], session)  # fmt: skip
-        if writes.wallets:
-            await self._bulk(self.wallets, [_wallet_write(wallet, block.period) for wallet in writes.wallets], session)
-        if writes.claims:
-            await self.references.insert_many(
-                [{"_id": docs.reference_id(whose), "wallet": wallet} for whose, wallet in writes.claims],
-                session=session,
-            )
-        if writes.renamed:
+    async def _write(self, lane: Lane, seal: Callable[[], Block], writes: Writes) -> None:
+        """Write a block's documents, each kind being made while the server still writes the one before."""
+        session, period = lane.session, lane.period
+        wallets = [_wallet_write(wallet, period) for wallet in writes.wallets]
+        block = await _while(self._bulk(self.wallets, wallets, session), seal)
+        redemptions = await _while(
+            self.blocks.insert_one(docs.block_document(block), session=session),
+            lambda: [_redemption_write(redemption, period) for redemption in writes.redemptions],
+        )
+        entries = await _while(
+            self._bulk(self.redemptions, redemptions, session),
+            lambda: [_raw(docs.entry_document(entry, block, index)) for index, entry in enumerate(writes.entries)],
+        )
+        await self._bulk(self.shelves, [
+            shelf_sale(benefit, lane.number, change, limited=limited)
+            for benefit, (change, limited) in writes.stock.items()
+        ], session)  # fmt: skip
+        await self._bulk(self.headroom, writes.headroom, session)
+        await self._bulk(self.codes, [
+            UpdateOne({"_id": code, "free": True}, {"$set": {"redemption": redemption}, "$unset": {"free": ""}})
+            for code, redemption in writes.codes
+        ], session)  # fmt: skip
+        await self._bulk(self.references, [
+            *(InsertOne({"_id": docs.reference_id(whose), "wallet": wallet}) for whose, wallet in writes.claims),
             # Whoever has the wallets under their versions has their references too.
-            await self._bulk(self.references, [
-                UpdateOne({"_id": docs.reference_id(whose)}, {"$set": {"wallet": wallet}})
-                for whose, wallet in writes.renamed
-            ], session)  # fmt: skip
-        if writes.redemptions:
-            await self._bulk(
-                self.redemptions, [_redemption_write(r, block.period) for r in writes.redemptions], session
-            )
-        if writes.entries:
-            await self.entries.insert_many(
-                [docs.entry_document(entry, block, index) for index, entry in enumerate(writes.entries)],
-                session=session,
-            )
+            *(UpdateOne({"_id": docs.reference_id(whose)}, {"$set": {"wallet": wallet}})
+              for whose, wallet in writes.renamed),
+        ], session)  # fmt: skip
+        if entries:
+            await self.entries.insert_many(entries, session=session)
 
     @staticmethod
     async def _bulk(collection: Collection, operations: list[Any], session: Session) -> None:
+        if not operations:
+            return
         result = await collection.bulk_write(operations, ordered=False, session=session)
         if result.matched_count + result.inserted_count != len(operations):
             # An update that matches nothing does not abort by itself.
             raise Conflict(f"{collection.name}: {len(operations)} writes, {result.matched_count} matched")
+
+
+async def _while(writing: Coroutine[Any, Any, Any], prepare: Callable[[], _T]) -> _T:
+    """Prepare something while the server writes: it is sent before, and waited for afterwards."""
+    sent = asyncio.create_task(writing)
+    await asyncio.sleep(0)
+    try:
+        return prepare()
+    finally:
+        await sent
+
+
+def _raw(document: Document) -> RawBSONDocument:
+    return RawBSONDocument(encode(document))
 
 
 _FROM = "_from"
@@ -494,8 +499,8 @@ def _by_ids(ids: Iterable[str]) -> list[Document]:
     return [{"$match": {"_id": {"$in": wanted}}}] if wanted else []
 
 
-def _next_codes(benefit: str, count: int) -> list[Document]:
-    free = {"benefit": benefit, "free": True}
+def _next_codes(benefit: str, count: int, which: Document | None = None) -> list[Document]:
+    free: Document = {"benefit": benefit, "free": True} | ({} if which is None else {"n": which})
     return [{"$match": free}, {"$sort": {"n": 1}}, {"$limit": count}, {"$project": {"cipher": 1}}]
 
 
@@ -522,12 +527,3 @@ def _redemption_write(redemption: Redemption, period: int) -> Any:
     if redemption.version == 0:
         return InsertOne(document)
     return ReplaceOne({"_id": redemption.id, "version": redemption.version}, document)
-
-
-def _stock_update(benefit: str, what: tuple[StockChange, bool]) -> UpdateOne:
-    (sold, reserved), limited = what
-    if not limited:
-        return UpdateOne({"_id": benefit, "left": None}, {"$inc": {"sold": sold, "reserved": reserved}})
-    taken = sold + reserved
-    change = {"$inc": {"left": -taken, "sold": sold, "reserved": reserved}}
-    return UpdateOne({"_id": benefit, "left": {"$gte": max(taken, 0)}}, change)

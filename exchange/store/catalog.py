@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from msgspec import Struct
-from pymongo import ASCENDING, DESCENDING, InsertOne, ReplaceOne, UpdateOne
+from pymongo import ASCENDING, DESCENDING, InsertOne, ReplaceOne
 
 from exchange.benefit import (
     Benefit,
@@ -35,9 +35,11 @@ from exchange.store.connection import (
     Session,
     aggregate,
     answering,
+    ensure_index,
     server_time,
     settled,
 )
+from exchange.store.shelves import Shelves, Whole
 
 PUBLISH_MAX = 1_000
 """Most benefits in one transaction: it has to fit the three seconds that the server gives a transaction."""
@@ -111,7 +113,7 @@ class Catalog:
         self._db = db
         self._keyring = keyring
         self._benefits: Collection = db["benefits"]
-        self._stock: Collection = db["stock"]
+        self._shelves = Shelves(db)
         self._codes: Collection = db["codes"]
 
     async def create_indexes(self) -> None:
@@ -120,11 +122,12 @@ class Catalog:
             for sort in (POINTS_PRICE, NEWEST, ENDING_SOON):
                 for scope in ("status", "partner"):
                     keys = [(scope, 1), (sort.field, sort.direction), ("_id", sort.direction)]
-                    await self._benefits.create_index(keys, name=f"{scope}_{sort.field}")
-            await self._benefits.create_index(
+                    await ensure_index(self._benefits, keys, name=f"{scope}_{sort.field}")
+            await ensure_index(
+                self._benefits,
                 [("title", "text"), ("tags", "text"), ("description", "text"), ("translations.title", "text")],
                 name="words",
-                weights={"title": 10, "tags": 5, "translations.title": 5},
+                weights={"title": 10, "tags": 5, "translations.title": 5, "description": 1},
                 language_override="no_such_field",  # the default, `language`, would let a document choose
             )
 
@@ -147,45 +150,40 @@ class Catalog:
     async def preview(self, partner: str, offers: Sequence[Offer]) -> Published:
         """Say what `publish` would do, and do nothing; the contents must have been validated."""
         with answering():
-            before, stocks = await self._read(benefit_id(partner, offer.content.sku) for offer in offers)
+            before, wholes = await self._read(benefit_id(partner, offer.content.sku) for offer in offers)
             now = await server_time(self._db)
-        changes = [_change(partner, offer, index, before, stocks, now) for index, offer in enumerate(offers)]
+        changes = [_change(partner, offer, index, before, wholes, now) for index, offer in enumerate(offers)]
         return _published(changes)
 
     async def _publish(self, partner: str, offers: Sequence[Offer], session: Session) -> Published:
         now = await server_time(self._db)
-        before, stocks = await self._read((benefit_id(partner, o.content.sku) for o in offers), session)
-        changes = [_change(partner, offer, index, before, stocks, now) for index, offer in enumerate(offers)]
+        before, wholes = await self._read((benefit_id(partner, o.content.sku) for o in offers), session)
+        changes = [_change(partner, offer, index, before, wholes, now) for index, offer in enumerate(offers)]
         benefits: list[Any] = []
-        stock: list[Any] = []
+        new: dict[str, int | None] = {}
         for benefit, old in changes:
             if old is benefit:
                 continue
             document = docs.benefit_document(benefit) | {"ends": benefit.valid_until or _NO_END}
             if old is None:
-                offered = 0 if benefit.fulfilment is Fulfilment.INSTANT_CODE else benefit.stock
+                new[benefit.id] = 0 if benefit.fulfilment is Fulfilment.INSTANT_CODE else benefit.stock
                 benefits.append(InsertOne(document))
-                stock.append(
-                    InsertOne({"_id": benefit.id, "offered": offered, "left": offered, "sold": 0, "reserved": 0})
-                )
                 continue
             benefits.append(ReplaceOne({"_id": benefit.id, "version": old.version}, document))
             if old.stock != benefit.stock:
-                # A unit sold since this transaction's snapshot conflicts with this write, and all is decided again.
-                left = Stock(benefit.stock, stocks[benefit.id].sold, stocks[benefit.id].reserved).left
-                stock.append(UpdateOne({"_id": benefit.id}, {"$set": {"offered": benefit.stock, "left": left}}))
-        for collection, operations in ((self._benefits, benefits), (self._stock, stock)):
-            if operations:
-                await collection.bulk_write(operations, session=session)
+                await self._shelves.change(benefit.id, wholes[benefit.id], benefit.stock, session)
+        if benefits:
+            await self._benefits.bulk_write(benefits, session=session)
+        if new:
+            await self._shelves.begin(new, session)
         return _published(changes)
 
     async def _read(
         self, ids: Iterable[str], session: Session | None = None
-    ) -> tuple[dict[str, Benefit], dict[str, Stock]]:
-        wanted = {"_id": {"$in": list(ids)}}
-        benefits = await self._benefits.find(wanted, session=session).to_list(None)
-        stocks = await self._stock.find(wanted, session=session).to_list(None)
-        return {b["_id"]: docs.benefit_from(b) for b in benefits}, {s["_id"]: docs.stock_from(s) for s in stocks}
+    ) -> tuple[dict[str, Benefit], dict[str, Whole]]:
+        wanted = list(ids)
+        benefits = await self._benefits.find({"_id": {"$in": wanted}}, session=session).to_list(None)
+        return {b["_id"]: docs.benefit_from(b) for b in benefits}, await self._shelves.whole(wanted, session)
 
     # ------------------------------------------------------------ codes
 
@@ -193,7 +191,7 @@ class Catalog:
         """Load codes into the pool of an INSTANT_CODE benefit; a code that was ever loaded for it is a duplicate.
 
         Codes, which `check_codes` has passed, are encrypted at rest and found again by a keyed hash. They are handed
-        out in the order loaded.
+        out in the order loaded, by several processes nearly so.
         """
         benefit = benefit_id(partner, sku)
         stored = (await self.get([benefit])).get(benefit)
@@ -215,20 +213,20 @@ class Catalog:
         known = await self._codes.find({"_id": {"$in": list(by_hash)}}, {"_id": 1}, session=session).to_list(None)
         fresh = [code for code in by_hash if code not in {document["_id"] for document in known}]
         # The counter first: two loads at once are put in order, and each numbers its codes after the other's.
-        more = {"$inc": {"offered": len(fresh), "left": len(fresh)}}
-        stock = await self._stock.find_one_and_update({"_id": benefit}, more, session=session) or {}
+        before = await self._shelves.add(benefit, len(fresh), session)
         if fresh:
             await self._codes.insert_many(
                 [
                     {
-                        "_id": code, "benefit": benefit, "n": stock["offered"] + number, "free": True,
+                        "_id": code, "benefit": benefit, "n": before + number, "free": True,
                         "cipher": self._keyring.encrypt(by_hash[code].encode(), benefit), "redemption": None,
                     }
                     for number, code in enumerate(fresh)
                 ],
                 session=session,
             )  # fmt: skip
-        return CodesAdded(len(fresh), given - len(fresh), stock["left"] + len(fresh))
+        stock = (await self._shelves.whole([benefit], session))[benefit].stock
+        return CodesAdded(len(fresh), given - len(fresh), stock.left or 0)
 
     def open_code(self, benefit: str, cipher: bytes) -> str:
         """Return the code that a redemption was given."""
@@ -244,9 +242,7 @@ class Catalog:
 
     async def stock(self, ids: Iterable[str]) -> dict[str, Stock]:
         """Return the stock of these benefits."""
-        with answering():
-            found = await self._stock.find({"_id": {"$in": list(ids)}}).to_list(None)
-        return {document["_id"]: docs.stock_from(document) for document in found}
+        return await self._shelves.stock(ids)
 
     async def count(self, wanted: Wanted) -> int:
         """Return how many benefits there are of those wanted."""
@@ -342,7 +338,7 @@ def _query(wanted: Wanted) -> Document:
 
 
 def _change(
-    partner: str, offer: Offer, index: int, before: dict[str, Benefit], stocks: dict[str, Stock], now: datetime
+    partner: str, offer: Offer, index: int, before: dict[str, Benefit], wholes: dict[str, Whole], now: datetime
 ) -> tuple[Benefit, Benefit | None]:
     """Return the benefit as it will be and as it was (the same object: nothing changes)."""
     at = ("input", "benefits", str(index))
@@ -356,7 +352,8 @@ def _change(
         return old, old
     if old is not None and old.fulfilment is not content.fulfilment:
         raise ValidationFailed("cannot change: publish it under a new SKU", (*at, "fulfilment"))
-    taken = stocks[benefit].sold + stocks[benefit].reserved if old is not None else 0
+    stock = wholes[benefit].stock if old is not None else Stock(None)
+    taken = stock.sold + stock.reserved
     if content.stock is not None and content.stock < taken:
         raise ValidationFailed(f"{taken} are sold or reserved already", (*at, "stock"))
     said = {name: getattr(content, name) for name in BenefitContent.__struct_fields__}

@@ -1,7 +1,7 @@
 """Opening the database: PyMongo's async API, or Motor through the same small seam.
 
 The two differ in what has to be awaited: `aggregate`, `watch`, `start_session`, `start_transaction` and `close`. Those
-five go through `settled`; everything else is called alike.
+five go through `settled`; everything else is called alike. Which of the two runs, nobody but `connect` asks.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
 from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient
@@ -23,7 +24,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.uri_parser import parse_uri
 
-from exchange.errors import StoreUnavailable
+from exchange.errors import NotSetUp, StoreUnavailable
 
 Document = dict[str, Any]
 Client = AsyncMongoClient[Document]
@@ -32,7 +33,13 @@ Collection = AsyncCollection[Document]
 Session = AsyncClientSession
 
 DEFAULT_DATABASE = "exchange"
+DRIVER = "EXCHANGE_MONGO_DRIVER"
 MAJORITY = ReadConcern("majority")
+
+_UNAUTHORIZED = 13
+
+_INDEX_BASICS = frozenset({"v", "key", "textIndexVersion", "default_language"})
+"""What the server says of every index, whatever was asked for."""
 
 _OPTIONS: dict[str, Any] = {
     "appname": "benefits-exchange",
@@ -63,6 +70,8 @@ def why_not_opened(url: str, error: StoreUnavailable) -> str:
     # After the last @ of all, so that even of a password that should have been escaped nothing is shown.
     address = re.split("[/?]", url.partition("://")[2].rpartition("@")[2])[0]
     refusal = error.__cause__
+    if isinstance(error, NotSetUp):
+        return f"the database at {address} is not set up: {error.message}"
     if isinstance(refusal, OperationFailure):
         said = (refusal.details or {}).get("errmsg") or str(refusal)
         return f"the database at {address} refused: {said.rstrip('.')}"
@@ -70,13 +79,26 @@ def why_not_opened(url: str, error: StoreUnavailable) -> str:
 
 
 def connect(url: str) -> Client:
-    """Return a client for `url`; nothing is sent yet. `EXCHANGE_MONGO_DRIVER=motor` takes Motor instead."""
-    if os.environ.get("EXCHANGE_MONGO_DRIVER", "pymongo") == "motor":
-        from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 - an extra that most installations lack
+    """Return a client for `url`, of the driver that EXCHANGE_MONGO_DRIVER names; nothing is sent yet.
 
-        motor: Any = AsyncIOMotorClient(url, **_OPTIONS)
-        return motor  # type: ignore[no-any-return]
+    ValueError: there is no such driver, or it is not installed.
+    """
+    driver = os.environ.get(DRIVER, "pymongo")
+    if driver == "motor":
+        return _motor(url)
+    if driver != "pymongo":
+        raise ValueError(f"{DRIVER} is pymongo or motor, not {driver!r}")
     return AsyncMongoClient(url, **_OPTIONS)
+
+
+def _motor(url: str) -> Client:
+    try:
+        from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 - an extra that most installations lack
+    except ImportError:
+        raise ValueError(f"{DRIVER}=motor, but Motor is not installed: it is the extra `motor`") from None
+    # Its methods have the names of PyMongo's, and no types.
+    client: Any = AsyncIOMotorClient(url, **_OPTIONS)
+    return client  # type: ignore[no-any-return]
 
 
 def database(client: Client, name: str | None = None) -> Database:
@@ -84,6 +106,12 @@ def database(client: Client, name: str | None = None) -> Database:
     if name is not None:
         return client[name]
     return client.get_default_database(DEFAULT_DATABASE)
+
+
+def database_name(url: str) -> str:
+    """Return the name of the database that the URL names; nobody is asked, so of an SRV name only what it says."""
+    path = url.partition("://")[2].rpartition("@")[2].partition("/")[2]
+    return unquote(path.partition("?")[0]) or DEFAULT_DATABASE
 
 
 async def settled(result: Any) -> Any:
@@ -113,3 +141,34 @@ def answering() -> Iterator[None]:
         yield
     except PyMongoError as error:
         raise StoreUnavailable(f"the database did not answer: {type(error).__name__}") from error
+
+
+@contextmanager
+def setting_up() -> Iterator[None]:
+    """As `answering`, where something is made that a server's own user may not make (`roles`)."""
+    with answering():
+        try:
+            yield
+        except OperationFailure as error:
+            if error.code != _UNAUTHORIZED:
+                raise
+            said = (error.details or {}).get("errmsg", "not authorized")
+            remedy = "run `exchange database setup` as a user that has the role exchangeSetup"
+            raise NotSetUp(f"{said.partition(' to execute command')[0]}; {remedy}") from error
+
+
+async def ensure_index(
+    collection: Collection, keys: str | Sequence[tuple[str, int | str]], *, name: str | None = None, **options: Any
+) -> None:
+    """Create an index where it is missing. Where it is there, nothing is asked that a user must have a right to.
+
+    One with the same name or keys and other options is the server's to refuse, as ever.
+    """
+    wanted = [(keys, 1)] if isinstance(keys, str) else list(keys)
+    name = name or "_".join(f"{field}_{direction}" for field, direction in wanted)
+    stored = [("_fts", "text"), ("_ftsx", 1)] if "text" in dict(wanted).values() else wanted
+    with setting_up():
+        there = (await collection.index_information()).get(name, {})
+        said = {option: value for option, value in there.items() if option not in _INDEX_BASICS}
+        if list(there.get("key", ())) != stored or said != options:
+            await collection.create_index(wanted, name=name, **options)

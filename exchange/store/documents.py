@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 
 from exchange.agreements import Agreement, Debit
 from exchange.amounts import Money
-from exchange.benefit import Benefit, BenefitCategory, BenefitStatus, Fulfilment, LimitPeriod, Stock, Translation
+from exchange.benefit import Benefit, BenefitCategory, BenefitStatus, Fulfilment, LimitPeriod, Translation
 from exchange.commands import ByReference
 from exchange.exposure import Cap, Funding
 from exchange.journal import Account, Block, BlockKind, Entry, EntryKind, Posting, Sums
@@ -172,6 +172,11 @@ def redemption_document(redemption: Redemption, version: int, period: int) -> Do
     }  # fmt: skip
 
 
+def redemption_bytes(redemption: Redemption) -> bytes:
+    """Return a redemption as its last commit wrote it, to the byte."""
+    return encode(redemption_document(redemption, redemption.version, redemption.period))
+
+
 def redemption_from(document: Document) -> Redemption:
     """Return the redemption that was stored."""
     return Redemption(
@@ -283,13 +288,6 @@ def benefit_from(document: Document) -> Benefit:
         member_limit_period=LimitPeriod(document.get("member_limit_period", LimitPeriod.EVER)),
         fulfilment=Fulfilment(document["fulfilment"]), status=BenefitStatus(document["status"]),
     )  # fmt: skip
-
-
-def stock_from(document: Document | None) -> Stock:
-    """Return the stock that was stored; a benefit always has one."""
-    if document is None:
-        return Stock(0)
-    return Stock(document["offered"], document["sold"], document["reserved"])
 
 
 def agreement_document(agreement: Agreement) -> Document:

@@ -18,16 +18,16 @@ Any process goes on where another died. Lifting a cap ends all this; setting one
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 from pymongo import InsertOne, UpdateOne
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import DuplicateKeyError
 
 from exchange.amounts import Money
-from exchange.errors import Contended, IdempotencyConflict, StoreUnavailable, VersionConflict
+from exchange.errors import Contended, IdempotencyConflict, VersionConflict
 from exchange.exposure import (
     NO_SLICE,
     Cap,
@@ -49,7 +49,7 @@ from exchange.exposure import (
 from exchange.journal import BlockKind, block_id
 from exchange.redemption import RedemptionStatus
 from exchange.store import documents as docs
-from exchange.store.books import Books, Conflict
+from exchange.store.books import Books
 from exchange.store.connection import (
     MAJORITY,
     Collection,
@@ -58,12 +58,11 @@ from exchange.store.connection import (
     Session,
     aggregate,
     answering,
+    ensure_index,
     server_time,
     settled,
 )
-from exchange.store.lanes import lost_to_a_rival
-
-_T = TypeVar("_T")
+from exchange.store.lanes import Conflict, in_one_transaction
 
 _ATTEMPTS = 50
 """Of what is not urgent, such as setting a cap, against lanes that draw all the time."""
@@ -93,14 +92,14 @@ class Headroom:
     async def create_indexes(self) -> None:
         """Create the indexes by which slices, versions, payments and notices are found. Idempotent."""
         with answering():
-            await self._headroom.create_index("pool", name="slices")
+            await ensure_index(self._headroom, "pool", name="slices")
             pair = [("partner", 1), ("currency", 1)]
-            await self._caps.create_index([*pair, ("version", -1)], name="newest", unique=True)
-            await self._funding.create_index([*pair, ("at", -1)], name="newest")
-            await self._notices.create_index([*pair, ("at", -1)], name="newest")
+            await ensure_index(self._caps, [*pair, ("version", -1)], name="newest", unique=True)
+            await ensure_index(self._funding, [*pair, ("at", -1)], name="newest")
+            await ensure_index(self._notices, [*pair, ("at", -1)], name="newest")
             # One crossing is one notice, whoever notices it.
-            await self._notices.create_index(
-                pair, name="standing", unique=True, partialFilterExpression={"standing": True}
+            await ensure_index(
+                self._notices, pair, name="standing", unique=True, partialFilterExpression={"standing": True}
             )
 
     # ------------------------------------------------------------ caps
@@ -315,20 +314,7 @@ class Headroom:
                 raise Conflict("somebody drew at the same time")
             return Drawn(drawn.pool, {lane: _written(each) for lane, each in drawn.slices.items()})
 
-        return await self._once(work)
-
-    async def _once(self, work: Callable[[Session], Awaitable[_T]]) -> _T:
-        """Do it in one transaction, once: Conflict when a rival was faster."""
-        try:
-            async with await settled(self._db.client.start_session()) as session:
-                await settled(session.start_transaction())
-                result = await work(session)
-                await session.commit_transaction()
-                return result
-        except PyMongoError as error:
-            if lost_to_a_rival(error):
-                raise Conflict(str(error)) from error
-            raise StoreUnavailable(f"the database did not answer: {type(error).__name__}") from error
+        return await in_one_transaction(self._db.client, work)
 
     # ------------------------------------------------------------ what people see
 

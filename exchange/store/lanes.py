@@ -7,17 +7,22 @@ manners.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from bson import Binary
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
 
 from exchange.errors import StoreUnavailable
 from exchange.journal import GENESIS, SALT_BYTES, Block, BlockKind, block_id
 from exchange.store import documents as docs
-from exchange.store.connection import MAJORITY, Collection, Database, Session, aggregate, answering, settled
+from exchange.store.connection import MAJORITY, Client, Collection, Database, Session, aggregate, answering, settled
+
+_T = TypeVar("_T")
 
 SessionId = Binary
 """What the server knows a session by; enough to kill it."""
@@ -26,6 +31,10 @@ LEASE_SECONDS = 15
 _EPOCH = datetime.fromtimestamp(0, tz=UTC)
 _DUPLICATE_KEY = 11000
 _WRITE_CONFLICT = 112
+
+
+class Conflict(Exception):  # noqa: N818 - an outcome between store and ledger, never shown
+    """Somebody else wrote first. The transaction was aborted; nothing of it remains."""
 
 
 class LaneLost(Exception):  # noqa: N818 - see Conflict
@@ -82,6 +91,11 @@ class Lanes:
             # By majority, like its genesis. A lane that is not there yet reads all that is there by now.
             lanes = await self._majority_lanes.find({}, {"_id": 1}).sort("_id", 1).to_list(None)
         return {lane["_id"]: (await self.head(lane["_id"])).seq for lane in lanes}
+
+    async def count_lanes(self) -> int:
+        """Return how many lanes there are, whether somebody writes them or not."""
+        with answering():
+            return await self.lanes.estimated_document_count()
 
     async def mark_lanes(self) -> None:
         """Put an empty block behind every lane's head: what was decided before it and is not committed never will be.
@@ -148,6 +162,10 @@ class Lanes:
             await self.abort(session)
             if lost_to_a_rival(error):
                 return None
+            # Where the outcome of the commit is unknown, it must not keep the period's document from everybody else.
+            # A lane that was opened after all is taken over when its lease is over, like that of a process that died.
+            with suppress(StoreUnavailable):
+                await self.kill_session(session.session_id["id"])
             raise StoreUnavailable(f"the database did not answer: {type(error).__name__}") from error
         return number, block
 
@@ -185,6 +203,20 @@ def empty_block(head: Block, kind: BlockKind, at: datetime) -> Block:
         lane=head.lane, seq=head.seq + 1, kind=kind, period=head.period_after, prev=head.hash, at=at,
         salt=secrets.token_bytes(SALT_BYTES),
     )  # fmt: skip
+
+
+async def in_one_transaction(client: Client, work: Callable[[Session], Awaitable[_T]]) -> _T:
+    """Do it in one transaction of one snapshot, once: Conflict when a rival was faster."""
+    try:
+        async with await settled(client.start_session()) as session:
+            await settled(session.start_transaction(read_concern=ReadConcern("snapshot")))
+            result = await work(session)
+            await session.commit_transaction()
+            return result
+    except PyMongoError as error:
+        if lost_to_a_rival(error):
+            raise Conflict(str(error)) from error
+        raise StoreUnavailable(f"the database did not answer: {type(error).__name__}") from error
 
 
 def lost_to_a_rival(error: PyMongoError) -> bool:

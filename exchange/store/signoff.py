@@ -11,11 +11,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
-from pymongo.errors import PyMongoError
-from pymongo.read_concern import ReadConcern
-
 from exchange.amounts import Money
-from exchange.errors import Contended, IdempotencyConflict, NotFound, StoreUnavailable, VersionConflict
+from exchange.errors import Contended, IdempotencyConflict, NotFound, VersionConflict
 from exchange.settlement.signoff import (
     SETTLED,
     Asked,
@@ -28,14 +25,21 @@ from exchange.settlement.signoff import (
     recorded,
 )
 from exchange.settlement.statement import Standing, Statement, StatementStatus
-from exchange.store.books import Conflict
-from exchange.store.connection import MAJORITY, Collection, Database, Document, Session, answering, server_time, settled
-from exchange.store.lanes import lost_to_a_rival
+from exchange.store.connection import (
+    MAJORITY,
+    Collection,
+    Database,
+    Document,
+    Session,
+    answering,
+    ensure_index,
+    server_time,
+)
+from exchange.store.lanes import Conflict, in_one_transaction
 from exchange.store.periods import Periods, standing_document, statement_from
 
 _T = TypeVar("_T")
 _ATTEMPTS = 50
-_SNAPSHOT = ReadConcern("snapshot")
 
 
 class Signed(NamedTuple):
@@ -59,8 +63,8 @@ class SignOff:
     async def create_indexes(self) -> None:
         """Create what keeps a step from being taken twice, and what a statement's history is read by. Idempotent."""
         with answering():
-            await self._log.create_index("key", name="once", unique=True)
-            await self._log.create_index([("statement", 1), ("_id", 1)], name="of_statement")
+            await ensure_index(self._log, "key", name="once", unique=True)
+            await ensure_index(self._log, [("statement", 1), ("_id", 1)], name="of_statement")
 
     # ------------------------------------------------------------ steps
 
@@ -161,22 +165,10 @@ class SignOff:
         """Do it in a transaction, again and again while others are faster."""
         for attempt in range(_ATTEMPTS):
             try:
-                return await self._once(work)
+                return await in_one_transaction(self._db.client, work)
             except Conflict:
                 await asyncio.sleep(0.002 * attempt)
         raise Contended("others signed all the time; try again")
-
-    async def _once(self, work: Callable[[Session], Awaitable[_T]]) -> _T:
-        try:
-            async with await settled(self._db.client.start_session()) as session:
-                await settled(session.start_transaction(read_concern=_SNAPSHOT))
-                result = await work(session)
-                await session.commit_transaction()
-                return result
-        except PyMongoError as error:
-            if lost_to_a_rival(error):
-                raise Conflict(str(error)) from error
-            raise StoreUnavailable(f"the database did not answer: {type(error).__name__}") from error
 
 
 def _policy_of(record: Record | None) -> Policy:

@@ -10,7 +10,7 @@ from exchange.agreements import Agreement, agreement_id
 from exchange.errors import VersionConflict
 from exchange.rules import Rules
 from exchange.store import documents as docs
-from exchange.store.connection import Database, Session, answering, server_time, settled
+from exchange.store.connection import Database, Session, answering, ensure_index, server_time, settled
 
 
 class Terms:
@@ -25,10 +25,10 @@ class Terms:
     async def create_indexes(self) -> None:
         """Create the index by which a pair's newest version is found."""
         with answering():
-            await self._agreements.create_index(
-                [("issuer", 1), ("provider", 1), ("version", -1)], name="pair", unique=True
+            await ensure_index(
+                self._agreements, [("issuer", 1), ("provider", 1), ("version", -1)], name="pair", unique=True
             )
-            await self._rules.create_index([("partner", 1), ("version", -1)], name="partner", unique=True)
+            await ensure_index(self._rules, [("partner", 1), ("version", -1)], name="partner", unique=True)
 
     async def add(self, agreement: Agreement) -> Agreement:
         """Add the next version of the agreement's pair and return it as stored.

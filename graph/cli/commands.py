@@ -17,9 +17,11 @@ from graph.cli.agreements import agreement
 from graph.cli.anytime import as_of, rebuild
 from graph.cli.catalog import catalog
 from graph.cli.check import check
+from graph.cli.database import database
 from graph.cli.exposure import exposure
 from graph.cli.journal import journal
 from graph.cli.members import member
+from graph.cli.netting import netting
 from graph.cli.partners import partner
 from graph.cli.rules import freeze, rules, unfreeze
 from graph.cli.schema import schema
@@ -63,12 +65,14 @@ _COMMANDS = (
     member,
     period,
     statement,
+    netting,
     signoff,
     check,
     journal,
     verify,
     as_of,
     rebuild,
+    database,
     schema,
 )
 for command in _COMMANDS:

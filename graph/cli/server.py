@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -29,6 +30,9 @@ from graph.cli.shell import configure_logging
 
 GRACE_SECONDS: Final = 15
 """How long a stop waits for answers: the ledger's own deadline, and some for what comes before and after it."""
+
+FILES_MAX: Final = 65_536
+"""Descriptors that a process takes, if the system lets it: every client that is connected holds one."""
 
 SERVING: Final = b"+"
 
@@ -54,6 +58,7 @@ def main() -> None:
     listener, lifeline = (socket.socket(fileno=int(descriptor)) for descriptor in sys.argv[1:3])
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     configure_logging()
+    _take_descriptors()
     logging.getLogger("uvicorn.access").setLevel(logging.INFO)
     stopped = threading.Event()
     # uvicorn takes the signals while it serves and raises them again afterwards; by then they have been obeyed.
@@ -77,6 +82,15 @@ async def _serve(
     )  # fmt: skip
     async with app.router.lifespan_context(app):
         await _Server(config, lifeline, stopped).serve(sockets=[listener])
+
+
+def _take_descriptors() -> None:
+    """Raise the soft limit, usually 1,024: with it clients would hang unheard, long before the queue is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    # What some systems say they would allow, they then refuse; it stays as it was.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def _end_with(lifeline: socket.socket) -> None:

@@ -24,7 +24,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from exchange.amounts import Money, decimal_from_minor
-from exchange.errors import ExchangeError, Refusal, StoreUnavailable, ValidationFailed
+from exchange.errors import ExchangeError, NotSetUp, Refusal, StoreUnavailable, ValidationFailed
 from exchange.keyring import load_keyring
 from exchange.mongod import EmbeddedMongod, MongodError, find_running
 from exchange.store.connection import check_url, why_not_opened
@@ -52,6 +52,10 @@ _OPTIONS: Final = {
     "velocity": "--velocity",
     "publicKey": "--public-key",
     "currency": "--currency",
+    "plan": "--plan",
+    "minimums": "--minimum",
+    "groups": "--group",
+    "without": "--without",
     "cap": "--cap",
     "lowBalance": "--low",
     "amount": "--amount",
@@ -173,6 +177,8 @@ async def opened(settings: Settings, *, elsewhere: bool) -> AsyncIterator[Servic
                 if not elsewhere:
                     raise
                 said = why_not_opened(settings.mongo_url, error)
+                if isinstance(error, NotSetUp):
+                    raise click.ClickException(said) from error
                 remedy = "--mongo-url (EXCHANGE_MONGO_URL) must name one that runs and lets us in"
                 raise click.ClickException(f"{said}: {remedy}") from error
         yield services

@@ -53,8 +53,9 @@ def oauth_routes(server: OAuthServer, keys: SigningKeys) -> list[Route]:
         except _Malformed as error:
             body = {"error": "invalid_request", "error_description": str(error)}
             answer = Answer(error.status, body)
-        except Fault:
-            answer = Answer(503, {"error": "temporarily_unavailable"}, [("Retry-After", "1")])
+        except Fault as error:
+            wait = [("Retry-After", str(error.retry_seconds))]
+            answer = Answer(503, {"error": "temporarily_unavailable"}, wait)
         return _json(answer.body, status=answer.status, headers={**dict(answer.headers), **_NO_STORE})
 
     async def metadata(request: Request) -> Response:

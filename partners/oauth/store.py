@@ -20,7 +20,7 @@ from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
-from exchange.store.connection import Database, answering
+from exchange.store.connection import Database, answering, ensure_index
 
 _KEPT_AFTER_EXPIRY_SECONDS = 3600  # the TTL runs on the database's clock: none of ours may be that far behind
 
@@ -65,10 +65,10 @@ class OAuthStore:
     async def create_indexes(self) -> None:
         """Make the one-active-key rule and the expiry of used assertions; safe to repeat."""
         with answering():
-            await self._keys.create_index(
-                "state", unique=True, partialFilterExpression={"state": KeyState.ACTIVE.value}
+            await ensure_index(
+                self._keys, "state", unique=True, partialFilterExpression={"state": KeyState.ACTIVE.value}
             )
-            await self._jtis.create_index("expires_at", expireAfterSeconds=_KEPT_AFTER_EXPIRY_SECONDS)
+            await ensure_index(self._jtis, "expires_at", expireAfterSeconds=_KEPT_AFTER_EXPIRY_SECONDS)
 
     async def signing_keys(self) -> list[StoredKey]:
         """Return all keys, oldest first."""

@@ -152,7 +152,7 @@ async def test_a_wallet_that_is_not_its_entries_is_named(
     assert {one.wallet: one.wrong for one in await rebuilt(house)} == {
         ann.id: "its entries make another", bob.id: None
     }  # fmt: skip
-    await house.db["wallets"].update_one({"_id": bob.id}, {"$unset": {"lots": 1}})
+    await house.db["wallets"].update_one({"_id": bob.id}, {"$unset": {"lots": 1}}, bypass_document_validation=True)
     assert {one.wallet for one in await rebuilt(house) if one.wrong} == {ann.id, bob.id}
 
 
@@ -270,7 +270,7 @@ async def test_a_past_that_cannot_be_read_is_not_told(house: House, ledger: Ledg
     assert entry is not None
     place = block_id(entry["lane"], entry["seq"])
     before = block_id(entry["lane"], entry["seq"] - 1)
-    await blocks.update_one({"_id": before}, {"$set": {"kind": "NONE"}})
+    await blocks.update_one({"_id": before}, {"$set": {"kind": "NONE"}}, bypass_document_validation=True)
     with pytest.raises(FiguresDisagree, match=f"block {before} cannot be read"):
         await past.partner_as_of("rode", "video")
     await blocks.delete_one({"_id": before})
@@ -291,7 +291,7 @@ async def test_an_entry_that_cannot_be_read_is_nobody_elses_trouble(
     for change in ({"detail.expires_at": "a word"}, {"by": None}, {"detail": None}, {"period": "a word"}):
         before = await house.db["entries"].find_one({"_id": "first"})
         assert before is not None
-        await house.db["entries"].update_one({"_id": "first"}, {"$set": change})
+        await house.db["entries"].update_one({"_id": "first"}, {"$set": change}, bypass_document_validation=True)
         found = {one.wallet: one.wrong for one in await rebuilt(house)}
         assert found.keys() == {ann.id, bob.id}
         assert found[ann.id] is not None

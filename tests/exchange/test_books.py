@@ -16,9 +16,11 @@ from exchange.journal import Block, BlockKind
 from exchange.ledger import Ledger
 from exchange.redemption import Redemption, RedemptionStatus
 from exchange.store import documents as docs
-from exchange.store.books import Books, Conflict, Unwritable, Writes
-from exchange.store.lanes import Lane
+from exchange.store.books import Books, Unwritable, Writes
+from exchange.store.connection import settled
+from exchange.store.lanes import Conflict, Lane
 from exchange.store.periods import Periods
+from exchange.store.shelves import Shelves
 from exchange.wallet import Wallet
 from tests.exchange.conftest import House
 from tests.exchange.speech import NOW, SALT, award, benefit, decided, enrol, redeem
@@ -41,7 +43,7 @@ async def commit(house: House, lane: Lane, **writes: Any) -> Block:
         lane=lane.number, seq=lane.head.seq + 1, kind=BlockKind.ENTRIES, period=lane.period, prev=lane.head.hash,
         at=NOW, salt=SALT, entries=made["entries"],
     )  # fmt: skip
-    await house.books.commit(lane, block, Writes(**{**made, **writes}))
+    await house.books.commit(lane, lambda: block, Writes(**{**made, **writes}))
     lane.head = block
     return block
 
@@ -67,6 +69,7 @@ async def test_a_wallet_is_written_over_the_version_that_was_read(house: House, 
 async def test_stock_is_taken_where_there_is_some(house: House, lane: Lane) -> None:
     """More than is left cannot be taken, nor from a benefit that lost or gained its limit since."""
     await house.publish(benefit("rides/trip", stock=3), benefit("rides/pass"))
+    await Shelves(house.db).draw(lane.number, {"rides/trip": 3, "rides/pass": 0}, lanes=1)
     sold, held = StockChange(sold=1), StockChange(reserved=1)
     await commit(house, lane, stock={"rides/trip": (sold.plus(held), True), "rides/pass": (sold.plus(sold), False)})
     for stock in (
@@ -199,8 +202,9 @@ async def test_a_period_is_marked_behind_a_lane_that_begins(house: House) -> Non
 async def test_a_killed_session_commits_nothing_any_more(house: House, lane: Lane) -> None:
     """What is open in a session when it is killed is gone, and its place is free for a void block."""
     session = lane.session
-    await session.start_transaction()
-    await house.db["blocks"].insert_one({"_id": "000001.000000000001", "lane": 1, "seq": 1}, session=session)
+    await settled(session.start_transaction())
+    open_yet = Block.seal(lane=1, seq=1, kind=BlockKind.CUT, period=1, prev=lane.head.hash, at=NOW, salt=SALT)
+    await house.db["blocks"].insert_one(docs.block_document(open_yet), session=session)
     await house.books.kill_session(session.session_id["id"])
     void = Block.seal(lane=1, seq=1, kind=BlockKind.VOID, period=1, prev=lane.head.hash, at=NOW, salt=SALT)
     assert await house.books.append(void)

@@ -294,9 +294,9 @@ CORRUPTIONS: dict[str, tuple[int, Corrupt]] = {
     "a version that was promised": (7, set_in("entries", {"_id": "open"}, {"$set": {"detail.agreements": "none"}})),
     "a version that was not promised": (7, set_in("entries", {"_id": "done"}, {"$set": {"detail.agreements": "-"}})),
     "where it led": (3, set_in("entries", {"_id": "confirmed-0"}, {"$set": {"detail.status": "FULFILLED"}})),
-    "units on the shelf": (11, set_in("stock", {"_id": "rides/seat"}, {"$inc": {"sold": -1, "left": 1}})),
-    "a reserved unit freed": (8, set_in("stock", {"_id": "rides/seat"}, {"$inc": {"reserved": -1, "left": 1}})),
-    "a code freed for a hold": (11, set_in("stock", {"_id": "video/voucher"}, {"$inc": {"left": 1}})),
+    "units on the shelf": (11, set_in("shelves", {"benefit": "rides/seat"}, {"$inc": {"sold": -1, "left": 1}})),
+    "a reserved unit freed": (8, set_in("shelves", {"benefit": "rides/seat"}, {"$inc": {"reserved": -1, "left": 1}})),
+    "a code freed for a hold": (11, set_in("stock", {"_id": "video/voucher"}, {"$inc": {"free": 1}})),
     "a block deleted": (9, remove("blocks", {"kind": "ENTRIES"})),
     "a cut deleted": (9, remove("blocks", {"kind": "CUT"})),
     "a genesis deleted": (9, remove("blocks", {"seq": 0})),
@@ -324,10 +324,12 @@ CORRUPTIONS: dict[str, tuple[int, Corrupt]] = {
     "a wallet that cannot be read": (3, set_in("wallets", {}, {"$unset": {"lots": ""}})),
     "a reference of another wallet": (3, set_in("references", {}, {"$set": {"wallet": "another"}})),
     "a reference deleted": (3, remove("references", {})),
-    "units sold": (11, set_in("stock", {"_id": "video/film"}, {"$inc": {"sold": 1}})),
-    "units left": (11, set_in("stock", {"_id": "rides/trip"}, {"$inc": {"left": -1}})),
-    "units reserved by nothing": (8, set_in("stock", {"_id": "rides/trip"}, {"$inc": {"reserved": 1, "left": -1}})),
+    "units sold": (11, set_in("shelves", {"benefit": "video/film"}, {"$inc": {"sold": 1}})),
+    "units left": (11, set_in("stock", {"_id": "rides/trip"}, {"$inc": {"free": -1}})),
+    "units held by nothing": (8, set_in("shelves", {"benefit": "rides/trip"}, {"$inc": {"reserved": 1, "left": -1}})),
+    "units left on a shelf": (11, set_in("shelves", {"benefit": "rides/trip"}, {"$inc": {"left": 1}})),
     "stock deleted": (11, remove("stock", {"_id": "video/film"})),
+    "a shelf deleted": (11, remove("shelves", {"benefit": "video/film"})),
     "a code freed": (11, set_in("codes", {"free": None}, {"$set": {"free": True, "redemption": None}})),
     "a code of another redemption": (11, set_in("codes", {"free": None}, {"$set": {"redemption": "another"}})),
     "a code lost": (11, remove("codes", {"free": True})),
@@ -420,7 +422,7 @@ async def test_what_was_altered_is_found(busy: tuple[House, dict[str, list[Docum
 
 SPOILED = {
     "wallets": 3, "references": 3, "redemptions": 5, "entries": 1, "blocks": 9, "agreements": 7, "rules": 3,
-    "periods": 9, "statements": 10, "stock": 11, "codes": 11, "headroom": 12,
+    "periods": 9, "statements": 10, "stock": 11, "shelves": 11, "codes": 11, "headroom": 12,
 }  # fmt: skip
 """Collections, and the invariant that is broken when what is in them cannot be read."""
 

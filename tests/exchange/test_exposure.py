@@ -13,6 +13,7 @@ from exchange.amounts import Money, decimal_from_minor
 from exchange.benefit import UnavailableReason
 from exchange.errors import BenefitUnavailable, ExchangeError, IdempotencyConflict, ValidationFailed, VersionConflict
 from exchange.exposure import Cap, Exposure, Funding, Pair
+from exchange.lane import LaneKeeper
 from exchange.ledger import Ledger, Outcome
 from exchange.redemption import Step
 from exchange.settlement.clearing import Settlement
@@ -206,16 +207,16 @@ async def test_a_cut_does_not_carry_a_batch_past_a_cap(
     """A batch that wants to cut its lane and finds it marked reads again before it goes on."""
     await rich(ledger)
     assert await trip(ledger)
-    read, wanted, go = Books.second_round, asyncio.Event(), asyncio.Event()
+    cut, wanted, go = LaneKeeper.cut_if_due, asyncio.Event(), asyncio.Event()
 
     async def slowly(*what: Any) -> Any:
         if not wanted.is_set():
             wanted.set()
             await go.wait()
-        return await read(*what)
+        return await cut(*what)
 
     await Periods(house.db).mark(1)
-    monkeypatch.setattr(Books, "second_round", slowly)
+    monkeypatch.setattr(LaneKeeper, "cut_if_due", slowly)
     asked = asyncio.create_task(trip(ledger))
     await wanted.wait()
     await capped(headroom, 199)

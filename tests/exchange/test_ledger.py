@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from exchange.benefit import Fulfilment, UnavailableReason
+from exchange.commands import ByWallet
 from exchange.errors import (
     BenefitUnavailable,
     Contended,
@@ -176,6 +177,29 @@ async def test_refusals_are_not_remembered(house: House, ledger: Ledger) -> None
     told = await answers(ledger, redeem(FILM, key="r"), award("video", 10), redeem(FILM, key="r"))
     assert [type(one) for one in told] == [NotFound, Outcome, Outcome]
     assert await house.count("redemptions") == 1
+
+
+async def test_a_member_is_read_with_everything_else(
+    house: House, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By wallet or first reference it takes one read to decide; a reference that was linked takes a second one."""
+    await house.publish(FILM)
+    wallet = await known(ledger, "video", "rides")
+    again = Books.second_round
+    reads: list[str] = []
+
+    async def counted(*asked: Any) -> Any:
+        reads.append("second")
+        return await again(*asked)
+
+    monkeypatch.setattr(Books, "second_round", counted)
+    await ledger.submit(award("video", 100, whose=by_reference("video", "ann")))
+    await ledger.submit(redeem(FILM, whose=ByWallet(wallet)))
+    await ledger.submit(redeem(FILM, whose=by_reference("video", "ann")))
+    await ledger.submit(enrol("video", whose=by_reference("video", "bob")))
+    assert reads == []
+    linked = await ledger.submit(award("rides", 100, whose=by_reference("rides", "ann")))
+    assert (linked.wallet.id, reads) == (wallet, ["second"])
 
 
 # Rivals

@@ -74,7 +74,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_happens_twice(
     for issuer in ("video", "rides", "delivery"):
         _cap(exchange, issuer)
     members = exchange.demo["members"][:24]
-    benefit = _cheap_benefit(exchange, members[0]["access_token"])
+    benefit = cheap_benefit(exchange, members[0]["access_token"])
     clients = [Client(exchange, member, benefit) for member in members]
     threads = [threading.Thread(target=client.run) for client in clients]
     before = [_balance(exchange, client) for client in clients]
@@ -113,7 +113,7 @@ def _cap(exchange: RunningExchange, issuer: str) -> None:
     subprocess.run([EXCHANGE, *capping, "--data", str(exchange.data)], capture_output=True, check=True)
 
 
-def _cheap_benefit(exchange: RunningExchange, token: str) -> str:
+def cheap_benefit(exchange: RunningExchange, token: str) -> str:
     found = exchange.graphql(
         token,
         "{ benefits(sort: POINTS_PRICE, first: 100, filter: {redeemableOnly: true}) {"

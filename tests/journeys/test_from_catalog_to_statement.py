@@ -1,9 +1,10 @@
-"""The main job, end to end, on the demo exchange, through the doors that users have."""
+"""The main job, end to end, on the demo exchange, through the doors that users have, on either driver."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo import MongoClient
 
+from exchange.store.connection import DRIVER
 from tests.journeys.running import EXCHANGE, RunningExchange, shell
 
 PUBLISH = """mutation ($input: PublishBenefitsInput!) { publishBenefits(input: $input) {
@@ -40,14 +43,39 @@ CLOSE = """mutation ($input: ClosePeriodInput!) { closePeriod(input: $input) {
   ... on UserError { code message path } } }"""
 
 
+DRIVERS = {"pymongo": "PyMongo|c|async", "motor": "PyMongo|c|Motor"}
+"""What an operator may choose, and the name by which the server then knows its clients."""
+MONITOR = "PyMongo|c"
+"""PyMongo's monitors do not say that they are asynchronous."""
+
+
+@pytest.fixture(scope="module", params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def exchange() -> Iterator[RunningExchange]:
-    """The demo exchange, started as the README says."""
+def exchange(driver: str) -> Iterator[RunningExchange]:
+    """The demo exchange, started as the README says; every process of it, and every command, takes the driver."""
     with (
+        pytest.MonkeyPatch.context() as environment,
         tempfile.TemporaryDirectory() as directory,
-        RunningExchange(Path(directory) / "data", "--demo") as running,
     ):
-        yield running
+        environment.setenv(DRIVER, driver)
+        with RunningExchange(Path(directory) / "data", "--demo") as running:
+            yield running
+
+
+def test_the_running_exchange_is_on_the_driver_that_was_chosen(exchange: RunningExchange, driver: str) -> None:
+    """The database knows the driver of every connection that carries our requests: it is that one."""
+    port = json.loads((exchange.data / "mongod.json").read_text())["port"]
+    with MongoClient[dict[str, Any]]("127.0.0.1", port, directConnection=True) as client:
+        clients = client.admin.aggregate([
+            {"$currentOp": {"allUsers": True, "idleConnections": True}},
+            {"$match": {"clientMetadata.application.name": "benefits-exchange"}},
+        ])  # fmt: skip
+        assert {one["clientMetadata"]["driver"]["name"] for one in clients} - {MONITOR} == {DRIVERS[driver]}
 
 
 def test_points_earned_at_two_partners_are_spent_at_a_third_and_settled_to_the_cent(exchange: RunningExchange) -> None:

@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey
 from starlette.applications import Starlette
 
 from exchange.keyring import Keyring
-from exchange.store.connection import Database, connect
+from exchange.store.connection import Database, connect, settled
 from partners.oauth.clock import system_clock
 from partners.oauth.keys import SigningKeys
 from partners.oauth.routes import oauth_routes
@@ -134,4 +134,4 @@ async def world(mongo_url: str, database_name: str) -> AsyncIterator[OAuthWorld]
     app = Starlette(routes=oauth_routes(server, keys))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ISSUER) as http:
         yield OAuthWorld(database, keyring, clock, registry, staff, store, keys, tokens, ledger, http, app)
-    await mongo.close()
+    await settled(mongo.close())

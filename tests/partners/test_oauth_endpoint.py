@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from exchange.errors import Overloaded
+from exchange.store.connection import settled
 from partners.oauth.scopes import PARTNER_SCOPES
 from partners.oauth.tokens import PrincipalKind
 from partners.registry import Onboarded, PartnerRole
@@ -190,17 +191,18 @@ async def test_only_post_asks_for_tokens(world: OAuthWorld, method: str) -> None
 async def test_a_database_that_is_away_is_503(world: OAuthWorld) -> None:
     """When the database does not answer, the client is told to come back."""
     made = await world.partner("video")
-    await world.database.client.close()
+    await settled(world.database.client.close())
     response = await world.ask(CLIENT_CREDENTIALS, auth=basic(made))
     assert (response.status_code, response.json()) == (503, {"error": "temporarily_unavailable"})
     assert response.headers["retry-after"] == "1"
 
 
 async def test_a_ledger_that_is_overloaded_is_503(world: OAuthWorld) -> None:
-    """No token is answered for a member that did not come into being."""
+    """No token is answered for a member that did not come into being, and it is told when to come again."""
     made = await world.partner("video")
-    world.ledger.fails = Overloaded("full")
-    assert (await world.assert_member(made)).status_code == 503
+    world.ledger.fails = Overloaded("full", 7)
+    response = await world.assert_member(made)
+    assert (response.status_code, response.headers["retry-after"]) == (503, "7")
 
 
 async def test_issued_tokens_are_never_logged(world: OAuthWorld, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ import pytest
 from joserfc.jwk import ECKey, RSAKey
 
 from exchange.errors import NotFound, StoreUnavailable, ValidationFailed
+from exchange.store.connection import settled
 from partners.oauth.scopes import PARTNER_SCOPES
 from partners.registry import EXCHANGE, PartnerRegistry, PartnerRole
 
@@ -169,7 +170,7 @@ async def test_credentials_can_be_replaced(world: OAuthWorld) -> None:
 
 async def test_a_driver_that_fails_is_a_fault(world: OAuthWorld) -> None:
     """The driver's errors never leave the registry; a closed client is the quickest way to one."""
-    await world.database.client.close()
+    await settled(world.database.client.close())
     with pytest.raises(StoreUnavailable):
         await world.registry.refresh()
     with pytest.raises(StoreUnavailable):

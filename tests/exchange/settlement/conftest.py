@@ -67,9 +67,7 @@ class World:
             category=BenefitCategory.OTHER, title=sku, points_price=points,
         )  # fmt: skip
         await self.database["benefits"].insert_one(docs.benefit_document(benefit))
-        await self.database["stock"].insert_one(
-            {"_id": benefit.id, "offered": None, "sold": 0, "reserved": 0, "left": None}
-        )
+        await self.database["stock"].insert_one({"_id": benefit.id, "offered": None, "free": None, "version": 1})
 
     async def award(self, issuer: str, member: str, points: int) -> None:
         """Give points to the issuer's own member."""

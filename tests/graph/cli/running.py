@@ -24,6 +24,7 @@ from unittest import mock
 
 import httpx
 
+from exchange.store.connection import DRIVER
 from graph.cli import main
 
 EXCHANGE = str(Path(sys.executable).with_name("exchange"))
@@ -31,7 +32,8 @@ READY_SECONDS = 60
 STOP_SECONDS = 40
 POLL_SECONDS = 0.02
 
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("EXCHANGE_")}
+# Nothing of whoever runs the tests, but the driver: with it the whole suite is run on Motor.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("EXCHANGE_") or name == DRIVER}
 
 
 class Said(NamedTuple):

@@ -423,7 +423,7 @@ def test_check_ends_with_1_when_an_invariant_is_broken(away: tuple[str, ...]) ->
     """The broken line says what is wrong."""
     tell("partner", "create", "--handle", "rides", "--name", "Rides", *away)
     with MongoClient[dict[str, Any]](away[1]) as client:
-        row = {"_id": "rides/gone", "offered": 3, "left": 5, "sold": 0, "reserved": 0}
+        row = {"_id": "rides/gone", "offered": 3, "free": 5, "version": 1}
         client.get_default_database()["stock"].insert_one(row)
     said = run("check", *away)
     assert said.status == 1

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,6 +26,8 @@ from tests.graph.cli.running import Up, lives, run, spawn, tell, wait_until
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
+FEW_FILES = 512
+"""Descriptors that are too few for the clients to come, and enough for the embedded database."""
 ISSUERS = {"video", "delivery", "rides"}
 
 
@@ -259,6 +263,7 @@ def test_a_port_in_use_is_refused_in_one_line_before_anything_is_started(demo: U
         (["--host", "198.51.100.7"], {}, 1, "is no address of this machine"),
         (["--host", "no such host"], {}, 1, "is no address of this machine"),
         ([], {"EXCHANGE_ISSUER": "https://example.org/path"}, 1, "EXCHANGE_ISSUER: the issuer is a URL"),
+        ([], {"EXCHANGE_MONGO_DRIVER": "mongoose"}, 1, "EXCHANGE_MONGO_DRIVER is pymongo or motor, not 'mongoose'"),
         (["--mongo-url", "http://localhost"], {}, 2, "a MongoDB URL begins with mongodb://"),
         (["--workers", "0"], {}, 2, "Invalid value for '--workers'"),
         (["--port", "70000"], {}, 2, "Invalid value for '--port'"),
@@ -305,6 +310,27 @@ def test_two_processes_serve_and_a_dead_one_is_replaced(data: Path) -> None:
         assert up.err.splitlines()[-1] == "exchange: mongod stopped: it was killed (kill -9, or too little memory)"
         wait_until(lambda: not any(lives(pid) for pid in children), 10)
         assert not any(lives(pid) for pid in children)
+
+
+@linux_only
+def test_as_many_clients_are_served_as_the_system_allows(data: Path) -> None:
+    """A server process raises its soft limit of open files: while more clients than it are connected, all are heard."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW_FILES, hard))
+    try:
+        up = Up(data)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with up, ExitStack() as stack:
+        address = urlsplit(up.url)
+        where = (address.hostname, address.port)
+        clients = [stack.enter_context(socket.create_connection(where, 10)) for _ in range(FEW_FILES + 50)]
+        for client in clients:
+            client.sendall(b"GET /healthz HTTP/1.1\r\n")
+        # The last first: those before it hold their connections until they have said what they want.
+        for client in reversed(clients):
+            client.sendall(b"Host: exchange\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
 
 
 @linux_only

@@ -1,0 +1,215 @@
+"""`exchange netting`, and its page in the docs: what is written there is what the commands print."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from pymongo import MongoClient
+
+from exchange.benefit import Benefit, content_of
+from exchange.store.catalog import Offer
+from graph.services import open_services
+from graph.settings import DEFAULT_ISSUER, Settings
+from tests.examples import transcript_in
+from tests.exchange.conftest import known
+from tests.exchange.speech import agreement, award, benefit, redeem
+from tests.graph.cli.running import run, tell
+
+PARTNERS = ("music", "news", "rides", "video", "hotels")
+FIRST = (("video", "rides", 12000), ("music", "rides", 3000), ("rides", "news", 8000), ("news", "video", 5000))
+SECOND = (("video", "rides", 200), ("news", "video", 1000))
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """Give a place for files."""
+    with tempfile.TemporaryDirectory() as made:
+        yield Path(made)
+
+
+@pytest.fixture(scope="module")
+def there(mongo_url: str, _mongo_admin: MongoClient[dict[str, Any]], folder: Path) -> Iterator[tuple[str, ...]]:
+    """Give the options of an exchange that has lived the example of the page: three closed periods and an open one."""
+    name = f"test_{uuid4().hex}"
+    before, _, options = mongo_url.partition("?")
+    at = ("--mongo-url", f"{before}{name}?{options}", "--data", str(folder / "data"))
+    for handle in PARTNERS:
+        tell("partner", "create", "--handle", handle, "--name", handle.title(), *at)
+    asyncio.run(_live(Settings(mongo_url=at[1], issuer=DEFAULT_ISSUER, data=folder / "data"), folder / "jwks.json"))
+    yield at
+    _mongo_admin.drop_database(name)
+
+
+def wanted_of(redemption: tuple[str, str, int], number: int) -> Benefit:
+    _, provider, points = redemption
+    return benefit(f"{provider}/for-{points}-{number}", points)
+
+
+async def _live(settings: Settings, keys: Path) -> None:
+    async with open_services(settings) as services:
+        await known(services.ledger, *PARTNERS)
+        for issuer, provider in dict.fromkeys((issuer, provider) for issuer, provider, _ in (*FIRST, *SECOND)):
+            fee = 100 if provider == "rides" else 0
+            since = await services.now()
+            await services.terms.add(agreement(issuer, provider, 1000, "EUR", fee=fee, since=since))
+        for number, redemptions in enumerate((FIRST, SECOND), 1):
+            for issuer, provider, points in redemptions:
+                wanted = wanted_of((issuer, provider, points), number)
+                await services.catalog.publish(provider, [Offer(content_of(wanted))])
+                await services.ledger.submit(award(issuer, points))
+                await services.ledger.submit(redeem(wanted, through=issuer))
+            await services.settlement.close(number)
+        # In period 3 a partner without any agreement earns a commission.
+        since = await services.now()
+        await services.terms.add(agreement("video", "rides", 1000, "EUR", commission=100, since=since))
+        await services.ledger.submit(award("video", 200))
+        await services.ledger.submit(redeem(wanted_of(SECOND[0], 2), through="hotels"))
+        await services.settlement.close(3)
+        await asyncio.to_thread(keys.write_text, json.dumps(await services.keys.published()))
+
+
+def words_of(text: str, there: tuple[str, ...]) -> list[str]:
+    words = text.split()
+    return words if words[0] == "verify" else [*words, *there]
+
+
+def test_the_page_shows_what_is_printed(there: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command of the page, in its order, prints what is written there; "…" stands for what chance decides."""
+    monkeypatch.chdir(folder)
+    shown = transcript_in("netting.md")
+    assert len(shown) > 5
+    for command, printed in shown:
+        said = run(*words_of(" ".join(command), there))
+        assert (said.status, said.err) == (0, "")
+        expected = "".join(map(re.escape, printed.rstrip())).replace("…", ".*")
+        assert re.fullmatch(expected, said.out.rstrip()), said.out
+
+
+def test_the_document_says_the_same(there: tuple[str, ...], folder: Path) -> None:
+    """--json has every figure: positions, what it saves, payments, what is carried, and who loses by a default."""
+    path = folder / "one.jsonl"
+    told = tell("netting", "1", "--plan", "fewest", "--minimum", "eur=5", "--out", path, *there)
+    eur = {"currency": "EUR"}
+    assert (told["period"], told["status"], told["plan"], told["groups"]) == (1, "CLOSED", "fewest", {})
+    assert told["minimums"] == [{"amount": "5.00", **eur}]
+    assert {each["partner"]: each["net"]["amount"] for each in told["positions"]} == {
+        "exchange": "1.50", "music": "-30.00", "news": "30.00", "rides": "68.50", "video": "-70.00",
+    }  # fmt: skip
+    assert told["nets"][0] == {"partner": "exchange", "net": {"amount": "1.50", **eur}}
+    (saved,) = told["savings"]
+    assert (saved["gross"], saved["efficiency_basis_points"]) == ({"amount": "281.50", **eur}, 6448)
+    assert told["carried"] == [{"from": "video", "to": "exchange", "amount": {"amount": "1.50", **eur}}]
+    assert told["certificate"] == {"file": str(path), "sha256": sha256(path.read_bytes()).hexdigest()}
+    verdict = tell("verify", path, "--keys", folder / "jwks.json")
+    assert (verdict["sound"], verdict["signature"]) == (True, "checked")
+    assert verdict["carried"] == [["EUR", "video", "exchange", "150"]]
+    assert verdict["period_root"] == told["root"]
+    assert tell("verify", path)["after"] is None
+
+    second = folder / "two.jsonl"
+    assert tell("netting", "2", "--after", path, "--out", second, *there)["positions"][0]["opening"]["amount"] == "1.50"
+    assert tell("verify", second)["after"] == told["certificate"]["sha256"]
+
+    unwound = tell("netting", "1", "--without", "news", *there)
+    assert [(each["partner"], each["difference"]["amount"]) for each in unwound["survivors"]] == [
+        ("rides", "80.00"), ("video", "-50.00"),
+    ]  # fmt: skip
+    assert unwound["certificate"] is None
+
+
+def test_a_certificate_is_found_out(there: tuple[str, ...], folder: Path) -> None:
+    """One figure that is another one, and the verdict names its line."""
+    path = folder / "found-out.jsonl"
+    tell("netting", "1", "--out", path, *there)
+    path.write_bytes(path.read_bytes().replace(b'"-7000"', b'"-6999"'))
+    said = run("verify", path)
+    assert said.status == 1
+    assert said.out.startswith("BROKEN  line 10: the position of video EUR should be 0 12000 5000 0 -7000")
+
+
+def test_an_open_period_is_netted_so_far_and_not_certified(there: tuple[str, ...], folder: Path) -> None:
+    """Its figures may still change, so nobody signs them."""
+    assert run("netting", "4", *there).out == "period 4, so far, plan: exchange\n"
+    said = run("netting", "4", "--out", folder / "four.jsonl", *there)
+    assert said.status == 1
+    assert said.complaint.startswith("period 4 is not closed with all its statements")
+    assert not (folder / "four.jsonl").exists()
+
+
+def test_a_plan_along_contracts_pays_only_along_agreements(there: tuple[str, ...], folder: Path) -> None:
+    """Who has an agreement with whom is in the certificate; also when a partner comes in by what was carried alone."""
+    first, second = folder / "along.jsonl", folder / "along-too.jsonl"
+    agreed = {frozenset((issuer, provider)) for issuer, provider, _ in (*FIRST, *SECOND)}
+    for number, path, more in ((1, first, ("--minimum", "EUR=29")), (2, second, ("--after", first))):
+        told = tell("netting", str(number), "--plan", "contracted", *more, "--out", path, *there)
+        for each in (*told["payments"], *told["carried"]):
+            assert each["to"] == "exchange" or frozenset((each["from"], each["to"])) in agreed
+        assert tell("verify", path)["sound"]
+    assert "music" in {each["from"] for each in told["payments"]}
+    assert "music" not in {each["partner"] for each in tell("netting", "2", *there)["positions"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "complaint"),
+    [
+        ("netting 9", 1, "there is no period 9"),
+        ("netting 1 --without nobody", 1, "there is no partner nobody"),
+        ("netting 1 --group video=nobody", 1, "there is no partner nobody"),
+        ("netting 1 --group video", 2, "'video': it wants PARENT=HANDLE,… once a parent"),
+        ("netting 1 --group video=music --group rides=music", 2, "music is in a group twice, or in two"),
+        ("netting 1 --without exchange", 2, "the exchange cannot be taken out"),
+        ("netting 1 --minimum 5", 2, "it wants CODE=AMOUNT"),
+        ("netting 1 --minimum EUR=5.001", 2, "EUR has 2 decimal digits"),
+        ("netting 1 --minimum EUR=0", 2, "a minimum is more than nothing"),
+        ("netting 1 --minimum EUR=5 --minimum eur=6", 2, "EUR is there twice"),
+        ("netting 1 --plan cheapest", 2, "'cheapest' is not one of"),
+        ("netting 3 --plan contracted", 1, "--plan: no plan along contracts: rides, video owe 0.02 EUR more"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(there: tuple[str, ...], arguments: str, status: int, complaint: str) -> None:
+    """Wrong usage is 2, a refusal 1."""
+    said = run(*words_of(arguments, there))
+    assert said.status == status
+    assert complaint in said.err
+
+
+def test_what_is_carried_comes_from_the_period_before_here(there: tuple[str, ...], folder: Path) -> None:
+    """A certificate of another period, of another exchange, or that is none, is not taken."""
+    path = folder / "before.jsonl"
+    tell("netting", "1", "--out", path, *there)
+    said = run("netting", "3", "--after", path, *there)
+    assert (said.status, said.complaint) == (1, "--after: the certificate is of period 1, not of the one before 3 here")
+    path.write_bytes(path.read_bytes()[:-9])
+    said = run("netting", "2", "--after", path, *there)
+    assert said.status == 1
+    assert said.complaint.startswith("--after: the certificate is not sound: line ")
+    said = run("netting", "2", "--after", folder / "jwks.json", *there)
+    assert said.complaint.startswith("--after: the certificate is not sound: line 1")
+
+
+def test_what_is_owed_can_be_made_again_from_the_journal(there: tuple[str, ...], folder: Path) -> None:
+    """The obligations of a certificate are those of the period's blocks, added up."""
+    path, journal = folder / "owed.jsonl", folder / "journal.jsonl"
+    tell("netting", "1", "--out", path, *there)
+    tell("journal", "export", "--out", journal, *there)
+    figures = ("points", "gross", "fee", "commission", "entries")
+    owed: Counter[tuple[str, ...]] = Counter()
+    for line in map(json.loads, journal.read_text().splitlines()):
+        if line.get("block", {}).get("period") == 1:
+            for row in (row for kind, *row in line["sums"] if kind == "money"):
+                owed.update({(*row[:4], name): int(each) for name, each in zip(figures, row[4:], strict=True)})
+    rows = [line["owed"] for line in map(json.loads, path.read_text().splitlines()) if "owed" in line]
+    assert len(rows) == len(FIRST)
+    for row in rows:
+        owed.subtract({(*row[:4], name): int(each) for name, each in zip(figures, row[4:], strict=True)})
+    assert set(owed.values()) == {0}
