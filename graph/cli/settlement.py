@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from importlib import import_module
@@ -14,7 +15,7 @@ from exchange.amounts import decimal_from_minor
 from exchange.errors import NotFound
 from exchange.evidence import Evidence
 from exchange.journal import milliseconds
-from exchange.settlement.export import Subject, Writer
+from exchange.settlement.export import LOCALE, Subject, Writer
 from exchange.settlement.netting import Position
 from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement, StatementLine
@@ -27,9 +28,11 @@ FORMATS: Final[Mapping[str, str]] = {
     "csv": "exchange.settlement.export.csv",
     "json": "exchange.settlement.export.json",
     "ledger": "exchange.settlement.export.accounting",
+    "xlsx": "exchange.settlement.export.xlsx",
 }
 """The forms of a statement, and where each is written; imported when wanted, as some take their time."""
 BUNDLE: Final = "bundle"
+BINARY: Final = ("xlsx",)
 
 _PAGE = 100
 _FIGURES = ("payable", "receivable", "fees", "net")
@@ -120,16 +123,25 @@ def list_statements(shell: Shell, number: int | None) -> None:
 @click.option(
     "--format", "form", type=click.Choice([*FORMATS, BUNDLE]), default="csv", show_default=True, help="The form."
 )
+@click.option(
+    "--locale",
+    default=LOCALE,
+    show_default=True,
+    metavar="TAG",
+    callback=lambda _context, _option, tag: _known(tag),
+    help="Of who reads it, such as de-CH: how amounts look in an xlsx.",
+)
 @out_option
 @click.argument("statement", metavar="STATEMENT")
 @on_exchange
-def export(shell: Shell, form: str, out: Path | None, statement: str) -> None:
+def export(shell: Shell, form: str, locale: str, out: Path | None, statement: str) -> None:
     """Write a statement, line by line. STATEMENT is the name that `exchange statement list` prints, or its id.
 
     \b
     csv      a row for each line, amounts as decimals with a point, no cell a formula
     json     the canonical document and its hash
     ledger   plain-text accounting (Beancount), from the partner's side; `bean-check` adds it up
+    xlsx     a workbook: typed cells, sums that are formulas
     bundle   the statement, signed, with the proof that each line is in the journal, for `exchange verify`
 
     Every file states the statement's id, hash and period.
@@ -140,6 +152,8 @@ def export(shell: Shell, form: str, out: Path | None, statement: str) -> None:
     """  # noqa: D301 - click's mark for a paragraph that is not to be rewrapped
     if shell.as_json and out is None:
         raise click.UsageError("--json tells about the file: it needs --out FILE")
+    if form in BINARY and out is None and sys.stdout.isatty():
+        raise click.UsageError(f"{form} is nothing for a terminal: it needs --out FILE")
 
     progress = Progress(quiet=shell.as_json)
 
@@ -153,7 +167,7 @@ def export(shell: Shell, form: str, out: Path | None, statement: str) -> None:
                 seal = seal_of(services.keys.signing())
                 pieces = Evidence(services.db, services.keyring).bundle(found, seal, progress.show)
             else:
-                pieces = await _file(services, found, form, progress)
+                pieces = await _file(services, found, form, locale, progress)
             written = await write_out(pieces, out)
         finally:
             progress.end()
@@ -164,11 +178,24 @@ def export(shell: Shell, form: str, out: Path | None, statement: str) -> None:
         shell.answer(document, f"{document['statement']}: {document['lines']} lines in {out}")
 
 
-async def _file(services: Services, statement: Statement, form: str, progress: Progress) -> AsyncIterator[bytes]:
+async def _file(
+    services: Services, statement: Statement, form: str, locale: str, progress: Progress
+) -> AsyncIterator[bytes]:
     write: Writer = import_module(FORMATS[form]).write
     period = await services.settlement.period_of(statement)
     lines = await services.settlement.all_lines(statement)
-    return write(Subject(statement=statement, period=period), _counted(lines, statement.line_count, progress))
+    subject = Subject(statement=statement, period=period, locale=locale)
+    return write(subject, _counted(lines, statement.line_count, progress))
+
+
+def _known(tag: str) -> str:
+    """Refuse a locale that is none. Not looked at where it is the usual one: the library takes a while to import."""
+    if tag != LOCALE:
+        try:
+            import_module("exchange.settlement.export.locales").locale_of(tag)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+    return tag
 
 
 async def _counted(

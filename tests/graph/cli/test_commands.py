@@ -16,6 +16,7 @@ from bson.raw_bson import RawBSONDocument
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from graphql import build_client_schema, build_schema
+from openpyxl import load_workbook
 from pymongo import MongoClient
 
 from exchange.mongod import find_running
@@ -105,7 +106,8 @@ def test_it_tells_its_version() -> None:
         ("up --workers 65", "'65' is no whole number from 1 to 64"),
         ("check --mongo-url mongodb://u:secret@h:x", "--mongo-url"),
         ("up --json", "No such option"),
-        ("statement export 1:x --format doc", "'doc' is not one of 'csv', 'json', 'ledger', 'bundle'"),
+        ("statement export 1:x --format doc", "'doc' is not one of 'csv', 'json', 'ledger', 'xlsx', 'bundle'"),
+        ("statement export 1:x --locale tlh-XX", "'tlh-XX' is no locale, such as en, de-CH or ja"),
         ("statement export 1:x --json", "--json tells about the file: it needs --out FILE"),
         ("member show --partner video", "Missing option '--reference'. (see exchange member show --help)"),
         (
@@ -379,6 +381,11 @@ def test_statements_are_listed_and_exported(demo: Up, folder: Path) -> None:
         said = run("statement", "export", "1:rides", "--format", form, "--data", demo.data)
         assert (said.status, said.err) == (0, "")
         assert rides["hash"] in said.out
+    book = folder / "rides.xlsx"
+    run("statement", "export", "1:rides", "--format", "xlsx", "--locale", "de", "--out", book, "--data", demo.data)
+    sheet = load_workbook(book)["Lines"]
+    assert sheet.max_row == len(rows) + 1
+    assert sheet["J2"].number_format.endswith('"\N{NO-BREAK SPACE}€"')
     text = run("statement", "list", "--data", demo.data).out.splitlines()
     assert text[0].split()[:4] == ["statement", "period", "partner", "status"]
     assert any(line.startswith("1:video ") for line in text)
