@@ -28,6 +28,7 @@ from partners.oauth.keys import SigningKeys
 from partners.oauth.server import OAuthServer
 from partners.oauth.store import OAuthStore
 from partners.oauth.tokens import Tokens
+from partners.particulars import PartnerParticulars
 from partners.registry import PartnerRegistry
 from partners.staff import StaffRegistry
 
@@ -48,6 +49,7 @@ class Services:
     settlement: Settlement
     sign_off: SignOff
     registry: PartnerRegistry
+    particulars: PartnerParticulars
     staff: StaffRegistry
     keys: SigningKeys
     tokens: Tokens
@@ -76,6 +78,7 @@ async def open_services(settings: Settings, *, ledger: bool = True) -> AsyncIter
         settings=settings, db=db, keyring=keyring, books=books, ledger=ledger_service, catalog=Catalog(db, keyring),
         members=members, terms=Terms(db), headroom=Headroom(db, books),
         settlement=Settlement(db, keyring), sign_off=SignOff(db), registry=registry,
+        particulars=PartnerParticulars(db),
         staff=StaffRegistry(db), keys=keys, tokens=tokens,
         oauth=OAuthServer(registry, store, tokens, keyring, Enrolment(ledger_service, members)),
     )  # fmt: skip

@@ -362,6 +362,28 @@ def test_an_agreement_is_simulated(demo: Up) -> None:
         assert (said.status, said.complaint) == (1, complaint)
 
 
+def test_what_stands_on_paper_is_shown_and_changed(demo: Up) -> None:
+    """A partner's name, address, tax number and account, the operator's too; what is wrong is said of its option."""
+    at = ("--data", demo.data)
+    assert tell("partner", "particulars", "delivery", *at)["version"] == 0
+    changed = tell(
+        "partner", "particulars", "delivery", "--name", "Swift GmbH", "--address", "Weg 1", "--address", "10115 Berlin",
+        "--tax-number", "DE136695976", "--iban", "DE89 3704 0044 0532 0130 00", "--by", "ada", *at,
+    )  # fmt: skip
+    assert (changed["version"], changed["by"]) == (1, "ada")
+    assert changed["address"] == ["Weg 1", "10115 Berlin"]
+    lines = run("partner", "particulars", "delivery", *at).out.splitlines()
+    assert lines[:5] == [
+        "name        Swift GmbH", "address     Weg 1", "address     10115 Berlin", "tax number  DE136695976",
+        "iban        DE89370400440532013000",
+    ]  # fmt: skip
+    assert tell("partner", "particulars", "exchange", "--name", "Exchange AG", *at)["name"] == "Exchange AG"
+    said = run("partner", "particulars", "delivery", "--iban", "DE88370400440532013000", *at)
+    assert (said.status, "--iban: DE88370400440532013000 is no IBAN" in said.complaint) == (2, True)
+    said = run("partner", "particulars", "nobody", "--iban", "x", *at)
+    assert (said.status, said.complaint) == (1, "there is no such partner")
+
+
 def test_statements_are_listed_and_exported(demo: Up, folder: Path) -> None:
     """What `list` prints, name or id, `export` takes; its lines' nets sum to its own; --out says what it wrote."""
     listed = tell("statement", "list", "--data", demo.data, "--period", "1")["statements"]
