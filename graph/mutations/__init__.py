@@ -15,10 +15,10 @@ import strawberry
 from strawberry import Parent
 
 from exchange import agreements as terms
+from exchange.batch import Outcome
 from exchange.commands import Act, Award, ByWallet, LinkMember, Redeem, Reserve, Unlink, Whose
 from exchange.errors import IdempotencyConflict, ValidationFailed
 from exchange.journal import EXCHANGE
-from exchange.ledger import Outcome
 from exchange.quote import Quote as DomainQuote
 from exchange.redemption import Step
 from exchange.settlement import period as settlement_period

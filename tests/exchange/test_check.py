@@ -14,12 +14,13 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
 from exchange.amounts import Money
+from exchange.batch import Outcome
 from exchange.benefit import Fulfilment
 from exchange.check import check
 from exchange.commands import Sharing
 from exchange.exposure import Pair
 from exchange.journal import EXCHANGE
-from exchange.ledger import Ledger, Outcome
+from exchange.ledger import Ledger
 from exchange.proof import TITLES
 from exchange.redemption import Step
 from exchange.rules import AwardReversal, Rules

@@ -26,7 +26,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 
 from exchange import agreements, benefit, errors, exposure, passbook, redemption, rules, wallet
 from exchange.amounts import Money
-from exchange.ledger import Outcome
+from exchange.batch import Outcome
 from exchange.quote import Quote
 from exchange.settlement import dispute, netting, period, signoff, simulation, statement
 from exchange.settlement.disputing import Disputed
