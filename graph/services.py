@@ -29,6 +29,7 @@ from partners.oauth.keys import SigningKeys
 from partners.oauth.server import OAuthServer
 from partners.oauth.store import OAuthStore
 from partners.oauth.tokens import Tokens
+from partners.particulars import PartnerParticulars
 from partners.registry import PartnerRegistry
 from partners.staff import StaffRegistry
 
@@ -50,6 +51,7 @@ class Services:
     sign_off: SignOff
     disputing: Disputing
     registry: PartnerRegistry
+    particulars: PartnerParticulars
     staff: StaffRegistry
     keys: SigningKeys
     tokens: Tokens
@@ -79,6 +81,7 @@ async def open_services(settings: Settings, *, ledger: bool = True) -> AsyncIter
         members=members, terms=Terms(db), headroom=Headroom(db, books),
         settlement=Settlement(db, keyring), sign_off=SignOff(db), registry=registry,
         disputing=Disputing(db, ledger_service, keyring),
+        particulars=PartnerParticulars(db),
         staff=StaffRegistry(db), keys=keys, tokens=tokens,
         oauth=OAuthServer(registry, store, tokens, keyring, Enrolment(ledger_service, members)),
     )  # fmt: skip

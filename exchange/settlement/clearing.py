@@ -20,7 +20,6 @@ from exchange.errors import FiguresDisagree, NotFound, ValidationFailed
 from exchange.journal import EXCHANGE, SALT_BYTES, Block, BlockKind, EntryKind, Sums
 from exchange.keyring import BadToken, Keyring
 from exchange.settlement import netting
-from exchange.settlement.export.csv import csv_rows
 from exchange.settlement.netted import Netted, Policy, net
 from exchange.settlement.netting import BilateralPosition, Payment, Position
 from exchange.settlement.period import Period, PeriodStatus, period_root, ranges
@@ -223,6 +222,10 @@ class Settlement:
         """Return the period's statements by partner, from after a partner on."""
         return await self._periods.statements(number, after, limit, partner)
 
+    async def period_of(self, statement: Statement) -> Period:
+        """Return the period that a statement is of."""
+        return await self._existing(statement.period)
+
     async def lines(self, statement: Statement, after: Place | None = None, limit: int = PAGE) -> list[StatementLine]:
         """Return up to `limit` lines behind the place `after`; there are `statement.line_count` in all."""
         late_before = await self._late_before(statement.period)
@@ -237,14 +240,13 @@ class Settlement:
 
     async def document(self, statement: Statement) -> AsyncGenerator[bytes]:
         """Yield the canonical JSON document, made anew from the journal; its SHA-256 is the statement's hash."""
-        lines = await self._all_lines(statement)
+        lines = await self.all_lines(statement)
         async for piece in document(statement.period, statement.partner, statement.root, statement.totals, lines):
             yield piece
 
-    async def csv(self, statement: Statement) -> AsyncGenerator[str]:
-        """Yield the statement as CSV, row by row."""
-        async for row in csv_rows(statement, await self._all_lines(statement)):
-            yield row
+    async def all_lines(self, statement: Statement) -> AsyncGenerator[StatementLine]:
+        """Return an iterator over all its lines, in order; close it if you stop half-way."""
+        return self._lines(statement.period, statement.partner, await self._late_before(statement.period))
 
     # ------------------------------------------------------------ within
 
@@ -270,9 +272,6 @@ class Settlement:
     async def _late_before(self, number: int) -> datetime | None:
         before = await self._periods.get(number - 1)
         return None if before is None else before.marked_at
-
-    async def _all_lines(self, statement: Statement) -> AsyncGenerator[StatementLine]:
-        return self._lines(statement.period, statement.partner, await self._late_before(statement.period))
 
     async def _lines(
         self, number: int, partner: str, late_before: datetime | None, after: Place | None = None, entries: int = 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,15 +15,25 @@ from exchange.amounts import decimal_from_minor
 from exchange.errors import NotFound
 from exchange.evidence import Evidence
 from exchange.journal import milliseconds
+from exchange.settlement.export import LOCALE, Subject, Writer
 from exchange.settlement.netting import Position
 from exchange.settlement.period import Period
-from exchange.settlement.statement import Statement
+from exchange.settlement.statement import Statement, StatementLine
 from graph.cli.shell import Progress, Shell, WholeNumber, identifiers, money, on_exchange, out_option, table, write_out
 from graph.identifiers import Identifiers, Kind
 from graph.services import Services
 from partners.oauth.seals import seal_of
 
-FORMATS: Final = ("csv", "bundle")
+FORMATS: Final[Mapping[str, str]] = {
+    "csv": "exchange.settlement.export.csv",
+    "json": "exchange.settlement.export.json",
+    "ledger": "exchange.settlement.export.accounting",
+    "xlsx": "exchange.settlement.export.xlsx",
+}
+"""The forms of a statement, and where each is written; imported when wanted, as some take their time."""
+BUNDLE: Final = "bundle"
+BINARY: Final = ("xlsx",)
+
 _PAGE = 100
 _FIGURES = ("payable", "receivable", "fees", "net")
 
@@ -107,22 +120,40 @@ def list_statements(shell: Shell, number: int | None) -> None:
 
 
 @statement.command("export")
-@click.option("--format", "form", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True, help="The form.")
+@click.option(
+    "--format", "form", type=click.Choice([*FORMATS, BUNDLE]), default="csv", show_default=True, help="The form."
+)
+@click.option(
+    "--locale",
+    default=LOCALE,
+    show_default=True,
+    metavar="TAG",
+    callback=lambda _context, _option, tag: _known(tag),
+    help="Of who reads it, such as de-CH: how amounts look in an xlsx.",
+)
 @out_option
 @click.argument("statement", metavar="STATEMENT")
 @on_exchange
-def export(shell: Shell, form: str, out: Path | None, statement: str) -> None:
+def export(shell: Shell, form: str, locale: str, out: Path | None, statement: str) -> None:
     """Write a statement, line by line. STATEMENT is the name that `exchange statement list` prints, or its id.
 
-    The amounts of a CSV are decimals with a point; the nets of its lines sum to the partner's position. A bundle is the
-    statement, signed, with the proof that each of its lines is in the journal: `exchange verify` reads it offline.
+    \b
+    csv      a row for each line, amounts as decimals with a point, no cell a formula
+    json     the canonical document and its hash
+    ledger   plain-text accounting (Beancount), from the partner's side; `bean-check` adds it up
+    xlsx     a workbook: typed cells, sums that are formulas
+    bundle   the statement, signed, with the proof that each line is in the journal, for `exchange verify`
+
+    Every file states the statement's id, hash and period.
 
     \b
     exchange statement export 1:rides --out rides.csv
-    exchange statement export 1:rides --format bundle --out rides.jsonl
+    exchange statement export 1:rides --format ledger --out rides.beancount
     """  # noqa: D301 - click's mark for a paragraph that is not to be rewrapped
     if shell.as_json and out is None:
         raise click.UsageError("--json tells about the file: it needs --out FILE")
+    if form in BINARY and out is None and sys.stdout.isatty():
+        raise click.UsageError(f"{form} is nothing for a terminal: it needs --out FILE")
 
     progress = Progress(quiet=shell.as_json)
 
@@ -131,9 +162,13 @@ def export(shell: Shell, form: str, out: Path | None, statement: str) -> None:
         found = await services.settlement.statement(ids.open(Kind.STATEMENT, statement) or statement)
         if found is None:
             raise NotFound(f"there is no statement {statement}: see `exchange statement list`")
-        rows = services.settlement.csv(found) if form == "csv" else _bundle(services, found, progress)
         try:
-            written = await write_out(rows, out)
+            if form == BUNDLE:
+                seal = seal_of(services.keys.signing())
+                pieces = Evidence(services.db, services.keyring).bundle(found, seal, progress.show)
+            else:
+                pieces = await _file(services, found, form, locale, progress)
+            written = await write_out(pieces, out)
         finally:
             progress.end()
         return {**_told(found, ids), "format": form, "file": None if out is None else str(out), **written}
@@ -143,10 +178,36 @@ def export(shell: Shell, form: str, out: Path | None, statement: str) -> None:
         shell.answer(document, f"{document['statement']}: {document['lines']} lines in {out}")
 
 
-async def _bundle(services: Services, found: Statement, progress: Progress) -> AsyncIterator[str]:
-    evidence, seal = Evidence(services.db, services.keyring), seal_of(services.keys.signing())
-    async for line in evidence.bundle(found, seal, progress.show):
-        yield line.decode()
+async def _file(
+    services: Services, statement: Statement, form: str, locale: str, progress: Progress
+) -> AsyncIterator[bytes]:
+    write: Writer = import_module(FORMATS[form]).write
+    period = await services.settlement.period_of(statement)
+    lines = await services.settlement.all_lines(statement)
+    subject = Subject(statement=statement, period=period, locale=locale)
+    return write(subject, _counted(lines, statement.line_count, progress))
+
+
+def _known(tag: str) -> str:
+    """Refuse a locale that is none. Not looked at where it is the usual one: the library takes a while to import."""
+    if tag != LOCALE:
+        try:
+            import_module("exchange.settlement.export.locales").locale_of(tag)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+    return tag
+
+
+async def _counted(
+    lines: AsyncGenerator[StatementLine], total: int, progress: Progress
+) -> AsyncIterator[StatementLine]:
+    done = 0
+    async with aclosing(lines):
+        async for line in lines:
+            if done % _PAGE == 0:
+                progress.show("lines", done, total)
+            done += 1
+            yield line
 
 
 async def _periods(services: Services) -> AsyncIterator[Period]:

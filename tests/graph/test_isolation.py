@@ -92,7 +92,11 @@ MUTATIONS: list[tuple[str, Payload, set[tuple[str, str]]]] = [
     (
         "openDispute",
         {
-            "statement": NOTHING, "entry": NOTHING, "reason": "OTHER", "amount": PRICE, "text": "none",
+            "statement": NOTHING,
+            "entry": NOTHING,
+            "reason": "OTHER",
+            "amount": PRICE,
+            "text": "none",
             "idempotencyKey": "scopes",
         },
         {("video", "settlements:read")},
