@@ -65,7 +65,9 @@ def list_(shell: Shell, partner: str | None, *, live: bool) -> None:
 @click.argument("dispute_id", metavar="DISPUTE")
 @on_exchange
 def show(shell: Shell, dispute_id: str) -> None:
-    """Show one dispute, named as `exchange dispute list` does, with all that was said.
+    """Show one dispute, with all that was said.
+
+    It is named as `exchange dispute list` names it.
 
     \b
     exchange dispute show DISPUTE --json

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
@@ -26,6 +26,7 @@ from exchange.errors import (
     Refusal,
     ValidationFailed,
 )
+from exchange.evidence import Evidence
 from exchange.exposure import Pair
 from exchange.journal import EXCHANGE, EntryKind, LineKind
 from exchange.ledger import Ledger
@@ -54,8 +55,12 @@ from exchange.wallet import Wallet
 from tests.examples import told as told_of
 from tests.examples import told_in
 from tests.exchange.settlement.conftest import World
+from tests.exchange.settlement.test_bundle import bundled
 from tests.exchange.settlement.test_signoff import rows_told
 from tests.exchange.speech import NOW
+from tests.exchange.test_evidence import SEAL, another, verified, whole
+
+__all__ = ["another"]
 
 OPEN, ANSWER, REPLY, WITHDRAW, CONCEDE, UPHOLD, REJECT, LAPSE = DisputeStep
 STATUS = DisputeStatus
@@ -409,6 +414,20 @@ async def test_only_lines_of_ones_own_statement_are_disputed(closed: World) -> N
         with pytest.raises(NotFound) as refused:
             await room.open(wish, asked(OPEN, VIDEO))
         assert refused.value.path == ["input", path]
+
+
+async def test_an_adjustment_is_proved_from_files_alone(closed: World, another: Callable[[bytes], str]) -> None:
+    """The next statements' bundles and the journal verify, and a program written from the page says the same."""
+    dispute = await disputed(closed)
+    await disputing(closed).step(dispute.id, asked(CONCEDE, RIDES))
+    await closed.settle().close(2)
+    for partner, net in ((VIDEO, "167"), (RIDES, "-167")):
+        statement, data = await bundled(closed, partner, 2)
+        facts = verified(data).findings.facts
+        assert (facts["statement"], facts["statement_lines"], facts["totals"][0]["net"]) == (statement.id, 1, net)
+        assert another(data) == "ok, but for the signature\n"
+    journal = await whole(Evidence(closed.database, closed.keyring).journal(SEAL))
+    assert another(journal) == "ok, but for the signature\n"
 
 
 async def test_a_third_partner_sees_and_does_nothing(closed: World) -> None:
