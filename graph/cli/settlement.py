@@ -14,7 +14,7 @@ import click
 from exchange.amounts import decimal_from_minor
 from exchange.errors import NotFound
 from exchange.evidence import Evidence
-from exchange.journal import milliseconds
+from exchange.journal import EXCHANGE, milliseconds
 from exchange.settlement.export import LOCALE, Subject, Writer
 from exchange.settlement.netting import Position
 from exchange.settlement.period import Period
@@ -29,10 +29,11 @@ FORMATS: Final[Mapping[str, str]] = {
     "json": "exchange.settlement.export.json",
     "ledger": "exchange.settlement.export.accounting",
     "xlsx": "exchange.settlement.export.xlsx",
+    "pdf": "exchange.settlement.export.pdf",
 }
 """The forms of a statement, and where each is written; imported when wanted, as some take their time."""
 BUNDLE: Final = "bundle"
-BINARY: Final = ("xlsx",)
+BINARY: Final = ("xlsx", "pdf")
 
 _PAGE = 100
 _FIGURES = ("payable", "receivable", "fees", "net")
@@ -129,7 +130,7 @@ def list_statements(shell: Shell, number: int | None) -> None:
     show_default=True,
     metavar="TAG",
     callback=lambda _context, _option, tag: _known(tag),
-    help="Of who reads it, such as de-CH: how amounts look in an xlsx.",
+    help="Of who reads it, such as de-CH: how amounts and days look in a pdf or an xlsx.",
 )
 @out_option
 @click.argument("statement", metavar="STATEMENT")
@@ -142,6 +143,7 @@ def export(shell: Shell, form: str, locale: str, out: Path | None, statement: st
     json     the canonical document and its hash
     ledger   plain-text accounting (Beancount), from the partner's side; `bean-check` adds it up
     xlsx     a workbook: typed cells, sums that are formulas
+    pdf      a document to send: letterhead, sums, chart, lines
     bundle   the statement, signed, with the proof that each line is in the journal, for `exchange verify`
 
     Every file states the statement's id, hash and period.
@@ -184,7 +186,11 @@ async def _file(
     write: Writer = import_module(FORMATS[form]).write
     period = await services.settlement.period_of(statement)
     lines = await services.settlement.all_lines(statement)
-    subject = Subject(statement=statement, period=period, locale=locale)
+    partner, operator = [
+        (await services.particulars.of(await services.registry.get(handle))).particulars
+        for handle in (statement.partner, EXCHANGE)
+    ]
+    subject = Subject(statement=statement, period=period, partner=partner, operator=operator, locale=locale)
     return write(subject, _counted(lines, statement.line_count, progress))
 
 

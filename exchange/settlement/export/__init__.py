@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from exchange.journal import LineKind
+from exchange.particulars import Particulars
 from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement, StatementLine
 
@@ -25,10 +26,15 @@ LOCALE: Final = "en"
 
 
 class Subject(Struct, frozen=True, kw_only=True):
-    """What a file is about: a statement of a closed `period`. `locale`: of who reads it, as a language tag."""
+    """What a file is about: a statement of a closed `period`, and what stands on paper about its two sides.
+
+    `locale`: of who reads it, as a language tag.
+    """
 
     statement: Statement
     period: Period
+    partner: Particulars
+    operator: Particulars
     locale: str = LOCALE
 
     @property
