@@ -147,9 +147,10 @@ class Evidence:
                 if offsets and len(entries) != block.count:
                     message = f"block {block.id} has {len(entries)} entries, it should have {block.count}"
                     raise Unreadable(f"{message} (`exchange check` says what else is wrong)")
+                leaves = [entry.leaf() for entry in entries]
                 for offset in offsets:
                     name = entry_name(self._keyring, entries[offset].id, partner)
-                    yield bundle.entry_line(name, partner, entries, offset)
+                    yield bundle.entry_line(name, partner, entries[offset], leaves, offset)
 
     async def _merged(self, ranges: Sequence[Range], progress: Progress) -> AsyncIterator[Block]:
         """Yield the blocks of all these lanes in the order of time, lane and seq, holding a few of each lane."""

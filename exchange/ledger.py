@@ -8,6 +8,11 @@ Rule 3. Losing to a rival means that nothing happened: read anew, decide anew. A
         that one bad command cannot starve the rest; what loses even alone is set apart and tried between batches, so
         that nobody waits for it either.
 Rules 4 and 5, of what is committed and where, are `lane`'s.
+
+Under a load of more than a batch, the next full batch is read while the one before is written, so process and database
+work at the same time. What it read is then brought up to what was written, and nothing of it is used if that was not
+committed. It loses nothing by having read early: its writes are under the versions that it read, its place in the lane
+is behind the one before, and whoever means a lane to read again takes that place.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -30,6 +35,7 @@ from exchange.agreements import StaleBook
 from exchange.benefit import Fulfilment, Stock, StockChange
 from exchange.commands import (
     Act,
+    AdjustLine,
     Award,
     Between,
     ByReference,
@@ -78,6 +84,8 @@ SPLIT_AFTER = 2
 PATIENCE = 1 / 3
 """The part of the deadline in which a commit is asked for again: the rest is for settling it, and deciding anew."""
 _QUOTE_TRIES = 5
+_NOT_KNOWN_YET = "the outcome is not known yet; ask again with the same idempotency key"
+_Versioned = TypeVar("_Versioned", Wallet, Redemption)
 
 _log = logging.getLogger(__name__)
 
@@ -108,6 +116,19 @@ class _Job:
     """Of one that was set apart: how often it was, and when it is its turn."""
 
 
+Reads = tuple[FirstRound, SecondRound]
+
+
+@dataclass(slots=True)
+class _Ahead:
+    """The next batch, being read while `before` is written; None until that is committed."""
+
+    jobs: list[_Job]
+    lane: Lane
+    reading: asyncio.Task[Reads]
+    before: _Batch | None = None
+
+
 @dataclass(slots=True)
 class _Batch:
     """A batch being decided: the state as its decisions so far have made it, and what they will write.
@@ -131,6 +152,25 @@ class _Batch:
     stepped: dict[str, Redemption] = field(default_factory=dict)
     writes: Writes = field(default_factory=Writes)
 
+    def carried_into(self, reads: Reads, jobs: Sequence[_Job], period: int) -> bool:
+        """Bring what was read while this was written up to it; False if only reading again can."""
+        first, second = reads
+        writes = self.writes
+        known = {entry.id for entry in writes.entries}
+        between = any(entry.counterpart is not None for entry in writes.entries)
+        if between or writes.claims or writes.renamed or writes.codes or any(job.command.id in known for job in jobs):
+            return False
+        for wallets in (first.wallets, second.wallets):
+            wallets.update({
+                name: _written(wallet, period) for name, wallet in self.changed.items() if name in wallets
+            })  # fmt: skip
+        for redemptions in (first.redemptions, second.redemptions):
+            redemptions.update({
+                name: _written(one, period) for name, one in self.stepped.items() if name in redemptions
+            })  # fmt: skip
+        first.stocks.update({benefit: self.stocks[benefit] for benefit in writes.stock})
+        return True
+
     def standing(self, wallet: str | None) -> Wallet | None:
         """Return a wallet, or the one that it has become."""
         found = None if wallet is None else self.wallets.get(wallet)
@@ -138,7 +178,7 @@ class _Batch:
             found = self.wallets.get(found.merged_into)
         return found
 
-    def owe(self, before: Redemption | None, after: Redemption, entry: Entry) -> None:
+    def owe(self, before: Redemption | None, after: Redemption | None, entry: Entry) -> None:
         """Count what a decision makes the capped owe more."""
         if self.rooms:
             for pair, more in change(before, after, entry).items():
@@ -171,6 +211,7 @@ class Ledger:
         self._queue: list[_Job] = []
         self._apart: deque[_Job] = deque()
         self._pace = Pace()
+        self._ahead: _Ahead | None = None
         self._arrived = asyncio.Event()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -214,10 +255,11 @@ class Ledger:
         job.answer.add_done_callback(_heard)
         self._queue.append(job)
         self._arrived.set()
+        given_up = loop.call_later(2 * self._deadline_seconds, _tell, job, StoreUnavailable(_NOT_KNOWN_YET))
         try:
-            return await asyncio.wait_for(asyncio.shield(job.answer), 2 * self._deadline_seconds)
-        except TimeoutError:
-            raise StoreUnavailable("the outcome is not known yet; ask again with the same idempotency key") from None
+            return await job.answer
+        finally:
+            given_up.cancel()
 
     async def quote(self, command: Redeem) -> Quote:
         """Promise what a taking would cost, for a while; nothing is taken and nothing is held. Raises a Refusal."""
@@ -292,7 +334,7 @@ class Ledger:
         failures = 0
         while jobs:
             try:
-                answers = await self._attempt([job.command for job in jobs])
+                answers = await self._attempt(jobs)
             except (Conflict, LaneLost, StoreUnavailable) as error:
                 failures += 1
                 jobs = _without_late(jobs, error)
@@ -317,9 +359,10 @@ class Ledger:
                 return
             await asyncio.sleep(random.uniform(0, 0.002 * 2 ** min(failures, 7)))  # noqa: S311 - jitter
 
-    async def _attempt(self, commands: Sequence[Command]) -> list[Answer]:
+    async def _attempt(self, jobs: list[_Job]) -> list[Answer]:
+        commands = [job.command for job in jobs]
         lane = await self._lanes.own()
-        first, second = await self._read(commands, lane.number)
+        first, second = await self._taken_ahead(jobs, lane) or await self._read(commands, lane.number)
         await self._lanes.cut_if_due(lane, first, second)
         first.stocks.update(await self._filled_shelves(commands, first, second, lane))
         batch = _batch_of(first, second)
@@ -338,12 +381,33 @@ class Ledger:
             batch.writes.wallets = list(batch.changed.values())
             batch.writes.redemptions = list(batch.stepped.values())
             batch.writes.headroom = [slice_use(batch.rooms[pair], more) for pair, more in batch.owed.items()]
+            self._read_ahead(lane)
             await self._lanes.commit(lane, batch.writes, now)
+            if self._ahead is not None:
+                self._ahead.before = batch
         else:
             # Nothing to commit, but what the answers rest on must be durable before they leave.
             await self._lanes.renew(lane)
         period = lane.period
         return [_as_written(answer, batch, period) for answer in decided]
+
+    def _read_ahead(self, lane: Lane) -> None:
+        """Begin to read the next batch if it is full: a smaller one gains more by waiting for whoever comes."""
+        jobs = self._queue[:BATCH_MAX]
+        if len(jobs) == BATCH_MAX:
+            reading = asyncio.create_task(self._read([job.command for job in jobs], lane.number))
+            reading.add_done_callback(_heard)
+            self._ahead = _Ahead(jobs, lane, reading)
+
+    async def _taken_ahead(self, jobs: list[_Job], lane: Lane) -> Reads | None:
+        """Return what was read ahead for just these, with what was written since, if that can be told."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or ahead.before is None or ahead.jobs != jobs or ahead.lane is not lane:
+            return None
+        with suppress(Conflict, Fault):
+            reads = await ahead.reading
+            return reads if ahead.before.carried_into(reads, jobs, lane.period) else None
+        return None
 
     async def _filled_shelves(
         self, commands: Sequence[Command], first: FirstRound, second: SecondRound, lane: Lane
@@ -439,12 +503,13 @@ class Ledger:
 
     async def _caps(self, commands: Sequence[Command], batch: _Batch) -> list[Cap]:
         """Return the caps of everybody who could come to owe by these commands: usually there are none."""
-        if not any(isinstance(command, Redeem | Act) for command in commands):
+        if not any(isinstance(command, Redeem | Act | AdjustLine) for command in commands):
             return []
         book = await self._books.cap_book(batch.first.terms.caps)
         if not book:
             return []
         partners = {command.partner for command in commands}
+        partners |= {command.payer for command in commands if isinstance(command, AdjustLine)}
         partners |= {lot.issuer for wallet in batch.wallets.values() for lot in wallet.lots}
         partners |= {benefit.partner for benefit in batch.first.benefits.values()}
         for redemption in batch.redemptions.values():
@@ -557,7 +622,7 @@ class Ledger:
 
     def _decide(self, command: Command, batch: _Batch, terms: Terms, now: datetime) -> Answer:
         named = terms.redemption
-        new = isinstance(command, Award | Enrol)
+        new = isinstance(command, Award | Enrol | AdjustLine)
         wallet_id = self._wallet_of(command.whose, batch.references, new=new) if named is None else named.wallet
         wallet = batch.standing(wallet_id)
         if wallet is None and wallet_id is not None and new:
@@ -577,6 +642,8 @@ class Ledger:
         for written in (wallet,) if decision.other is None else (wallet, decision.other):
             batch.wallets[written.id] = batch.changed[written.id] = written
         writes.entries.append(decision.entry)
+        if redemption is None and decision.entry.debits:
+            batch.owe(None, None, decision.entry)
         if decision.claims is not None:
             batch.references[reference_id(decision.claims)] = wallet.id
             writes.claims.append((decision.claims, wallet.id))
@@ -647,14 +714,19 @@ def _as_written(answer: Answer, batch: _Batch, period: int) -> Answer:
     redemption = answer.redemption
     stepped = None if redemption is None else batch.stepped.get(redemption.id)
     if stepped is not None:
-        redemption = replace(stepped, version=stepped.version + 1, period=period)
+        redemption = _written(stepped, period)
 
-    def written(wallet: Wallet) -> Wallet:
+    def as_left(wallet: Wallet) -> Wallet:
         changed = batch.changed.get(wallet.id)
-        return wallet if changed is None else replace(changed, version=changed.version + 1, period=period)
+        return wallet if changed is None else _written(changed, period)
 
-    other = None if answer.other is None else written(answer.other)
-    return Outcome(answer.entry, written(answer.wallet), redemption, answer.replayed, other)
+    other = None if answer.other is None else as_left(answer.other)
+    return Outcome(answer.entry, as_left(answer.wallet), redemption, answer.replayed, other)
+
+
+def _written(value: _Versioned, period: int) -> _Versioned:
+    """Return a wallet or redemption as a commit leaves it."""
+    return replace(value, version=value.version + 1, period=period)
 
 
 def _without_late(jobs: list[_Job], error: Exception) -> list[_Job]:
@@ -665,7 +737,7 @@ def _without_late(jobs: list[_Job], error: Exception) -> list[_Job]:
     return [job for job in jobs if job.deadline > now]
 
 
-def _heard(answer: asyncio.Future[Outcome]) -> None:
+def _heard(answer: asyncio.Future[Any]) -> None:
     """Take note of an answer: whoever asked may have gone away, and then nobody else does."""
     if not answer.cancelled():
         answer.exception()

@@ -1,4 +1,4 @@
-"""What time does by itself: reservations whose deadline has passed, and lots whose points have expired.
+"""What time does by itself: reservations and disputes whose deadline has passed, and lots whose points have expired.
 
 It also looks whether a capped partner has little headroom left, which somebody may want to be told.
 
@@ -18,6 +18,7 @@ from exchange.errors import ExchangeError, StoreUnavailable
 from exchange.journal import EXCHANGE
 from exchange.ledger import Ledger
 from exchange.redemption import Step
+from exchange.settlement.disputing import Disputing
 from exchange.store.books import Books
 from exchange.store.headroom import Headroom
 
@@ -31,10 +32,11 @@ _log = logging.getLogger(__name__)
 class Sweeper:
     """Sweeps again and again while the server runs."""
 
-    def __init__(self, books: Books, ledger: Ledger) -> None:
+    def __init__(self, books: Books, ledger: Ledger, disputing: Disputing | None = None) -> None:
         self._books = books
         self._ledger = ledger
         self._headroom = Headroom(books.db)
+        self._disputing = disputing
 
     async def run(self) -> None:
         """Sweep until cancelled; a database that is away is tried again."""
@@ -43,6 +45,7 @@ class Sweeper:
             try:
                 await self.sweep()
                 await self.notice()
+                await self.decide()
             except StoreUnavailable as error:
                 _log.warning("could not sweep: %s", error.message)
             except Exception:  # noqa: BLE001 - one thing that cannot be swept must not end all sweeping
@@ -61,6 +64,11 @@ class Sweeper:
     async def notice(self) -> None:
         """Look who has little headroom left."""
         await self._headroom.notice()
+
+    async def decide(self) -> None:
+        """Write down which disputes their deadlines have decided, and carry out those that are upheld."""
+        if self._disputing is not None:
+            await self._disputing.sweep()
 
     async def _lapses(self) -> list[Command]:
         return [

@@ -7,6 +7,7 @@ are UNSET, so that the schema prints none that are not there and a fingerprint l
 from __future__ import annotations
 
 import dataclasses
+import re
 from datetime import datetime
 from enum import Enum
 from hashlib import sha256
@@ -21,7 +22,15 @@ from exchange.errors import ValidationFailed
 from exchange.journal import canonical, milliseconds
 from exchange.redemption import Step
 from exchange.settlement.signoff import Tier, tiers_checked
-from graph.enums import AwardReversal, BenefitCategory, BenefitSort, BenefitStatus, Fulfilment, LimitPeriod
+from graph.enums import (
+    AwardReversal,
+    BenefitCategory,
+    BenefitSort,
+    BenefitStatus,
+    DisputeReason,
+    Fulfilment,
+    LimitPeriod,
+)
 from graph.scalars import CountryCode, CurrencyCode, Decimal, Points
 from partners.oauth.assertions import is_reference
 
@@ -650,6 +659,80 @@ class SetSignOffPolicyInput:
             Tier(tier.amount.money("input", "tiers", str(index), "amount"), tier.approvers)
             for index, tier in enumerate(self.tiers)
         )
+
+
+@strawberry.input(description="Where more of it is, and what tells that it is still the same. It is not fetched.")
+class EvidenceInput:
+    """At least one."""
+
+    link: str | None = strawberry.field(default=UNSET, description="An https URL, at most 500 characters.")
+    sha256: str | None = strawberry.field(default=UNSET, name="sha256", description="Its SHA-256, 64 hex digits.")
+
+    def check(self) -> None:
+        """Refuse what is no evidence."""
+        link, digest = sent(self.link), sent(self.sha256)
+        if link is None and digest is None:
+            raise ValidationFailed("has a link, or a hash, or both", ("input", "evidence"))
+        if link is not None and not (
+            link.startswith("https://") and len(link) <= REASON_MAX and link.isprintable() and " " not in link
+        ):
+            raise ValidationFailed(f"must be an https URL of at most {REASON_MAX}", ("input", "evidence", "link"))
+        if digest is not None and not re.fullmatch("[0-9a-f]{64}", digest):
+            raise ValidationFailed("must be 64 hex digits, in lower case", ("input", "evidence", "sha256"))
+
+
+@strawberry.input(description="A line of the caller's own statement, and what is wrong with it.")
+class OpenDisputeInput:
+    """Opened once."""
+
+    statement: strawberry.ID = strawberry.field(description="The statement.")
+    entry: strawberry.ID = strawberry.field(description="The line's `entry`.")
+    line: int = strawberry.field(default=0, description="The line's `line`: an entry can have several.")
+    reason: DisputeReason = strawberry.field(description="Why it is wrong.")
+    amount: MoneyInput = strawberry.field(description="By how much, to the caller's favour; at most the line's net.")
+    text: str = strawberry.field(description="What the other side should know; at most 500 characters.")
+    evidence: EvidenceInput | None = strawberry.field(default=UNSET, description="More of it.")
+    idempotency_key: str = strawberry.field(description=SAME_FOR_EVER)
+
+    def check(self) -> None:
+        """Refuse what no dispute is."""
+        check_key(self.idempotency_key)
+        if self.line < 0:
+            raise ValidationFailed("must not be negative", ("input", "line"))
+        check_said(self.text, "text")
+        if (evidence := sent(self.evidence)) is not None:
+            evidence.check()
+
+
+@strawberry.input(description="A step in a dispute.")
+class DisputeActionInput:
+    """What answer, withdrawal, concession and decision share."""
+
+    dispute: strawberry.ID = strawberry.field(description="Which dispute.")
+    text: str = strawberry.field(description="What both sides should know; at most 500 characters, no personal data.")
+    evidence: EvidenceInput | None = strawberry.field(default=UNSET, description="More of it.")
+    idempotency_key: str = strawberry.field(description=SAME_FOR_EVER)
+
+    def check(self) -> None:
+        """Refuse what no step is."""
+        check_key(self.idempotency_key)
+        check_said(self.text, "text")
+        if (evidence := sent(self.evidence)) is not None:
+            evidence.check()
+
+
+@strawberry.input(description="How finance decides a dispute.")
+class ResolveDisputeInput(DisputeActionInput):
+    """Upheld, whole or in part, or rejected."""
+
+    upheld: bool = strawberry.field(description="Whether it is upheld; else it is rejected.")
+    amount: MoneyInput | None = strawberry.field(default=UNSET, description="How much is upheld: all, unless said.")
+
+    def check(self) -> None:
+        """Refuse what no decision is."""
+        super().check()
+        if not self.upheld and sent(self.amount) is not None:
+            raise ValidationFailed("goes with a dispute that is upheld", ("input", "amount"))
 
 
 def sent(value: Any) -> Any:

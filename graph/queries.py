@@ -16,14 +16,16 @@ from exchange.benefit import benefit_id
 from exchange.commands import ByReference
 from exchange.redemption import Redemption as DomainRedemption
 from exchange.redemption import RedemptionStatus
+from exchange.settlement import dispute as settlement_dispute
 from exchange.settlement import period as settlement_period
 from exchange.settlement import signoff as settlement_signoff
 from exchange.settlement import simulation as settlement_simulation
 from exchange.settlement import statement as settlement_statement
 from exchange.wallet import Lot as DomainLot
 from exchange.wallet import Wallet as DomainWallet
-from graph import listings, settlement
+from graph import disputes, listings, settlement
 from graph.context import ANY_STAFF, Context, Info
+from graph.disputes import Dispute
 from graph.identifiers import Kind
 from graph.inputs import BenefitBy, Chosen, MemberBy, Order, SimulateAgreementInput, sent
 from graph.paging import After, Before, Connection, First, Last, Page
@@ -202,6 +204,21 @@ class Query:
         identity = info.context.ids.open(Kind.STATEMENT, id)
         return await info.context.services.settlement.statement(identity or "", settlement.own(info.context))
 
+    @strawberry.field(graphql_type=Dispute | None, description="A dispute, if the caller is a side of it, or finance.")
+    async def dispute(self, info: Info, id: Id) -> settlement_dispute.Dispute | None:  # noqa: A002
+        """Open the id."""
+        return await disputes.named(info.context, id)
+
+    @strawberry.field(
+        graphql_type=Connection[Dispute],
+        description="Disputes that the caller is a side of, all for finance; newest first.",
+    )
+    async def disputes(
+        self, info: Info, first: First = strawberry.UNSET, after: After = strawberry.UNSET
+    ) -> Page[settlement_dispute.Dispute]:
+        """List them."""
+        return await disputes.disputes(info.context, first, after)
+
 
 async def find_node(context: Context, sealed: str) -> Any:
     """Return what an id is of, if the caller may see it; what it may not see is null, not an error."""
@@ -212,6 +229,7 @@ async def find_node(context: Context, sealed: str) -> Any:
     readers = {
         Kind.PARTNER: _partner, Kind.BENEFIT: _benefit, Kind.AGREEMENT: _agreement, Kind.MEMBER: _member,
         Kind.LOT: _lot, Kind.REDEMPTION: listings.redemption, Kind.PERIOD: _period, Kind.STATEMENT: _statement,
+        Kind.DISPUTE: disputes.seen,
     }  # fmt: skip
     reader: Any = readers[kind]
     try:

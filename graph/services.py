@@ -16,6 +16,7 @@ from exchange.errors import Forbidden
 from exchange.keyring import Keyring, load_keyring
 from exchange.ledger import Ledger
 from exchange.settlement.clearing import Settlement
+from exchange.settlement.disputing import Disputing
 from exchange.store.books import Books
 from exchange.store.catalog import Catalog
 from exchange.store.connection import Database, connect, database, server_time, settled
@@ -48,6 +49,7 @@ class Services:
     headroom: Headroom
     settlement: Settlement
     sign_off: SignOff
+    disputing: Disputing
     registry: PartnerRegistry
     particulars: PartnerParticulars
     staff: StaffRegistry
@@ -78,6 +80,7 @@ async def open_services(settings: Settings, *, ledger: bool = True) -> AsyncIter
         settings=settings, db=db, keyring=keyring, books=books, ledger=ledger_service, catalog=Catalog(db, keyring),
         members=members, terms=Terms(db), headroom=Headroom(db, books),
         settlement=Settlement(db, keyring), sign_off=SignOff(db), registry=registry,
+        disputing=Disputing(db, ledger_service, keyring),
         particulars=PartnerParticulars(db),
         staff=StaffRegistry(db), keys=keys, tokens=tokens,
         oauth=OAuthServer(registry, store, tokens, keyring, Enrolment(ledger_service, members)),
@@ -103,6 +106,7 @@ async def _prepare(services: Services, store: OAuthStore) -> None:
         services.headroom,
         services.settlement,
         services.sign_off,
+        services.disputing,
         services.registry,
         services.staff,
         store,

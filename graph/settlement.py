@@ -100,6 +100,11 @@ class StatementLine:
         """Load the benefit as it is now."""
         return None if root.benefit is None else await info.context.benefits.load(root.benefit)
 
+    @strawberry.field(description="Counts the lines of one entry, from 0: with `entry` it names the line.")
+    def line(root: Parent[statement.StatementLine]) -> int:
+        """Say it of the line's place."""
+        return root.place.n
+
     counterparty = the_partner("counterparty", "The other side.")
 
     points: Points = strawberry.field(description="Points redeemed; negative for their issuer, zero on a commission.")

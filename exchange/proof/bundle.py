@@ -68,12 +68,10 @@ def header(statement: Statement, ranges: Sequence[Range], late_before: datetime 
     }  # fmt: skip
 
 
-def entry_line(name: str, partner: str, entries: Sequence[Entry], index: int) -> dict[str, Any]:
-    """Return the line of one entry of the block in which these entries lie. `name`: the partner's own of it."""
-    path = inclusion_path([entry.leaf() for entry in entries], index)
-    return {
-        **part_line(entries[index], partner), "entry": name, "within": {"index": index, "path": hex_path(path)},
-    }  # fmt: skip
+def entry_line(name: str, partner: str, entry: Entry, leaves: Sequence[bytes], index: int) -> dict[str, Any]:
+    """Return the line of an entry, which lies at `index` in the block with these leaves. `name`: the partner's own."""
+    path = inclusion_path(leaves, index)
+    return {**part_line(entry, partner), "entry": name, "within": {"index": index, "path": hex_path(path)}}
 
 
 # ---------------------------------------------------------------- judging

@@ -169,6 +169,8 @@ class Books(Lanes):
                 "caps",
                 "funding",
                 "notices",
+                "sign_offs",
+                "disputes",
             ):
                 if name not in present:
                     await self._create_collection(name)

@@ -29,8 +29,8 @@ ADDED_TO = frozenset({
 })  # fmt: skip
 """What expires of them is removed by the server itself."""
 CHANGED = frozenset({
-    "assertion_jtis", "benefits", "codes", "lanes", "notices", "periods", "redemptions", "references", "shelves",
-    "staff", "statements", "stock", "terms", "wallets",
+    "assertion_jtis", "benefits", "codes", "disputes", "lanes", "notices", "periods", "redemptions", "references",
+    "shelves", "staff", "statements", "stock", "terms", "wallets",
 })  # fmt: skip
 REMOVED_FROM = frozenset({"clients", "headroom"})
 

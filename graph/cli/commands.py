@@ -18,6 +18,7 @@ from graph.cli.anytime import as_of, rebuild
 from graph.cli.catalog import catalog
 from graph.cli.check import check
 from graph.cli.database import database
+from graph.cli.disputes import dispute
 from graph.cli.exposure import exposure
 from graph.cli.journal import journal
 from graph.cli.members import member
@@ -67,6 +68,7 @@ _COMMANDS = (
     statement,
     netting,
     signoff,
+    dispute,
     check,
     journal,
     verify,

@@ -18,7 +18,7 @@ from exchange.proof.sealed import Broken, sealed
 from exchange.proof.sealed import verify as verify_file
 from exchange.settlement.netted import Change, Measure, Netted, PlanKind, Policy, Standing, changes
 from exchange.settlement.netting import Payment
-from exchange.settlement.period import Period, PeriodStatus
+from exchange.settlement.period import Period
 from graph.cli.shell import Shell, WholeNumber, misused, money, on_exchange, table, write_out
 from graph.services import Services
 from partners.oauth.seals import check_signature, seal_of
@@ -97,7 +97,7 @@ def netting(
 
 
 async def _write(services: Services, period: Period, netted: Netted, after: str | None, out: Path) -> dict[str, str]:
-    if period.status is not PeriodStatus.CLOSED or period.statements is None:
+    if not period.closed or period.statements is None:
         close = f"`exchange period close {period.number}`"
         raise ValidationFailed(f"period {period.number} is not closed with all its statements: {close} comes first")
 
@@ -195,7 +195,7 @@ def _change(each: Change) -> dict[str, Any]:
 
 
 def _told(period: Period, netted: Netted, out: Path | None) -> list[str]:
-    so_far = "" if period.status is PeriodStatus.CLOSED else ", so far"
+    so_far = "" if period.closed else ", so far"
     lines = [f"period {period.number}{so_far}, plan: {netted.policy.plan}"]
     parents = netted.policy.parents()
     figures = ("opening", "payable", "receivable", "fees", "net")

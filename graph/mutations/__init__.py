@@ -47,6 +47,7 @@ from graph.inputs import (
     sent,
 )
 from graph.mutations.asking import own_wallet, request, speaker, whose_of
+from graph.mutations.disputes import DisputeMutations
 from graph.mutations.exposure import ExposureMutations
 from graph.mutations.households import HouseholdMutations
 from graph.mutations.merging import MergingMutations
@@ -215,8 +216,9 @@ ClosePeriodPayload = Annotated[
 
 @strawberry.type(description="Writes. Expected outcomes are data: each payload is a union.")
 class Mutation(
-    PointsMutations, HouseholdMutations, MergingMutations, ExposureMutations, RulesMutations, SignOffMutations
-):
+    PointsMutations, HouseholdMutations, MergingMutations, ExposureMutations, RulesMutations, SignOffMutations,
+    DisputeMutations,
+):  # fmt: skip
     """The root of mutations."""
 
     @strawberry.field(

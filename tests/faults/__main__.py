@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=32, help="clients at once (default 32)")
     parser.add_argument("--members", type=int, default=2_000, help="members they redeem for (default 2000)")
     parser.add_argument("--calm", type=float, default=2.0, help="seconds between blows, at most (default 2)")
+    parser.add_argument("--minutes", type=float, default=1440, help="judge after so long, however many cycles it was")
     parser.add_argument("--judge-every", type=int, default=0, help="judge after so many cycles too (0: at the end)")
     parser.add_argument("--clocks", action="store_true", help="set mongods' clocks wrong too; slow, needs libfaketime")
     parser.add_argument("--only", action="append", default=[], choices=[blow.name for blow in BLOWS], help="repeatable")
@@ -34,7 +35,8 @@ def main() -> None:
         parser.error("--clocks needs libfaketime: apt-get install libfaketime, or name it in EXCHANGE_FAKETIME")
     plan = Plan(
         seed=asked.seed, cycles=asked.cycles, nodes=asked.nodes, gateways=asked.gateways, clients=asked.clients,
-        members=asked.members, calm_seconds=asked.calm, judge_every=asked.judge_every, clocks=asked.clocks,
+        members=asked.members, calm_seconds=asked.calm, minutes_max=asked.minutes, judge_every=asked.judge_every,
+        clocks=asked.clocks,
         only=tuple(asked.only),
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="faults-") as temporary:

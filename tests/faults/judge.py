@@ -70,7 +70,7 @@ class Verdict:
     redemptions: int = 0
     blows: Counter[str] = field(default_factory=Counter)
     proofs: list[dict[str, Any]] = field(default_factory=list)
-    wrong: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    wrong: dict[str, list[str]] = field(default_factory=dict)
     wrong_count: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -81,8 +81,9 @@ class Verdict:
     def say(self, rule: str, what: str) -> None:
         """Something is wrong."""
         self.wrong_count[rule] += 1
-        if len(self.wrong[rule]) < SHOWN:
-            self.wrong[rule].append(what)
+        shown = self.wrong.setdefault(rule, [])
+        if len(shown) < SHOWN:
+            shown.append(what)
 
     def require(self, sound: bool, rule: str, what: str) -> None:  # noqa: FBT001 - reads as a sentence
         """Say that something is wrong, unless it is sound."""

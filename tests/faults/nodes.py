@@ -169,6 +169,15 @@ class Nodes:
         """End every failing."""
         await command(await self.primary(), "configureFailPoint", "failCommand", mode="off")
 
+    async def end_forgotten_transactions(self) -> None:
+        """End what a right clock would have ended.
+
+        After its clock jumped back, mongod ends no transaction that is too old for as long as it jumped: the task that
+        does it sleeps until then. So whatever a killed gateway wrote stays locked unless somebody does this.
+        """
+        primary = await self.primary()
+        await asyncio.to_thread(_end_old_transactions, primary.port)
+
     def close(self) -> None:
         """End all."""
         for node in self.all:
@@ -187,6 +196,15 @@ def _command(port: int, name: str, value: Any, more: dict[str, Any]) -> dict[str
         socketTimeoutMS=15_000, appname="faults",
     ) as client:  # fmt: skip
         return client.admin.command(name, value, **more)
+
+
+def _end_old_transactions(port: int) -> None:
+    old = {"transaction.timeOpenMicros": {"$gt": 2_000_000 * TRANSACTION_SECONDS_MAX}}
+    with MongoClient[dict[str, Any]](LOOPBACK, port, directConnection=True, appname="faults") as client:
+        found = client.admin.aggregate([{"$currentOp": {"idleSessions": True}}, {"$match": old}])
+        sessions = [{"id": operation["lsid"]["id"]} for operation in found]
+        if sessions:
+            client.admin.command("killSessions", sessions)
 
 
 async def is_primary(node: Node) -> bool:

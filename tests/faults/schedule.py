@@ -10,9 +10,11 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from tests.faults.blows import Blow, possible
 from tests.faults.clients import Crowd
@@ -23,6 +25,8 @@ from tests.faults.victim import BENEFITS, Victim, running
 
 _STANDS_SECONDS = 60
 _STANDS_AFTER = 10
+_OPERATOR_SECONDS = 12
+"""After so long somebody would look why nothing goes on."""
 
 
 @dataclass
@@ -36,6 +40,8 @@ class Plan:
     clients: int = 32
     members: int = 400
     calm_seconds: float = 1.0
+    minutes_max: float = 24 * 60
+    """After which no further blow is struck, and all is judged."""
     judge_every: int = 0
     """Cycles after which all is judged although it goes on; 0: at the end alone."""
     clocks: bool = False
@@ -57,7 +63,7 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON would have it."""
-        return {**asdict(self), "holds": self.verdict.holds}
+        return {**msgspec.to_builtins(self), "holds": self.verdict.holds}
 
     def text(self) -> str:
         """Return it as somebody would read it."""
@@ -118,12 +124,13 @@ class _Schedule:
     async def run(self, folder: Path) -> None:
         """Strike and judge."""
         self._crowd.start()
+        ends = time.monotonic() + self._plan.minutes_max * 60
         for cycle in range(1, self._plan.cycles + 1):
             await asyncio.sleep(self._chance.uniform(0, self._plan.calm_seconds))
             blow = self._chance.choices(self._blows, [blow.weight for blow in self._blows])[0]
             await self._strike(blow, cycle)
             self._report.cycles = cycle
-            last = cycle == self._plan.cycles
+            last = cycle == self._plan.cycles or time.monotonic() > ends
             if last or (self._plan.judge_every and cycle % self._plan.judge_every == 0):
                 await self._judge(folder)
                 if last or not self._report.verdict.holds:
@@ -141,6 +148,8 @@ class _Schedule:
                 while self._crowd.asker.acknowledged < wanted:
                     self._crowd.look()
                     await asyncio.sleep(0.02)
+                    if self._plan.clocks and time.monotonic() - over > _OPERATOR_SECONDS:
+                        await self._victim.nodes.end_forgotten_transactions()
         except TimeoutError:
             said = f"cycle {cycle}: after '{blow.name}' nobody was answered within {_STANDS_SECONDS} s"
             self._report.verdict.say("silence", said)

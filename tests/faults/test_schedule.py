@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.nodes import faketime
 from tests.faults.schedule import Plan, Report, run
 
 pytestmark = [
@@ -40,3 +41,13 @@ async def test_three_mongods() -> None:
     report = await played(Plan(seed=6, cycles=3, nodes=3, members=100, clients=20, calm_seconds=0.5, only=blows))
     assert report.verdict.holds
     assert report.verdict.acknowledged > 100
+
+
+@pytest.mark.skipif(faketime() is None, reason="a mongod's clock is set wrong by libfaketime, which is not here")
+async def test_clocks_that_jump() -> None:
+    """The exchange's own time jumps ten minutes forth and back: lanes go on, and nothing is lost."""
+    blows = ("skew mongod's clock", "kill a gateway")
+    report = await played(Plan(seed=8, cycles=4, clocks=True, members=40, clients=12, calm_seconds=0.5, only=blows))
+    assert report.verdict.holds
+    assert report.verdict.blows["skew mongod's clock"]
+    assert report.verdict.acknowledged > 40

@@ -92,7 +92,7 @@ async def written(
     for block, entries in merged:
         body.append(inclusion.link_line(block))
         body += [
-            bundle.entry_line(f"name of {entry.id}", partner, entries, offset)
+            bundle.entry_line(f"name of {entry.id}", partner, entry, [each.leaf() for each in entries], offset)
             for offset, entry in enumerate(entries) if partner in entry.settling
         ]  # fmt: skip
     return bundle.header(statement, ranges, late), body

@@ -17,6 +17,7 @@ import pytest
 from pymongo import MongoClient
 
 from exchange.benefit import Benefit, content_of
+from exchange.settlement.signoff import Asked, SignOffStep, left_to_pay
 from exchange.store.catalog import Offer
 from graph.services import open_services
 from graph.settings import DEFAULT_ISSUER, Settings
@@ -144,6 +145,34 @@ def test_an_open_period_is_netted_so_far_and_not_certified(there: tuple[str, ...
     assert said.status == 1
     assert said.complaint.startswith("period 4 is not closed with all its statements")
     assert not (folder / "four.jsonl").exists()
+
+
+def test_a_settled_period_is_certified_as_a_closed_one(there: tuple[str, ...], folder: Path) -> None:
+    """That everybody has been paid changes no figure, and the certificate can be written at any time."""
+    path = folder / "settled.jsonl"
+    before = tell("netting", "2", "--out", path, *there)
+    body = path.read_text().splitlines()[:-1]
+    asyncio.run(_settle(Settings(mongo_url=there[1], issuer=DEFAULT_ISSUER, data=folder / "data"), 2))
+    listed = {each["number"]: each["status"] for each in tell("period", "list", *there)["periods"]}
+    assert (listed[1], listed[2]) == ("CLOSED", "SETTLED")
+    after = tell("netting", "2", "--out", path, *there)
+    assert path.read_text().splitlines()[:-1] == body
+    assert after == {**before, "status": "SETTLED", "certificate": after["certificate"]}
+    assert ", so far" not in run("netting", "2", *there).out
+
+
+async def _settle(settings: Settings, number: int) -> None:
+    """Sign a period's statements off, and pay them."""
+    async with open_services(settings, ledger=False) as services:
+        for statement in await services.settlement.statements(number, limit=100):
+            wishes = [(SignOffStep.REVIEW, "ada", None), (SignOffStep.APPROVE, "ben", None)]
+            wishes += [(SignOffStep.INSTRUCT, "ada", None)]
+            paid = [(SignOffStep.PAY, "ada", left) for left in left_to_pay(statement.totals, ()) if left.minor]
+            for step, actor, amount in (*wishes, *paid):
+                key = f"{statement.id} {step} {amount}"
+                asked = Asked(step=step, statement=statement.id, hash=statement.hash, actor=actor, amount=amount,
+                              key=key, fingerprint=key)  # fmt: skip
+                await services.sign_off.sign(asked)
 
 
 def test_a_plan_along_contracts_pays_only_along_agreements(there: tuple[str, ...], folder: Path) -> None:
