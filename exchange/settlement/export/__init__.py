@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -28,14 +28,18 @@ LOCALE: Final = "en"
 class Subject(Struct, frozen=True, kw_only=True):
     """What a file is about: a statement of a closed `period`, and what stands on paper about its two sides.
 
-    `locale`: of who reads it, as a language tag.
+    `locale`: of who reads it, as a language tag. For a payment file, `written_at`, `payer` (a handle, where both sides
+    pay), and `pay_on`, the day on which a bank is to pay: the same day, if it is not told.
     """
 
     statement: Statement
     period: Period
     partner: Particulars
     operator: Particulars
+    written_at: datetime
     locale: str = LOCALE
+    payer: str | None = None
+    pay_on: date | None = None
 
     @property
     def closed_at(self) -> datetime:

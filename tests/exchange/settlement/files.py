@@ -44,7 +44,7 @@ async def closed(world: World, partner: str = "rides") -> Written:
     await settlement.close(1)
     statement = await settlement.statement(f"1:{partner}")
     assert statement is not None
-    subject = Subject(statement=statement, period=await settlement.period_of(statement), **PARTIES)
+    subject = Subject(statement=statement, period=await settlement.period_of(statement), **PARTIES, written_at=AT)
     return Written(subject, await settlement.lines(statement))
 
 
@@ -75,7 +75,7 @@ def of(*lines: StatementLine) -> Written:
     statement = Statement(
         id="7:rides", period=7, partner="rides", root="r", totals=tuple(totals), line_count=len(lines), hash="ab",
     )  # fmt: skip
-    return Written(Subject(statement=statement, period=a_period(), **PARTIES), list(lines))
+    return Written(Subject(statement=statement, period=a_period(), **PARTIES, written_at=AT), list(lines))
 
 
 def a_period() -> Period:
@@ -108,7 +108,7 @@ async def memory_of(write: Writer, count: int) -> tuple[int, int]:
     size = 0
     tracemalloc.start()
     try:
-        async for piece in write(Subject(statement=statement, period=a_period(), **PARTIES), stream()):
+        async for piece in write(Subject(statement=statement, period=a_period(), **PARTIES, written_at=AT), stream()):
             size += len(piece)
         return size, tracemalloc.get_traced_memory()[1]
     finally:
