@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,7 @@ import click
 from exchange.amounts import decimal_from_minor
 from exchange.errors import NotFound
 from exchange.evidence import Evidence
-from exchange.journal import milliseconds
+from exchange.journal import EXCHANGE, milliseconds
 from exchange.settlement.export import LOCALE, Subject, Writer
 from exchange.settlement.netting import Position
 from exchange.settlement.period import Period
@@ -29,10 +30,12 @@ FORMATS: Final[Mapping[str, str]] = {
     "json": "exchange.settlement.export.json",
     "ledger": "exchange.settlement.export.accounting",
     "xlsx": "exchange.settlement.export.xlsx",
+    "pdf": "exchange.settlement.export.pdf",
+    "pain001": "exchange.settlement.export.pain001",
 }
 """The forms of a statement, and where each is written; imported when wanted, as some take their time."""
 BUNDLE: Final = "bundle"
-BINARY: Final = ("xlsx",)
+BINARY: Final = ("xlsx", "pdf")
 
 _PAGE = 100
 _FIGURES = ("payable", "receivable", "fees", "net")
@@ -129,12 +132,18 @@ def list_statements(shell: Shell, number: int | None) -> None:
     show_default=True,
     metavar="TAG",
     callback=lambda _context, _option, tag: _known(tag),
-    help="Of who reads it, such as de-CH: how amounts look in an xlsx.",
+    help="Of who reads it, such as de-CH: how amounts and days look in a pdf or an xlsx.",
+)
+@click.option("--payer", metavar="HANDLE", help="Whose payments a pain001 is to have, if both sides pay something.")
+@click.option(
+    "--pay-on", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="When a bank is to pay a pain001; else today."
 )
 @out_option
 @click.argument("statement", metavar="STATEMENT")
 @on_exchange
-def export(shell: Shell, form: str, locale: str, out: Path | None, statement: str) -> None:
+def export(
+    shell: Shell, form: str, locale: str, payer: str | None, pay_on: datetime | None, out: Path | None, statement: str
+) -> None:
     """Write a statement, line by line. STATEMENT is the name that `exchange statement list` prints, or its id.
 
     \b
@@ -142,6 +151,8 @@ def export(shell: Shell, form: str, locale: str, out: Path | None, statement: st
     json     the canonical document and its hash
     ledger   plain-text accounting (Beancount), from the partner's side; `bean-check` adds it up
     xlsx     a workbook: typed cells, sums that are formulas
+    pdf      a document to send: letterhead, sums, chart, lines
+    pain001  what is left to be paid of an approved statement, for a bank (ISO 20022)
     bundle   the statement, signed, with the proof that each line is in the journal, for `exchange verify`
 
     Every file states the statement's id, hash and period.
@@ -167,7 +178,7 @@ def export(shell: Shell, form: str, locale: str, out: Path | None, statement: st
                 seal = seal_of(services.keys.signing())
                 pieces = Evidence(services.db, services.keyring).bundle(found, seal, progress.show)
             else:
-                pieces = await _file(services, found, form, locale, progress)
+                pieces = await _file(services, found, form, progress, locale=locale, payer=payer, pay_on=pay_on)
             written = await write_out(pieces, out)
         finally:
             progress.end()
@@ -179,12 +190,26 @@ def export(shell: Shell, form: str, locale: str, out: Path | None, statement: st
 
 
 async def _file(
-    services: Services, statement: Statement, form: str, locale: str, progress: Progress
+    services: Services,
+    statement: Statement,
+    form: str,
+    progress: Progress,
+    *,
+    locale: str,
+    payer: str | None,
+    pay_on: datetime | None,
 ) -> AsyncIterator[bytes]:
     write: Writer = import_module(FORMATS[form]).write
     period = await services.settlement.period_of(statement)
     lines = await services.settlement.all_lines(statement)
-    subject = Subject(statement=statement, period=period, locale=locale)
+    partner, operator = [
+        (await services.particulars.of(await services.registry.get(handle))).particulars
+        for handle in (statement.partner, EXCHANGE)
+    ]
+    subject = Subject(
+        statement=statement, period=period, partner=partner, operator=operator, written_at=await services.now(),
+        locale=locale, payer=payer, pay_on=None if pay_on is None else pay_on.date(),
+    )  # fmt: skip
     return write(subject, _counted(lines, statement.line_count, progress))
 
 

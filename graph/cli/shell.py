@@ -64,6 +64,7 @@ _OPTIONS: Final = {
     "taxNumber": "--tax-number",
     "iban": "--iban",
     "bic": "--bic",
+    "payer": "--payer",
     "email": "--email",
     "handle": "--handle",
     "name": "--name",

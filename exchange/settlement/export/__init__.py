@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final, NamedTuple
 
 from msgspec import Struct
 
 from exchange.journal import LineKind
+from exchange.particulars import Particulars
 from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement, StatementLine
 
@@ -25,11 +26,20 @@ LOCALE: Final = "en"
 
 
 class Subject(Struct, frozen=True, kw_only=True):
-    """What a file is about: a statement of a closed `period`. `locale`: of who reads it, as a language tag."""
+    """What a file is about: a statement of a closed `period`, and what stands on paper about its two sides.
+
+    `locale`: of who reads it, as a language tag. For a payment file, `written_at`, `payer` (a handle, where both sides
+    pay), and `pay_on`, the day on which a bank is to pay: the same day, if it is not told.
+    """
 
     statement: Statement
     period: Period
+    partner: Particulars
+    operator: Particulars
+    written_at: datetime
     locale: str = LOCALE
+    payer: str | None = None
+    pay_on: date | None = None
 
     @property
     def closed_at(self) -> datetime:

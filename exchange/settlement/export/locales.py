@@ -6,12 +6,13 @@ pay in cash. What it has to say is the symbol, where it stands, and how digits a
 
 from __future__ import annotations
 
+from copy import copy
 from datetime import datetime
 from decimal import Decimal
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_datetime
-from babel.numbers import format_decimal, get_currency_symbol
+from babel.numbers import NumberPattern, format_decimal, get_currency_symbol
 
 from exchange.amounts import Money, decimal_from_minor, exponent
 
@@ -27,20 +28,12 @@ def locale_of(name: str) -> Locale:
 
 def money_text(amount: Money, locale: Locale) -> str:
     """Return an amount with its currency: EUR -5 is "-€0.05" in en and "-0,05 €" in de."""
-    digits = exponent(amount.currency)
-    text: str = locale.currency_formats["standard"].apply(
-        Decimal(decimal_from_minor(*amount)), locale, currency=amount.currency, currency_digits=False,
-        force_frac=(digits, digits),
-    )  # fmt: skip
-    return text
+    return _applied(locale.currency_formats["standard"], amount, locale)
 
 
 def amount_text(amount: Money, locale: Locale) -> str:
     """Return an amount for a column that says the currency."""
-    digits = exponent(amount.currency)
-    pattern = locale.decimal_formats[None]
-    text: str = pattern.apply(Decimal(decimal_from_minor(*amount)), locale, force_frac=(digits, digits))
-    return text
+    return _applied(locale.decimal_formats[None], amount, locale)
 
 
 def number_text(number: int, locale: Locale) -> str:
@@ -77,3 +70,11 @@ def cell_format(currency: str, locale: Locale) -> str:
 def _quoted(part: str, symbol: str) -> str:
     text = part.replace("\u00a4", symbol)
     return f'"{text}"' if text else ""
+
+
+def _applied(pattern: NumberPattern, amount: Money, locale: Locale) -> str:
+    exact = copy(pattern)  # the locale's own is shared by all
+    exact.frac_prec = (exponent(amount.currency),) * 2
+    number = Decimal(decimal_from_minor(*amount))
+    text: str = exact.apply(number, locale, currency=amount.currency, currency_digits=False)
+    return text

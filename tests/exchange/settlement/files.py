@@ -6,15 +6,27 @@ import tracemalloc
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from exchange.amounts import Money
 from exchange.journal import LineKind
+from exchange.particulars import Particulars
 from exchange.settlement.export import Subject, Writer
 from exchange.settlement.netting import Position
 from exchange.settlement.period import Period, PeriodStatus
 from exchange.settlement.statement import Place, Statement, StatementLine
 from tests.exchange.settlement.conftest import World
 
+PARTIES: dict[str, Any] = {
+    "partner": Particulars(
+        name="Komet Rides Sàrl", address=("Rue du Lac 1", "1003 Lausanne"), tax_number="CHE-107.787.577",
+        iban="CH9300762011623852957", bic="UBSWCHZH80A",
+    ),
+    "operator": Particulars(
+        name="Exchange AG", address=("Bahnhofstrasse 2", "8001 Zürich"), tax_number="CHE-116.281.710",
+        iban="DE89370400440532013000",
+    ),
+}  # fmt: skip
 AT = datetime(2026, 3, 1, 12, 0, 0, 5000, tzinfo=UTC)
 
 
@@ -32,7 +44,7 @@ async def closed(world: World, partner: str = "rides") -> Written:
     await settlement.close(1)
     statement = await settlement.statement(f"1:{partner}")
     assert statement is not None
-    subject = Subject(statement=statement, period=await settlement.period_of(statement))
+    subject = Subject(statement=statement, period=await settlement.period_of(statement), **PARTIES, written_at=AT)
     return Written(subject, await settlement.lines(statement))
 
 
@@ -63,7 +75,7 @@ def of(*lines: StatementLine) -> Written:
     statement = Statement(
         id="7:rides", period=7, partner="rides", root="r", totals=tuple(totals), line_count=len(lines), hash="ab",
     )  # fmt: skip
-    return Written(Subject(statement=statement, period=a_period()), list(lines))
+    return Written(Subject(statement=statement, period=a_period(), **PARTIES, written_at=AT), list(lines))
 
 
 def a_period() -> Period:
@@ -96,7 +108,7 @@ async def memory_of(write: Writer, count: int) -> tuple[int, int]:
     size = 0
     tracemalloc.start()
     try:
-        async for piece in write(Subject(statement=statement, period=a_period()), stream()):
+        async for piece in write(Subject(statement=statement, period=a_period(), **PARTIES, written_at=AT), stream()):
             size += len(piece)
         return size, tracemalloc.get_traced_memory()[1]
     finally:

@@ -106,7 +106,7 @@ def test_it_tells_its_version() -> None:
         ("up --workers 65", "'65' is no whole number from 1 to 64"),
         ("check --mongo-url mongodb://u:secret@h:x", "--mongo-url"),
         ("up --json", "No such option"),
-        ("statement export 1:x --format doc", "'doc' is not one of 'csv', 'json', 'ledger', 'xlsx', 'bundle'"),
+        ("statement export 1:x --format doc", "'doc' is not one of 'csv', 'json', 'ledger', 'xlsx', 'pdf',"),
         ("statement export 1:x --locale tlh-XX", "'tlh-XX' is no locale, such as en, de-CH or ja"),
         ("statement export 1:x --json", "--json tells about the file: it needs --out FILE"),
         ("member show --partner video", "Missing option '--reference'. (see exchange member show --help)"),
