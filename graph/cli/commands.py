@@ -24,6 +24,7 @@ from graph.cli.journal import journal
 from graph.cli.members import member
 from graph.cli.netting import netting
 from graph.cli.partners import partner
+from graph.cli.reconcile import reconcile
 from graph.cli.rules import freeze, rules, unfreeze
 from graph.cli.schema import schema
 from graph.cli.settlement import period, statement
@@ -69,6 +70,7 @@ _COMMANDS = (
     netting,
     signoff,
     dispute,
+    reconcile,
     check,
     journal,
     verify,
