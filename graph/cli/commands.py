@@ -23,6 +23,7 @@ from graph.cli.journal import journal
 from graph.cli.members import member
 from graph.cli.netting import netting
 from graph.cli.partners import partner
+from graph.cli.rates import rates
 from graph.cli.rules import freeze, rules, unfreeze
 from graph.cli.schema import schema
 from graph.cli.settlement import period, statement
@@ -66,6 +67,7 @@ _COMMANDS = (
     period,
     statement,
     netting,
+    rates,
     signoff,
     check,
     journal,
