@@ -20,6 +20,7 @@ from exchange.settlement.disputing import Disputing
 from exchange.store.books import Books
 from exchange.store.catalog import Catalog
 from exchange.store.connection import Database, connect, database, server_time, settled
+from exchange.store.fixes import Fixes
 from exchange.store.headroom import Headroom
 from exchange.store.members import Members
 from exchange.store.signoff import SignOff
@@ -47,6 +48,7 @@ class Services:
     members: Members
     terms: Terms
     headroom: Headroom
+    fixes: Fixes
     settlement: Settlement
     sign_off: SignOff
     disputing: Disputing
@@ -78,7 +80,7 @@ async def open_services(settings: Settings, *, ledger: bool = True) -> AsyncIter
     ledger_service = Ledger(books, keyring)
     services = Services(
         settings=settings, db=db, keyring=keyring, books=books, ledger=ledger_service, catalog=Catalog(db, keyring),
-        members=members, terms=Terms(db), headroom=Headroom(db, books),
+        members=members, terms=Terms(db), headroom=Headroom(db, books), fixes=Fixes(db),
         settlement=Settlement(db, keyring), sign_off=SignOff(db), registry=registry,
         disputing=Disputing(db, ledger_service, keyring),
         particulars=PartnerParticulars(db),
