@@ -16,6 +16,7 @@ from exchange.errors import Forbidden
 from exchange.keyring import Keyring, load_keyring
 from exchange.ledger import Ledger
 from exchange.settlement.clearing import Settlement
+from exchange.settlement.outstanding import Outstanding
 from exchange.store.books import Books
 from exchange.store.catalog import Catalog
 from exchange.store.connection import Database, connect, database, server_time, settled
@@ -47,6 +48,7 @@ class Services:
     headroom: Headroom
     settlement: Settlement
     sign_off: SignOff
+    outstanding: Outstanding
     registry: PartnerRegistry
     staff: StaffRegistry
     keys: SigningKeys
@@ -75,7 +77,7 @@ async def open_services(settings: Settings, *, ledger: bool = True) -> AsyncIter
     services = Services(
         settings=settings, db=db, keyring=keyring, books=books, ledger=ledger_service, catalog=Catalog(db, keyring),
         members=members, terms=Terms(db), headroom=Headroom(db, books),
-        settlement=Settlement(db, keyring), sign_off=SignOff(db), registry=registry,
+        settlement=Settlement(db, keyring), sign_off=SignOff(db), outstanding=Outstanding(db), registry=registry,
         staff=StaffRegistry(db), keys=keys, tokens=tokens,
         oauth=OAuthServer(registry, store, tokens, keyring, Enrolment(ledger_service, members)),
     )  # fmt: skip

@@ -20,6 +20,7 @@ from graph.cli.check import check
 from graph.cli.database import database
 from graph.cli.exposure import exposure
 from graph.cli.journal import journal
+from graph.cli.liability import liability
 from graph.cli.members import member
 from graph.cli.netting import netting
 from graph.cli.partners import partner
@@ -67,6 +68,7 @@ _COMMANDS = (
     statement,
     netting,
     signoff,
+    liability,
     check,
     journal,
     verify,

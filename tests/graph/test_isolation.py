@@ -45,6 +45,7 @@ QUERIES = [
     ("{ period { number positions { net { amount } } } }", SETTLEMENT),
     ("{ periods { nodes { number } } }", SETTLEMENT),
     ('{ statement(id: "x") { id } }', SETTLEMENT),
+    ("{ liabilities { over } }", SETTLEMENT),
     ("{ agreements { id } }", AGREEMENTS),
     ("{ signOffPolicy { version } }", {("staff", "admin"), ("staff", "finance:view")}),
     (

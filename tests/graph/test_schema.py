@@ -28,7 +28,7 @@ from exchange import agreements, benefit, errors, exposure, passbook, redemption
 from exchange.amounts import Money
 from exchange.ledger import Outcome
 from exchange.quote import Quote
-from exchange.settlement import netting, period, signoff, simulation, statement
+from exchange.settlement import liability, netting, period, signoff, simulation, statement
 from exchange.store.catalog import CodesAdded, Published
 from exchange.store.headroom import Recorded
 from exchange.store.members import LinkCode, Permit
@@ -66,6 +66,8 @@ BEHIND: dict[str, type] = {
     "LowBalance": exposure.Notice, "Exposure": exposure.Exposure, "SetExposureCapSuccess": exposure.Cap,
     "RecordFundingSuccess": Recorded, "SignOff": signoff.Record, "SignOffPolicy": signoff.Policy,
     "ApprovalTier": signoff.Tier, "SignStatementSuccess": Signed, "InvalidSignOff": errors.InvalidSignOff,
+    "Liability": liability.Liability, "LiabilityVintage": liability.Vintage, "LiabilityAge": liability.Aged,
+    "LiabilityEnding": liability.Ending, "RedemptionEstimate": liability.Estimate,
 }  # fmt: skip
 """What the resolvers of each type return. Connections are Pages and edges are Rows, whatever they hold."""
 
