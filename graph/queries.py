@@ -17,6 +17,7 @@ from exchange.commands import ByReference
 from exchange.redemption import Redemption as DomainRedemption
 from exchange.redemption import RedemptionStatus
 from exchange.settlement import dispute as settlement_dispute
+from exchange.settlement import liability as settlement_liability
 from exchange.settlement import period as settlement_period
 from exchange.settlement import signoff as settlement_signoff
 from exchange.settlement import simulation as settlement_simulation
@@ -24,10 +25,12 @@ from exchange.settlement import statement as settlement_statement
 from exchange.wallet import Lot as DomainLot
 from exchange.wallet import Wallet as DomainWallet
 from graph import disputes, listings, settlement
+from graph import liability, listings, settlement
 from graph.context import ANY_STAFF, Context, Info
 from graph.disputes import Dispute
 from graph.identifiers import Kind
 from graph.inputs import BenefitBy, Chosen, MemberBy, Order, SimulateAgreementInput, sent
+from graph.liability import Liability
 from graph.paging import After, Before, Connection, First, Last, Page
 from graph.refusals import Code, fault
 from graph.settlement import Agreement, AgreementSimulation, Period, SignOffPolicy, Statement
@@ -49,7 +52,7 @@ Key = Annotated[
 ]
 Number = Annotated[int | None, strawberry.argument(description="The period's number; without it the open one.")]
 Proposed = Annotated[SimulateAgreementInput, strawberry.argument(description="The terms to try.")]
-SimulatedPeriod = Annotated[
+OrLastClosed = Annotated[
     int | None, strawberry.argument(description="The period's number; without it the last one that is closed.")
 ]
 Issuer = Annotated[strawberry.ID | None, strawberry.argument(description="Only those of this issuer.")]
@@ -187,7 +190,7 @@ class Query:
         description="What a period would have cost under an agreement that is only proposed; nothing is changed.",
     )
     async def simulate_agreement(
-        self, info: Info, input: Proposed, period: SimulatedPeriod = strawberry.UNSET  # noqa: A002
+        self, info: Info, input: Proposed, period: OrLastClosed = strawberry.UNSET  # noqa: A002
     ) -> settlement_simulation.Simulated:  # fmt: skip
         """Read the period, and price it anew."""
         return await settlement.simulate(info.context, input, sent(period))
@@ -197,6 +200,17 @@ class Query:
         """Read the version in force."""
         info.context.require("finance:view", "admin")
         return await info.context.sign_off_policy()
+
+    @strawberry.field(
+        graphql_type=list[Liability] | None,
+        description="What issuers had outstanding in points when a period ended, by handle; a partner sees its own. "
+        "Null when it is not closed. The first to ask about a period waits until the journal is read.",
+    )
+    async def liabilities(
+        self, info: Info, period: OrLastClosed = strawberry.UNSET
+    ) -> list[settlement_liability.Liability] | None:
+        """Fold the journal, or answer what is known already."""
+        return await liability.liabilities(info.context, sent(period))
 
     @strawberry.field(graphql_type=Statement | None, description="A statement, if it is the caller's to see.")
     async def statement(self, info: Info, id: Id) -> settlement_statement.Statement | None:  # noqa: A002

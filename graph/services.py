@@ -17,6 +17,7 @@ from exchange.keyring import Keyring, load_keyring
 from exchange.ledger import Ledger
 from exchange.settlement.clearing import Settlement
 from exchange.settlement.disputing import Disputing
+from exchange.settlement.outstanding import Outstanding
 from exchange.store.books import Books
 from exchange.store.catalog import Catalog
 from exchange.store.connection import Database, connect, database, server_time, settled
@@ -52,6 +53,7 @@ class Services:
     settlement: Settlement
     sign_off: SignOff
     disputing: Disputing
+    outstanding: Outstanding
     registry: PartnerRegistry
     particulars: PartnerParticulars
     staff: StaffRegistry
@@ -84,6 +86,8 @@ async def open_services(settings: Settings, *, ledger: bool = True) -> AsyncIter
         settlement=Settlement(db, keyring), sign_off=SignOff(db), registry=registry,
         disputing=Disputing(db, ledger_service, keyring),
         particulars=PartnerParticulars(db),
+        members=members, terms=Terms(db), headroom=Headroom(db, books),
+        settlement=Settlement(db, keyring), sign_off=SignOff(db), outstanding=Outstanding(db), registry=registry,
         staff=StaffRegistry(db), keys=keys, tokens=tokens,
         oauth=OAuthServer(registry, store, tokens, keyring, Enrolment(ledger_service, members)),
     )  # fmt: skip

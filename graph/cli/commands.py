@@ -21,6 +21,7 @@ from graph.cli.database import database
 from graph.cli.disputes import dispute
 from graph.cli.exposure import exposure
 from graph.cli.journal import journal
+from graph.cli.liability import liability
 from graph.cli.members import member
 from graph.cli.netting import netting
 from graph.cli.partners import partner
@@ -73,6 +74,7 @@ _COMMANDS = (
     signoff,
     dispute,
     reconcile,
+    liability,
     check,
     journal,
     verify,

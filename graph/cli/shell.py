@@ -59,6 +59,7 @@ _OPTIONS: Final = {
     "cap": "--cap",
     "lowBalance": "--low",
     "amount": "--amount",
+    "asOf": "--as-of",
     "roles": "--role",
     "address": "--address",
     "taxNumber": "--tax-number",

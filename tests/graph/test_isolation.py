@@ -47,6 +47,7 @@ QUERIES = [
     ('{ statement(id: "x") { id } }', SETTLEMENT),
     ('{ dispute(id: "x") { id } }', SETTLEMENT),
     ("{ disputes { nodes { id } } }", SETTLEMENT),
+    ("{ liabilities { over } }", SETTLEMENT),
     ("{ agreements { id } }", AGREEMENTS),
     ("{ signOffPolicy { version } }", {("staff", "admin"), ("staff", "finance:view")}),
     (
