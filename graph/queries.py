@@ -24,8 +24,7 @@ from exchange.settlement import simulation as settlement_simulation
 from exchange.settlement import statement as settlement_statement
 from exchange.wallet import Lot as DomainLot
 from exchange.wallet import Wallet as DomainWallet
-from graph import disputes, listings, settlement
-from graph import liability, listings, settlement
+from graph import disputes, liability, listings, settlement
 from graph.context import ANY_STAFF, Context, Info
 from graph.disputes import Dispute
 from graph.identifiers import Kind

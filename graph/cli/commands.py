@@ -25,8 +25,8 @@ from graph.cli.liability import liability
 from graph.cli.members import member
 from graph.cli.netting import netting
 from graph.cli.partners import partner
-from graph.cli.reconcile import reconcile
 from graph.cli.rates import rates
+from graph.cli.reconcile import reconcile
 from graph.cli.rules import freeze, rules, unfreeze
 from graph.cli.schema import schema
 from graph.cli.settlement import period, statement
