@@ -28,7 +28,7 @@ COLUMNS = ("opening", "awarded", "redeemed", "expired", "adjusted", "closing")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the roll-forward as CSV, a row for each issuer and vintage.")
 @on_exchange
 def liability(shell: Shell, *, issuer: str | None, number: int | None, moment: str | None, as_csv: bool) -> None:
-    """Show what issuers owe in points: the roll-forward by vintage, the age and the ends of what is outstanding.
+    """Show what issuers owe in points, by vintage and age.
 
     A vintage is the month in which points were awarded. How much of it will be redeemed is an estimate, and named so.
     The whole journal is read for it, and its blocks' sums are added up besides: the two have to agree.

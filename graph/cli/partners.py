@@ -37,7 +37,7 @@ def partner() -> None:
 )  # fmt: skip
 @on_exchange
 def create(shell: Shell, handle: str, name: str, roles: Sequence[str], public_key: IO[str] | None) -> None:
-    """Bring a partner in, with credentials that are shown this once.
+    """Bring a partner in; its credentials are shown once.
 
     Its server gets tokens with the client id and secret (OAuth client credentials), and tokens for its own members
     with assertions signed by the assertion key.
@@ -102,7 +102,9 @@ def list_partners(shell: Shell) -> None:
 @click.option("--by", "actor", default=BY, show_default=True, metavar="NAME", help="Who changes it.")
 @on_exchange
 def particulars(shell: Shell, handle: str, actor: str, **given: str | Sequence[str] | None) -> None:
-    """Show or change what stands about a partner on paper: on statements as PDF, and in payment files.
+    """Show or change what a partner is on paper.
+
+    It stands on statements as PDF, and in payment files.
 
     HANDLE `exchange` is the operator, whose letterhead it is. What is not given stays; an empty text takes it away.
     Each change is a version of its own, and none is ever removed.

@@ -38,7 +38,7 @@ def reconcile() -> None:
 )
 @on_exchange
 def usage(shell: Shell, statement: str, file: BinaryIO, out: Path | None) -> None:
-    """Compare a partner's own record of a period, a CSV, with its statement.
+    """Compare a partner's own record with its statement.
 
     The file has a row for each line, under a header: `entry`, as the partner's statement has it, any of `points`,
     `gross`, `fee` and `net`, `currency` if one of them is money, and `day` if wished. The exit code is 0 if all agrees,
