@@ -2,7 +2,8 @@
 
 One transaction for each line, from the partner's side, on
 
-- `Income:Exchange:...` and `Expenses:Exchange:...`: redemptions and commissions, earned and owed, by counterparty;
+- `Income:Exchange:...` and `Expenses:Exchange:...`: redemptions, commissions and adjustments, earned and owed, by
+  counterparty;
 - `Expenses:Fees:Exchange`: what the exchange charges;
 - `Assets:Receivable:Exchange`: the net, which is less than nothing when the partner has to pay.
 
@@ -72,8 +73,9 @@ def _accounts(line: StatementLine) -> Iterator[str]:
 
 def _against(line: StatementLine) -> str:
     """Return what the gross is posted to. What goes back is posted where it came from, so that it cancels there."""
-    if line.kind is LineKind.COMMISSION:
-        side, what = ("Income" if line.gross.minor > 0 else "Expenses"), "Commissions"
+    named = {LineKind.COMMISSION: "Commissions", LineKind.ADJUSTMENT: "Adjustments"}
+    if line.kind in named:
+        side, what = ("Income" if line.gross.minor > 0 else "Expenses"), named[line.kind]
     else:
         earned = (line.points > 0) is (line.kind is LineKind.REDEMPTION)
         side, what = ("Income" if earned else "Expenses"), "Redemptions"

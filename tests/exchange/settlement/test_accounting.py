@@ -25,6 +25,8 @@ EVERY_KIND = of(
     line(points=-50, gross=-40, counterparty="news-2", benefit="news-2/paper"),
     line(points=50, gross=40, counterparty="news-2", benefit="news-2/paper", kind=LineKind.REVERSAL),
     line(points=-9, gross=-15, currency="JPY"),
+    line(points=0, gross=500, kind=LineKind.ADJUSTMENT),
+    line(points=0, gross=-100, kind=LineKind.ADJUSTMENT, counterparty="news"),
 )
 
 
@@ -78,16 +80,18 @@ async def test_every_kind_of_line_has_its_account(tmp_path: Path) -> None:
     assert sums == {
         "Income:Exchange:Redemptions:Video EUR": Decimal("-5.60"),
         "Income:Exchange:Commissions:News EUR": Decimal("-0.07"),
+        "Income:Exchange:Adjustments:Video EUR": Decimal("-5.00"),
+        "Expenses:Exchange:Adjustments:News EUR": Decimal("1.00"),
         "Expenses:Exchange:Commissions:News EUR": Decimal("0.24"),
         "Expenses:Exchange:Redemptions:News-2 EUR": Decimal(0),
         "Expenses:Exchange:Redemptions:Video JPY": Decimal(15),
         "Expenses:Fees:Exchange EUR": Decimal("0.08"),
-        "Assets:Receivable:Exchange EUR": Decimal("5.35"),
+        "Assets:Receivable:Exchange EUR": Decimal("9.35"),
         "Assets:Receivable:Exchange JPY": Decimal(-15),
     }
 
 
-@pytest.mark.parametrize(("said", "altered"), [("  0.08 ~", "  0.09 ~"), ("  5.35 ~", "  5.36 ~")])
+@pytest.mark.parametrize(("said", "altered"), [("  0.08 ~", "  0.09 ~"), ("  9.35 ~", "  9.36 ~")])
 async def test_bean_check_adds_up_what_the_statement_says(said: str, altered: str, tmp_path: Path) -> None:
     """One cent more in what the statement says of its net, or of its fees, and the file is refused."""
     text = (await file_of(write, EVERY_KIND)).decode()
