@@ -18,6 +18,7 @@ from exchange.ledger import Ledger
 from exchange.settlement.clearing import Settlement
 from exchange.settlement.outstanding import Outstanding
 from exchange.store.books import Books
+from exchange.store.calendars import Calendars
 from exchange.store.catalog import Catalog
 from exchange.store.connection import Database, connect, database, server_time, settled
 from exchange.store.headroom import Headroom
@@ -49,6 +50,7 @@ class Services:
     settlement: Settlement
     sign_off: SignOff
     outstanding: Outstanding
+    calendars: Calendars
     registry: PartnerRegistry
     staff: StaffRegistry
     keys: SigningKeys
@@ -77,7 +79,8 @@ async def open_services(settings: Settings, *, ledger: bool = True) -> AsyncIter
     services = Services(
         settings=settings, db=db, keyring=keyring, books=books, ledger=ledger_service, catalog=Catalog(db, keyring),
         members=members, terms=Terms(db), headroom=Headroom(db, books),
-        settlement=Settlement(db, keyring), sign_off=SignOff(db), outstanding=Outstanding(db), registry=registry,
+        settlement=Settlement(db, keyring), sign_off=SignOff(db), outstanding=Outstanding(db), calendars=Calendars(db),
+        registry=registry,
         staff=StaffRegistry(db), keys=keys, tokens=tokens,
         oauth=OAuthServer(registry, store, tokens, keyring, Enrolment(ledger_service, members)),
     )  # fmt: skip

@@ -169,6 +169,7 @@ class Books(Lanes):
                 "caps",
                 "funding",
                 "notices",
+                "calendars",
             ):
                 if name not in present:
                     await self._create_collection(name)

@@ -24,8 +24,8 @@ SERVER = "exchangeServer"
 SETUP = "exchangeSetup"
 
 ADDED_TO = frozenset({
-    "agreements", "blocks", "caps", "entries", "funding", "link_codes", "partners", "quotes", "rules", "sign_offs",
-    "signing_keys",
+    "agreements", "blocks", "calendars", "caps", "entries", "funding", "link_codes", "partners", "quotes", "rules",
+    "sign_offs", "signing_keys",
 })  # fmt: skip
 """What expires of them is removed by the server itself."""
 CHANGED = frozenset({

@@ -126,6 +126,8 @@ SUCCESS = {
     ),
     "setSignOffPolicy": "... on SignOffPolicy { version tiers { approvers amount { amount currency } } }"
     "... on VersionConflict { currentVersion }",
+    "setPeriodCalendar": "... on PeriodCalendar { version every on at timeZone reviewDays businessDays }"
+    " ... on VersionConflict { currentVersion }",
     "closePeriod": "... on ClosePeriodSuccess { period { id number status closedAt root } next { id number status } }",
 }
 FRAGMENTS = {

@@ -46,6 +46,7 @@ QUERIES = [
     ("{ periods { nodes { number } } }", SETTLEMENT),
     ('{ statement(id: "x") { id } }', SETTLEMENT),
     ("{ liabilities { over } }", SETTLEMENT),
+    ("{ periodCalendar { version } }", SETTLEMENT | {("staff", "admin")}),
     ("{ agreements { id } }", AGREEMENTS),
     ("{ signOffPolicy { version } }", {("staff", "admin"), ("staff", "finance:view")}),
     (
@@ -89,6 +90,7 @@ MUTATIONS: list[tuple[str, Payload, set[tuple[str, str]]]] = [
         {("staff", "finance:prepare")},
     ),
     ("setSignOffPolicy", {"tiers": []}, {("staff", "admin")}),
+    ("setPeriodCalendar", {"every": "NEVER"}, {("staff", "admin")}),
     ("setExposureCap", {"partner": NOTHING, "currency": "EUR"}, {("staff", "admin")}),
     (
         "recordFunding",

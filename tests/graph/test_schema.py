@@ -28,7 +28,7 @@ from exchange import agreements, benefit, errors, exposure, passbook, redemption
 from exchange.amounts import Money
 from exchange.ledger import Outcome
 from exchange.quote import Quote
-from exchange.settlement import liability, netting, period, signoff, simulation, statement
+from exchange.settlement import calendar, liability, netting, period, signoff, simulation, statement
 from exchange.store.catalog import CodesAdded, Published
 from exchange.store.headroom import Recorded
 from exchange.store.members import LinkCode, Permit
@@ -66,6 +66,7 @@ BEHIND: dict[str, type] = {
     "LowBalance": exposure.Notice, "Exposure": exposure.Exposure, "SetExposureCapSuccess": exposure.Cap,
     "RecordFundingSuccess": Recorded, "SignOff": signoff.Record, "SignOffPolicy": signoff.Policy,
     "ApprovalTier": signoff.Tier, "SignStatementSuccess": Signed, "InvalidSignOff": errors.InvalidSignOff,
+    "PeriodCalendar": calendar.Calendar, "PeriodDates": calendar.Dates,
     "Liability": liability.Liability, "LiabilityVintage": liability.Vintage, "LiabilityAge": liability.Aged,
     "LiabilityEnding": liability.Ending, "RedemptionEstimate": liability.Estimate,
 }  # fmt: skip
