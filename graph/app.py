@@ -40,6 +40,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
                 return JSONResponse({"ready": True})
 
             sweeping = asyncio.create_task(Sweeper(services.books, services.ledger, services.disputing).run())
+            sweeping = asyncio.create_task(Sweeper(services.books, services.ledger, services.settlement).run())
             endpoint = GraphQLEndpoint(schema, services).answer
             served.routes[:] = [
                 Route("/graphql", endpoint, methods=["GET", "POST"]),

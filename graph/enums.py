@@ -11,6 +11,7 @@ from exchange.journal import EntryKind, LineKind
 from exchange.redemption import RedemptionStatus
 from exchange.rules import AwardReversal
 from exchange.settlement.dispute import DisputeReason, DisputeStatus, DisputeStep
+from exchange.settlement.calendar import Duty, Every
 from exchange.settlement.period import PeriodStatus
 from exchange.settlement.signoff import SignOffStep
 from exchange.settlement.statement import StatementStatus
@@ -24,7 +25,9 @@ __all__ = [
     "DisputeReason",
     "DisputeStatus",
     "DisputeStep",
+    "Duty",
     "EntryKind",
+    "Every",
     "Fulfilment",
     "LimitPeriod",
     "LineKind",
@@ -130,6 +133,25 @@ made_known(
     CLOSING="Is being cut, lane by lane.",
     CLOSED="Is what it is for ever.",
     SETTLED="Is closed, and all its statements are paid.",
+)
+made_known(
+    Every,
+    "PeriodCalendarEvery",
+    description="How often the calendar closes a period.",
+    DAY="Every day.",
+    WEEK="Every week, on one weekday.",
+    MONTH="Every month, on one day.",
+    NEVER="Only people do.",
+)
+made_known(
+    Duty,
+    "PeriodDuty",
+    description="What has to be done about a period or a statement by a day.",
+    CUT="The period has to be closed.",
+    DRAFT="Its statements have to be drafted.",
+    REVIEW="They have to be reviewed.",
+    APPROVE="They have to be approved.",
+    PAY="They have to be paid.",
 )
 made_known(
     StatementStatus,

@@ -21,6 +21,7 @@ from exchange.benefit import QUANTITY_MAX, BenefitContent, Translation
 from exchange.errors import ValidationFailed
 from exchange.journal import canonical, milliseconds
 from exchange.redemption import Step
+from exchange.settlement.calendar import Calendar, checked
 from exchange.settlement.signoff import Tier, tiers_checked
 from graph.enums import (
     AwardReversal,
@@ -31,6 +32,7 @@ from graph.enums import (
     Fulfilment,
     LimitPeriod,
 )
+from graph.enums import AwardReversal, BenefitCategory, BenefitSort, BenefitStatus, Every, Fulfilment, LimitPeriod
 from graph.scalars import CountryCode, CurrencyCode, Decimal, Points
 from partners.oauth.assertions import is_reference
 
@@ -733,6 +735,32 @@ class ResolveDisputeInput(DisputeActionInput):
         super().check()
         if not self.upheld and sent(self.amount) is not None:
             raise ValidationFailed("goes with a dispute that is upheld", ("input", "amount"))
+@strawberry.input(description="When periods are closed by themselves, and by when the rest has to be done.")
+class SetPeriodCalendarInput:
+    """Adds a version, in force from now on."""
+
+    every: Every = strawberry.field(description="How often a period is closed.")
+    on: int = strawberry.field(default=1, description="The day of the week (1: Monday), or of the month, up to 28.")
+    at: str = strawberry.field(default="00:00", description="The time of day: HH:MM.")
+    time_zone: str = strawberry.field(default="UTC", description="By which clocks, such as Europe/Berlin.")
+    draft_days: int = strawberry.field(default=0, description="Days after that of the cut for drafting the statements.")
+    review_days: int = strawberry.field(default=2, description="For reviewing them.")
+    approve_days: int = strawberry.field(default=4, description="For approving them.")
+    pay_days: int = strawberry.field(default=14, description="For paying them.")
+    business_days: bool = strawberry.field(default=False, description="Count only the days from Monday to Friday.")
+    expected_version: int | None = strawberry.field(
+        default=UNSET, description="The version it must have now (0: none yet); null: whichever it has."
+    )
+
+    def wished(self, actor: str) -> Calendar:
+        """Return the calendar, or refuse what none can be."""
+        return checked(
+            Calendar(
+                every=self.every, on=self.on, at=self.at, time_zone=self.time_zone, draft_days=self.draft_days,
+                review_days=self.review_days, approve_days=self.approve_days, pay_days=self.pay_days,
+                business_days=self.business_days, actor=actor,
+            )
+        )  # fmt: skip
 
 
 def sent(value: Any) -> Any:

@@ -17,6 +17,7 @@ from exchange.commands import ByReference
 from exchange.redemption import Redemption as DomainRedemption
 from exchange.redemption import RedemptionStatus
 from exchange.settlement import dispute as settlement_dispute
+from exchange.settlement import calendar as settlement_calendar
 from exchange.settlement import liability as settlement_liability
 from exchange.settlement import period as settlement_period
 from exchange.settlement import signoff as settlement_signoff
@@ -32,7 +33,7 @@ from graph.inputs import BenefitBy, Chosen, MemberBy, Order, SimulateAgreementIn
 from graph.liability import Liability
 from graph.paging import After, Before, Connection, First, Last, Page
 from graph.refusals import Code, fault
-from graph.settlement import Agreement, AgreementSimulation, Period, SignOffPolicy, Statement
+from graph.settlement import Agreement, AgreementSimulation, Period, PeriodCalendar, SignOffPolicy, Statement
 from graph.types import Benefit, BenefitConnection, Member, Node, Partner, Redemption
 from partners import registry
 
@@ -193,6 +194,14 @@ class Query:
     ) -> settlement_simulation.Simulated:  # fmt: skip
         """Read the period, and price it anew."""
         return await settlement.simulate(info.context, input, sent(period))
+
+    @strawberry.field(
+        graphql_type=PeriodCalendar | None, description="When periods are closed by themselves; null: nobody said."
+    )
+    async def period_calendar(self, info: Info) -> settlement_calendar.Calendar | None:
+        """Read the version in force."""
+        info.context.require("finance:view", "admin", "settlements:read")
+        return (await info.context.calendars()).last
 
     @strawberry.field(graphql_type=SignOffPolicy, description="How many have to approve a statement.")
     async def sign_off_policy(self, info: Info) -> settlement_signoff.Policy:

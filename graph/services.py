@@ -19,6 +19,7 @@ from exchange.settlement.clearing import Settlement
 from exchange.settlement.disputing import Disputing
 from exchange.settlement.outstanding import Outstanding
 from exchange.store.books import Books
+from exchange.store.calendars import Calendars
 from exchange.store.catalog import Catalog
 from exchange.store.connection import Database, connect, database, server_time, settled
 from exchange.store.fixes import Fixes
@@ -54,6 +55,7 @@ class Services:
     sign_off: SignOff
     disputing: Disputing
     outstanding: Outstanding
+    calendars: Calendars
     registry: PartnerRegistry
     particulars: PartnerParticulars
     staff: StaffRegistry
@@ -85,6 +87,9 @@ async def open_services(settings: Settings, *, ledger: bool = True) -> AsyncIter
         members=members, terms=Terms(db), headroom=Headroom(db, books), fixes=Fixes(db),
         settlement=Settlement(db, keyring), sign_off=SignOff(db), outstanding=Outstanding(db),
         disputing=Disputing(db, ledger_service, keyring), registry=registry, particulars=PartnerParticulars(db),
+        members=members, terms=Terms(db), headroom=Headroom(db, books),
+        settlement=Settlement(db, keyring), sign_off=SignOff(db), outstanding=Outstanding(db), calendars=Calendars(db),
+        registry=registry,
         staff=StaffRegistry(db), keys=keys, tokens=tokens,
         oauth=OAuthServer(registry, store, tokens, keyring, Enrolment(ledger_service, members)),
     )  # fmt: skip

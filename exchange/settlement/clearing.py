@@ -25,7 +25,7 @@ from exchange.settlement.netting import BilateralPosition, Payment, Position
 from exchange.settlement.period import Period, PeriodStatus, period_root, ranges
 from exchange.settlement.plans import Contract
 from exchange.settlement.simulation import Simulated, Simulation
-from exchange.settlement.statement import Place, Statement, StatementLine, document, draft, lines_of
+from exchange.settlement.statement import Place, Statement, StatementLine, StatementStatus, document, draft, lines_of
 from exchange.store.books import Books
 from exchange.store.connection import Database
 from exchange.store.periods import Periods
@@ -75,12 +75,12 @@ class Settlement:
             await self._periods.settle(number)  # the last was paid while one was still to be drafted
         return await self._existing(number)
 
-    async def mark(self, number: int) -> None:
-        """Step 1: from now on no lane can begin in the period."""
+    async def mark(self, number: int) -> bool:
+        """Step 1: from now on no lane can begin in the period. False: somebody was faster."""
         before = await self._periods.get(number - 1)
         if before is not None and not before.closed:
             raise ValidationFailed(f"period {number - 1} is still closing: close it first", _NUMBER)
-        await self._periods.mark(number)
+        return await self._periods.mark(number)
 
     async def cut_lanes(self, number: int) -> None:
         """Step 2: every lane whose head is still in the period gets its cut, unless its owner is faster."""
@@ -134,6 +134,10 @@ class Settlement:
     async def periods(self, after: int | None = None, limit: int = PAGE) -> list[Period]:
         """Return periods, the newest first, from after (that is, older than) a number."""
         return await self._periods.page(after, limit)
+
+    async def statuses(self, number: int, partner: str | None = None) -> list[StatementStatus]:
+        """Return where the period's statements stand, each status once."""
+        return await self._periods.statuses(number, partner)
 
     async def entries(self, number: int, partner: str | None = None) -> int:
         """Return how many entries are in the period; of a partner, those with statement lines of its own."""

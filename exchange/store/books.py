@@ -171,6 +171,7 @@ class Books(Lanes):
                 "notices",
                 "sign_offs",
                 "disputes",
+                "calendars",
             ):
                 if name not in present:
                     await self._create_collection(name)

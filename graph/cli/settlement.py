@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
+from msgspec.structs import asdict
 
 from exchange.amounts import decimal_from_minor
-from exchange.errors import NotFound
+from exchange.errors import NotFound, ValidationFailed
 from exchange.evidence import Evidence
 from exchange.journal import EXCHANGE, milliseconds
 from exchange.settlement.export import LOCALE, Subject, Writer
@@ -21,6 +23,24 @@ from exchange.settlement.netting import Position
 from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement, StatementLine
 from graph.cli.shell import Progress, Shell, WholeNumber, identifiers, money, on_exchange, out_option, table, write_out
+from exchange.journal import milliseconds
+from exchange.settlement.calendar import Calendar, Every, checked, overdue
+from exchange.settlement.netting import Position
+from exchange.settlement.period import Period
+from exchange.settlement.statement import Statement
+from graph.cli.rules import BY
+from graph.cli.shell import (
+    Progress,
+    Shell,
+    WholeNumber,
+    identifiers,
+    misused,
+    money,
+    on_exchange,
+    out_option,
+    table,
+    write_out,
+)
 from graph.identifiers import Identifiers, Kind
 from graph.services import Services
 from partners.oauth.seals import seal_of
@@ -87,16 +107,73 @@ def list_periods(shell: Shell) -> None:
     """List the periods, the newest first."""
 
     async def work(services: Services) -> list[dict[str, Any]]:
-        ids = identifiers(services)
-        return [{**_period_told(each), "id": ids.of(each)} async for each in _periods(services)]
+        ids, book, now = identifiers(services), await services.calendars.book(), await services.now()
+
+        async def dated(each: Period) -> dict[str, Any]:
+            dates = book.dates(each)
+            statuses = [] if dates is None else await services.settlement.statuses(each.number)
+            told = None if dates is None else {name: milliseconds(at) for name, at in dates._asdict().items()}
+            return {"dates": told, "overdue": [duty.value for duty in overdue(dates, each, statuses, now)]}
+
+        return [{**_period_told(each), "id": ids.of(each), **(await dated(each))} async for each in _periods(services)]
 
     periods = shell.run(work)
     rows = [
-        (str(each["number"]), each["status"], each["opened_at"], each["closed_at"] or "", str(each["statements"] or ""))
+        (
+            str(each["number"]), each["status"], each["opened_at"], each["closed_at"] or "",
+            str(each["statements"] or ""), "" if each["dates"] is None else each["dates"]["cut"],
+            ", ".join(each["overdue"]).lower(),
+        )
         for each in periods
-    ]
-    right = ("period", "statements")
-    shell.answer({"periods": periods}, table(("period", "status", "opened", "closed", "statements"), rows, right=right))
+    ]  # fmt: skip
+    header = ("period", "status", "opened", "closed", "statements", "cut", "overdue")
+    shell.answer({"periods": periods}, table(header, rows, right=("period", "statements")))
+
+
+@period.command("calendar")
+@click.option(
+    "--every", type=click.Choice([each.value.lower() for each in Every]), help="How often; never: only people do."
+)
+@click.option("--on", type=int, default=1, help="The day of the week (1 is Monday), or of the month, up to 28.")
+@click.option("--at", default="00:00", show_default=True, metavar="HH:MM", help="The time of day.")
+@click.option("--time-zone", default="UTC", show_default=True, metavar="ZONE", help="By which clocks: Europe/Berlin.")
+@click.option("--draft-days", type=int, default=0, show_default=True, help="Days to draft the statements in.")
+@click.option("--review-days", type=int, default=2, show_default=True, help="Days to review them in.")
+@click.option("--approve-days", type=int, default=4, show_default=True, help="Days to approve them in.")
+@click.option("--pay-days", type=int, default=14, show_default=True, help="Days to pay them in.")
+@click.option("--business-days", is_flag=True, help="Count only the days from Monday to Friday.")
+@click.option("--by", "actor", default=BY, show_default=True, metavar="NAME", help="Who decided it.")
+@on_exchange
+def calendar(shell: Shell, every: str | None, actor: str, **said: Any) -> None:
+    """Show when periods are closed by themselves, or set it with --every.
+
+    What is given is all there is: a change replaces the whole calendar, from now on. All days are counted from that of
+    the cut, and over when they end in the time zone.
+
+    \b
+    exchange period calendar
+    exchange period calendar --every month --time-zone Europe/Berlin --review-days 3 --business-days
+    exchange period calendar --every never
+    """  # noqa: D301 - click's mark for a paragraph that is not to be rewrapped
+    if every is None:
+        context = click.get_current_context()
+        if any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in said):
+            raise click.UsageError("a calendar is set with --every")
+    else:
+        try:
+            wished = checked(Calendar(every=Every(every.upper()), actor=actor, **said))
+        except ValidationFailed as error:
+            raise misused(error) from None
+
+    async def work(services: Services) -> Calendar | None:
+        return (await services.calendars.book()).last if every is None else await services.calendars.set(wished)
+
+    found = shell.run(work)
+    if found is None:
+        shell.answer({"calendar": None}, "periods are closed by people alone")
+        return
+    told = {**asdict(found), "every": found.every.value, "since": milliseconds(found.since)}
+    shell.answer({"calendar": told}, [f"{name.replace('_', ' '):<14}{value}" for name, value in told.items()])
 
 
 @statement.command("list")

@@ -48,6 +48,7 @@ from graph.inputs import (
 )
 from graph.mutations.asking import own_wallet, request, speaker, whose_of
 from graph.mutations.disputes import DisputeMutations
+from graph.mutations.calendar import CalendarMutations
 from graph.mutations.exposure import ExposureMutations
 from graph.mutations.households import HouseholdMutations
 from graph.mutations.merging import MergingMutations
@@ -219,6 +220,14 @@ class Mutation(
     PointsMutations, HouseholdMutations, MergingMutations, ExposureMutations, RulesMutations, SignOffMutations,
     DisputeMutations,
 ):  # fmt: skip
+    PointsMutations,
+    HouseholdMutations,
+    MergingMutations,
+    ExposureMutations,
+    RulesMutations,
+    SignOffMutations,
+    CalendarMutations,
+):
     """The root of mutations."""
 
     @strawberry.field(

@@ -23,9 +23,11 @@ from exchange.exposure import Pair
 from exchange.journal import Block, BlockKind
 from exchange.mongod import TRANSACTION_SECONDS_MAX
 from exchange.rules import Rules
+from exchange.settlement.calendar import Calendar, Every
 from exchange.settlement.clearing import Settlement
 from exchange.store import documents as docs
 from exchange.store.books import Books
+from exchange.store.calendars import Calendars
 from exchange.store.connection import Database, connect, database, server_time, settled
 from exchange.store.disputes import Disputes
 from exchange.store.headroom import Headroom
@@ -239,6 +241,7 @@ async def test_the_main_job_is_done_by_the_servers_user(house: House, admin: Dat
     await settlement.close(2)
     assert [statement.partner for statement in await settlement.statements(1)] == ["rides", "video"]
     await headroom.set_cap(pair, None, actor="ada")
+    await Calendars(house.db).set(Calendar(every=Every.NEVER))
     await ledger.stop()
     await house.prove()
 

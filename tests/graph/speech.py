@@ -135,6 +135,8 @@ SUCCESS = {
         ("openDispute", "answerDispute", "withdrawDispute", "concedeDispute", "resolveDispute"),
         "... on DisputeSuccess { replayed dispute { ...dispute } } ... on InvalidDispute { status }",
     ),
+    "setPeriodCalendar": "... on PeriodCalendar { version every on at timeZone reviewDays businessDays }"
+    " ... on VersionConflict { currentVersion }",
     "closePeriod": "... on ClosePeriodSuccess { period { id number status closedAt root } next { id number status } }",
 }
 FRAGMENTS = {

@@ -48,6 +48,7 @@ QUERIES = [
     ('{ dispute(id: "x") { id } }', SETTLEMENT),
     ("{ disputes { nodes { id } } }", SETTLEMENT),
     ("{ liabilities { over } }", SETTLEMENT),
+    ("{ periodCalendar { version } }", SETTLEMENT | {("staff", "admin")}),
     ("{ agreements { id } }", AGREEMENTS),
     ("{ signOffPolicy { version } }", {("staff", "admin"), ("staff", "finance:view")}),
     (
@@ -116,6 +117,7 @@ MUTATIONS: list[tuple[str, Payload, set[tuple[str, str]]]] = [
         {("staff", "finance:approve")},
     ),
     ("setSignOffPolicy", {"tiers": []}, {("staff", "admin")}),
+    ("setPeriodCalendar", {"every": "NEVER"}, {("staff", "admin")}),
     ("setExposureCap", {"partner": NOTHING, "currency": "EUR"}, {("staff", "admin")}),
     (
         "recordFunding",

@@ -30,6 +30,7 @@ from exchange.batch import Outcome
 from exchange.quote import Quote
 from exchange.settlement import dispute, liability, netting, period, signoff, simulation, statement
 from exchange.settlement.disputing import Disputed
+from exchange.settlement import calendar, liability, netting, period, signoff, simulation, statement
 from exchange.store.catalog import CodesAdded, Published
 from exchange.store.headroom import Recorded
 from exchange.store.members import LinkCode, Permit
@@ -69,6 +70,7 @@ BEHIND: dict[str, type] = {
     "ApprovalTier": signoff.Tier, "SignStatementSuccess": Signed, "InvalidSignOff": errors.InvalidSignOff,
     "Dispute": dispute.Dispute, "DisputeRecord": dispute.DisputeRecord, "DisputeSuccess": Disputed,
     "InvalidDispute": errors.InvalidDispute,
+    "PeriodCalendar": calendar.Calendar, "PeriodDates": calendar.Dates,
     "Liability": liability.Liability, "LiabilityVintage": liability.Vintage, "LiabilityAge": liability.Aged,
     "LiabilityEnding": liability.Ending, "RedemptionEstimate": liability.Estimate,
 }  # fmt: skip
