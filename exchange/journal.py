@@ -94,6 +94,9 @@ class Account(StrEnum):
     ADJUSTMENTS = "ADJUSTMENTS"
 
 
+_ACCOUNTS = {account.value: account for account in Account}
+
+
 class Posting(NamedTuple):
     """`amount` of `unit` on an account of `party`; `lot` when the account is a wallet's."""
 
@@ -160,7 +163,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     quantity: int = 0
     debits: tuple[Debit, ...] = ()
     holds: tuple[Take, ...] = ()
-    detail: Mapping[str, str] = field(default_factory=dict)
+    detail: Mapping[str, str] = {}
     counterpart: str | None = None
     counterpart_version: int = 0
 
@@ -404,16 +407,28 @@ class Sums:
     def from_rows(cls, rows: Iterable[Sequence[str]]) -> Sums:
         """Return the sums that rows say."""
         sums = cls()
-        for kind, *row in rows:
-            if kind == "points":
-                party, account, amount = row
-                sums.points[party, Account(account)] = int(amount)
-            elif kind == "money":
-                sums.money[Obligation(*row[:4])] = Owed(*(int(number) for number in row[4:]))
-            else:
-                debtor, creditor, currency, count = row
-                sums.charges[debtor, creditor, currency] = int(count)
+        sums.add_rows(rows)
         return sums
+
+    def add_rows(self, rows: Iterable[Sequence[str]]) -> None:
+        """Add what rows say: a period has millions of them, so nothing is made of a row on the way."""
+        for row in rows:
+            if row[0] == "money":
+                _, issuer, provider, channel, currency, points, gross, fee, commission, entries = row
+                owed = self.money.setdefault(Obligation(issuer, provider, channel, currency), Owed())
+                owed.points += int(points)
+                owed.gross_minor += int(gross)
+                owed.fee_minor += int(fee)
+                owed.commission_minor += int(commission)
+                owed.entries += int(entries)
+            elif row[0] == "points":
+                _, party, account, amount = row
+                posted = (party, _ACCOUNTS[account])
+                self.points[posted] = self.points.get(posted, 0) + int(amount)
+            else:
+                _, debtor, creditor, currency, count = row
+                charge = (debtor, creditor, currency)
+                self.charges[charge] = self.charges.get(charge, 0) + int(count)
 
     def root(self, salt: bytes) -> str:
         """Return the hex root over one salted leaf per row."""

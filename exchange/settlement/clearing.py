@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import aclosing, closing, suppress
 from datetime import datetime
 from itertools import combinations, islice
@@ -34,6 +34,7 @@ from exchange.store.spending import RETURNING, Progress, Returns, Spending
 PAGE = 20
 _SUMS_KEPT = 8
 _RETURNS_AT_ONCE = 200
+_AT_ONCE = 4
 _LOOK_AGAIN_SECONDS = 0.01
 _NUMBER = ("input", "number")
 ENTRY_NAME = "Entry:"
@@ -109,20 +110,21 @@ class Settlement:
         drafted = {statement.partner for statement in await self._periods.statements(number)}
         # The partners by either computation: one whose entries no block has summed would be missed otherwise.
         partners = sorted(expected.keys() | set(await self._periods.settling(number)))
-        failures = []
-        for partner in partners:
-            if partner in drafted:
-                continue
+        failures: dict[str, str] = {}
+
+        async def one(partner: str) -> None:
             own = [position for position in positions if position.partner == partner]
             lines = self._lines(number, partner, late_before)
             try:
                 made = await draft(number, partner, period.root or "", own, expected.get(partner, {}), lines)
             except FiguresDisagree as failure:
-                failures.append(failure.message)
+                failures[partner] = failure.message
             else:
                 await self._periods.add_statement(made)
+
+        await _some_at_once(one(partner) for partner in partners if partner not in drafted)
         if failures:
-            raise FiguresDisagree("\n".join(failures))
+            raise FiguresDisagree("\n".join(failures[partner] for partner in sorted(failures)))
         await self._periods.all_drafted(number, len(partners))
 
     # ------------------------------------------------------------ periods and their figures
@@ -282,7 +284,7 @@ class Settlement:
     ) -> AsyncGenerator[StatementLine]:
         since = None if after is None else after.entry
         # Closed when a reader goes away half-way, so that the cursor behind it does not stay open.
-        async with aclosing(self._periods.entries(number, partner, since, entries)) as found:
+        async with aclosing(self._periods.with_lines(number, partner, since, entries)) as found:
             async for place, entry in found:
                 for line in lines_of(entry, place, partner, late_before, self._identify):
                     if after is None or line.place > after:
@@ -290,6 +292,23 @@ class Settlement:
 
     def _identify(self, entry: str, partner: str) -> str:
         return entry_name(self._keyring, entry, partner)
+
+
+async def _some_at_once(works: Iterable[Coroutine[None, None, None]]) -> None:
+    """Do all, a few at a time: while one waits for the database, another reckons. The first that fails ends all."""
+    left = iter(works)
+
+    async def worker() -> None:
+        for work in left:
+            await work
+
+    workers = [asyncio.create_task(worker()) for _ in range(_AT_ONCE)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for each in workers:
+            each.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
 
 
 def entry_name(keyring: Keyring, entry: str, partner: str) -> str:

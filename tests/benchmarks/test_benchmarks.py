@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks import check, growth, inserts, ledger, measuring, memory, processes
+from tests.benchmarks import check, growth, inserts, ledger, measuring, memory, processes, settlement
 from tests.benchmarks.measuring import Column, Option, Row
 
 SMALL = {"members": 20, "benefits": 10}
@@ -71,6 +71,15 @@ async def test_a_check_is_measured_against_a_scan(mongo_url: str) -> None:
     shown(check.COLUMNS, [row], "check", "scan")
     assert row["entries"] == 200
     assert row["ratio"]["seconds"] == row["check"]["seconds"] / row["scan"]["seconds"]
+
+
+async def test_settling_is_measured_against_what_the_database_adds_up(mongo_url: str) -> None:
+    """Blocks and entries say the same, every statement is drafted, and the document is the one that was signed for."""
+    rows = await settlement.run(mongo_url, entries=300, partners=12, members=10, rounds=1)
+    shown(settlement.COLUMNS, rows, "ours", "bare")
+    assert [row["case"] for row in rows[:4]] == ["net", "close", "draft", "close, net and draft"]
+    assert rows[3]["ours"]["seconds"] == pytest.approx(sum(row["ours"]["seconds"] for row in rows[:3]))
+    assert all(row["of"] > 100 and row["ours"]["peak_mb"] > 10 for row in rows[4:])
 
 
 def test_a_benchmark_is_a_command(
