@@ -25,6 +25,7 @@ from exchange.store.connection import Database, connect, database, server_time, 
 from exchange.store.fixes import Fixes
 from exchange.store.headroom import Headroom
 from exchange.store.members import Members
+from exchange.store.reconciliation import Reconciliation
 from exchange.store.signoff import SignOff
 from exchange.store.terms import Terms
 from graph.settings import Settings
@@ -56,6 +57,7 @@ class Services:
     disputing: Disputing
     outstanding: Outstanding
     calendars: Calendars
+    reconciliation: Reconciliation
     registry: PartnerRegistry
     particulars: PartnerParticulars
     staff: StaffRegistry
@@ -90,6 +92,7 @@ async def open_services(settings: Settings, *, ledger: bool = True) -> AsyncIter
         members=members, terms=Terms(db), headroom=Headroom(db, books),
         settlement=Settlement(db, keyring), sign_off=SignOff(db), outstanding=Outstanding(db), calendars=Calendars(db),
         registry=registry,
+        settlement=Settlement(db, keyring), sign_off=SignOff(db), reconciliation=Reconciliation(db), registry=registry,
         staff=StaffRegistry(db), keys=keys, tokens=tokens,
         oauth=OAuthServer(registry, store, tokens, keyring, Enrolment(ledger_service, members)),
     )  # fmt: skip
@@ -115,6 +118,7 @@ async def _prepare(services: Services, store: OAuthStore) -> None:
         services.settlement,
         services.sign_off,
         services.disputing,
+        services.reconciliation,
         services.registry,
         services.staff,
         store,

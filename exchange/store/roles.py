@@ -28,6 +28,8 @@ ADDED_TO = frozenset({
     "rules", "sign_offs", "signing_keys",
     "agreements", "blocks", "calendars", "caps", "entries", "funding", "link_codes", "partners", "quotes", "rules",
     "sign_offs", "signing_keys",
+    "agreements", "blocks", "caps", "entries", "funding", "link_codes", "partners", "quotes", "reconciliations",
+    "rules", "sign_offs", "signing_keys",
 })  # fmt: skip
 """What expires of them is removed by the server itself."""
 CHANGED = frozenset({

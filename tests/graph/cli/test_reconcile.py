@@ -6,6 +6,7 @@ import asyncio
 import csv
 import json
 import re
+import shlex
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,9 @@ import pytest
 from pymongo import MongoClient
 
 from exchange.benefit import content_of
+from exchange.settlement.signoff import Asked, SignOffStep
 from exchange.store.catalog import Offer
-from graph.services import open_services
+from graph.services import Services, open_services
 from graph.settings import DEFAULT_ISSUER, Settings
 from tests.examples import DOCS, transcript_in
 from tests.exchange.conftest import known
@@ -25,6 +27,7 @@ from tests.exchange.speech import agreement, award, benefit, redeem
 from tests.graph.cli.running import run, tell
 
 SPENT = (1200, 500, 300)
+DAY = "2026-03-11"
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +61,18 @@ async def _live(settings: Settings) -> None:
             await services.ledger.submit(award("video", points))
             await services.ledger.submit(redeem(wanted, through="video"))
         await services.settlement.close(1)
+        await instructed(services, "1:rides", "1:video")
+
+
+async def instructed(services: Services, *statements: str) -> None:
+    """Sign statements off as far as their payments are under way."""
+    for named in statements:
+        statement = await services.settlement.statement(named)
+        assert statement is not None
+        for step, actor in ((SignOffStep.REVIEW, "ada"), (SignOffStep.APPROVE, "ben"), (SignOffStep.INSTRUCT, "ada")):
+            await services.sign_off.sign(Asked(
+                step=step, statement=named, hash=statement.hash, actor=actor, key=f"{step} {named}", fingerprint="",
+            ))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -84,18 +99,91 @@ def noted(entries: list[str], folder: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def today(there: tuple[str, ...]) -> str:
+    """Give the day on which the statements were instructed."""
+    dues = tell("reconcile", "due", *there)["due"]
+    return str(dues[0]["since"])
+
+
+@pytest.fixture
+def bank(today: str, folder: Path) -> Path:
+    """Give the bank's file of the page, of the day on which the test runs."""
+    page = (DOCS / "reconciliation.md").read_text()
+    block = re.search(r"```text\n(date,.*?)```", page, re.DOTALL)
+    assert block is not None
+    path = folder / "bank.csv"
+    path.write_text(block[1].replace(DAY, today))
+    return path
+
+
 def test_the_page_shows_what_is_printed(
-    there: tuple[str, ...], folder: Path, noted: Path, monkeypatch: pytest.MonkeyPatch
+    there: tuple[str, ...], folder: Path, noted: Path, bank: Path, today: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every command of the page prints what is written there; "…" stands for what chance decides."""
+    """Every command of the page, in its order, prints what is written there; "…" stands for what chance decides."""
     monkeypatch.chdir(folder)
     shown = transcript_in("reconciliation.md")
-    assert shown
+    assert len(shown) > 6
     for command, printed in shown:
-        said = run(*command, *there)
-        assert (said.status, said.err) == (1, "")
-        expected = "".join(map(re.escape, printed.rstrip())).replace("…", "[^§]*")
+        said = run(*shlex.split(" ".join(command)), *there)
+        assert (said.status, said.err) == (1 if command[1] in ("payments", "usage") else 0, "")
+        expected = "".join(map(re.escape, printed.rstrip().replace(DAY, today))).replace("…", "[^§]*")
         assert re.fullmatch(expected, said.out.rstrip()), said.out
+
+
+def test_a_file_given_again_is_the_same(
+    there: tuple[str, ...], folder: Path, bank: Path, today: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its hash, under whichever name; one with other bytes and the same movements has nothing new."""
+    monkeypatch.chdir(folder)
+    first = json.loads(run("reconcile", "payments", bank, "--json", *there).out)["files"][0]
+    other = folder / "again.csv"
+    other.write_bytes(bank.read_bytes())
+    again = json.loads(run("reconcile", "payments", other, "--json", *there).out)["files"][0]
+    assert (again["number"], again["replayed"], again["file"]) == (first["number"], True, "again.csv")
+    assert {name: again[name] for name in ("hash", "matched", "exceptions")} == {
+        name: first[name] for name in ("hash", "matched", "exceptions")
+    }
+    other.write_bytes(bank.read_bytes() + b"\n")
+    told = tell("reconcile", "payments", other, *there)["files"][0]
+    assert (told["lines"], told["known"], told["matched"], told["exceptions"]) == (3, 3, [], [])
+
+
+def test_a_bank_s_own_format(there: tuple[str, ...], folder: Path, bank: Path, today: str) -> None:
+    """What is paid a second time is found in camt.053 as well, and a file that is an attack is one line on stderr."""
+    run("reconcile", "payments", bank, *there)
+    path = folder / "camt.xml"
+    path.write_text(f"""<Document><BkToCstmrStmt><Stmt><Ntry><Amt Ccy="EUR">19.80</Amt><CdtDbtInd>DBIT</CdtDbtInd>
+        <Sts>BOOK</Sts><ValDt><Dt>{today}</Dt></ValDt><NtryDtls><TxDtls><Refs><EndToEndId>1:rides:EUR</EndToEndId></Refs>
+        </TxDtls></NtryDtls></Ntry></Stmt></BkToCstmrStmt></Document>""")
+    said = run("reconcile", "payments", path, "--json", *there)
+    (exception,) = json.loads(said.out)["files"][0]["exceptions"]
+    assert (said.status, exception["kind"], exception["dues"][0]["reference"]) == (1, "DUPLICATE", "1:rides:EUR")
+    listed = tell("reconcile", "exceptions", "list", *there)["exceptions"]
+    assert exception["exception"] in [each["exception"] for each in listed]
+    path.write_text('<!DOCTYPE a [<!ENTITY b "c">]><Document>&b;</Document>')
+    said = run("reconcile", "payments", path, *there)
+    assert (said.status, said.complaint) == (
+        1, "camt.xml: line 1: the file has a document type (DTD), which no bank's file needs",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (("payments", "BANK", "--within", "EUR"), 2, "it wants CODE=AMOUNT"),
+        (("payments", "BANK", "--within", "EUR=-1"), 2, "EUR=-1: must not be negative"),
+        (("exceptions", "resolve", "9-9", "--reason", "why"), 1, "exception: no such exception"),
+        (("exceptions", "resolve", "9-9", "--reason", " "), 2, "must have 1 to 500 characters"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    there: tuple[str, ...], bank: Path, words: tuple[str, ...], status: int, says: str
+) -> None:
+    """In one line."""
+    said = run("reconcile", *(str(bank) if word == "BANK" else word for word in words), *there)
+    assert said.status == status
+    assert says in said.complaint
 
 
 def test_every_difference_is_in_the_document_and_in_the_file(
