@@ -18,16 +18,11 @@ from exchange.amounts import decimal_from_minor
 from exchange.errors import NotFound, ValidationFailed
 from exchange.evidence import Evidence
 from exchange.journal import EXCHANGE, milliseconds
+from exchange.settlement.calendar import Calendar, Every, checked, overdue
 from exchange.settlement.export import LOCALE, Subject, Writer
 from exchange.settlement.netting import Position
 from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement, StatementLine
-from graph.cli.shell import Progress, Shell, WholeNumber, identifiers, money, on_exchange, out_option, table, write_out
-from exchange.journal import milliseconds
-from exchange.settlement.calendar import Calendar, Every, checked, overdue
-from exchange.settlement.netting import Position
-from exchange.settlement.period import Period
-from exchange.settlement.statement import Statement
 from graph.cli.rules import BY
 from graph.cli.shell import (
     Progress,
