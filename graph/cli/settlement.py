@@ -140,7 +140,7 @@ def list_periods(shell: Shell) -> None:
 @click.option("--by", "actor", default=BY, show_default=True, metavar="NAME", help="Who decided it.")
 @on_exchange
 def calendar(shell: Shell, every: str | None, actor: str, **said: Any) -> None:
-    """Show when periods are closed by themselves, or set it with --every.
+    """Show or set (--every) when periods close by themselves.
 
     What is given is all there is: a change replaces the whole calendar, from now on. All days are counted from that of
     the cut, and over when they end in the time zone.

@@ -42,7 +42,7 @@ from exchange.keyring import Keyring
 from exchange.particulars import Particulars
 from exchange.settlement.clearing import Settlement
 from exchange.settlement.export import Subject, csv
-from exchange.settlement.netting import BilateralPosition
+from exchange.settlement.netting import Position
 from exchange.settlement.statement import Statement
 from exchange.store import documents as docs
 from exchange.store.connection import Database, aggregate, connect
@@ -166,12 +166,12 @@ async def group(db: Database, of: int) -> tuple[Figures, list[Any]]:
     return _timed(began, of), rows
 
 
-async def net(db: Database, keyring: Keyring, of: int) -> tuple[Figures, list[BilateralPosition]]:
+async def net(db: Database, keyring: Keyring, of: int) -> tuple[Figures, list[Position]]:
     """Net the period: whoever does it had read nothing before."""
     began = time.perf_counter()
     settlement = Settlement(db, keyring)
-    rows = await settlement.bilateral(1)
-    await settlement.positions(1)
+    rows = await settlement.positions(1)
+    await settlement.bilateral(1)
     await settlement.payment_plan(1)
     return _timed(began, of), rows
 
@@ -212,7 +212,7 @@ async def _as_csv(settlement: Settlement, statement: Statement) -> AsyncIterator
         operator=Particulars(name="exchange"),
         written_at=datetime.fromtimestamp(0, UTC),
     )  # fmt: skip
-    return csv.write(subject, settlement.all_lines(statement))
+    return csv.write(subject, await settlement.all_lines(statement))
 
 
 # ---------------------------------------------------------------- the rounds
@@ -250,8 +250,8 @@ async def run(url: str, entries: int, partners: int, members: int, rounds: int) 
 
         steps, statement = await _settle(world, entries)
         (_, by_group), (_, by_blocks) = await group(world.db, entries), await net(world.db, world.keyring, entries)
-        between = {(row.debtor, row.creditor): row.gross.minor for row in by_blocks}
-        if sum(row["commission"] + row["owed"] + row["fee"] for row in by_group) != sum(between.values()):
+        owed = sum(row.payable.minor + row.fees.minor for row in by_blocks)
+        if sum(row["owed"] + row["commission"] + row["fee"] for row in by_group) != owed:
             message = "the blocks and the entries do not say the same"
             raise ValueError(message)
         medians = await alternate({"bare": bare, "ours": ours}, rounds)
