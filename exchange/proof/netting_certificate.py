@@ -7,6 +7,9 @@ A sealed file (`sealed`). Its first line has the policy; behind it come, each ki
     {"owed": [issuer, provider, channel, currency, points, gross, fee, commission, entries]}  what the blocks add up to
     {"position": [partner, currency, opening, payable, receivable, fees, net]}
     {"totals": [currency, gross, bilateral, multilateral]}
+    {"converted": [party, currency, amount, settlement currency, amount]}  a net, taken over for another
+    {"account": [currency, amount]}                         what the conversion account holds then
+    {"difference": [settlement currency, fraction]}         what it gained by rounding, in minor units: 1/3, -7/40
     {"payment": [currency, from, to, amount]}               the plan
     {"carried": [currency, from, to, amount]}               what of it is too small to be paid
 
@@ -24,26 +27,47 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
+from fractions import Fraction
 from itertools import chain
+from math import prod
 from typing import Any, Final
 
-from exchange.amounts import Money, decimal_from_minor
+from exchange.amounts import Money, decimal_from_minor, exponent, half_even
 from exchange.errors import ValidationFailed
 from exchange.journal import EXCHANGE, Obligation
 from exchange.proof.sealed import Broken, Findings, same, whole_number
+from exchange.settlement.fixes import Fix
 from exchange.settlement.netted import Netted, PlanKind, Policy
 from exchange.settlement.netting import Payment
 from exchange.settlement.period import Period
 from exchange.settlement.plans import Contract, contracted, fewest
 
 FORMAT: Final = "benefits-exchange/netting/1"
-KINDS: Final = ("contract", "opening", "owed", "position", "totals", "payment", "carried")
+KINDS: Final = (
+    "contract",
+    "opening",
+    "owed",
+    "position",
+    "totals",
+    "converted",
+    "account",
+    "difference",
+    "payment",
+    "carried",
+)
 """The kinds of lines, in order."""
 
-_KEY: Final = {"contract": 2, "opening": 3, "owed": 4, "position": 2, "totals": 1, "payment": 3, "carried": 3}
+_KEY: Final = {
+    "contract": 2, "opening": 3, "owed": 4, "position": 2, "totals": 1, "converted": 2, "account": 1, "difference": 1,
+    "payment": 3, "carried": 3,
+}  # fmt: skip
 """How much of a row says which it is: there are no two of that, and they are in its order."""
 
-_ROW: Final = {"contract": 2, "opening": 4, "owed": 9, "position": 7, "totals": 4, "payment": 4, "carried": 4}
+_ROW: Final = {
+    "contract": 2, "opening": 4, "owed": 9, "position": 7, "totals": 4, "converted": 5, "account": 2, "difference": 2,
+    "payment": 4, "carried": 4,
+}  # fmt: skip
 _AMOUNT: Final = re.compile(r"0|-?[1-9][0-9]{0,40}")
 
 
@@ -52,8 +76,10 @@ _AMOUNT: Final = re.compile(r"0|-?[1-9][0-9]{0,40}")
 
 def header(period: int, root: str, policy: Policy, after: str | None) -> dict[str, Any]:
     """Return the first line. `after`: the SHA-256 of the certificate whose carried amounts these are the opening of."""
+    chosen = {} if policy.fix is None else {"fix": policy.fix.told(), "settle": dict(policy.settle)}
     return {
-        "after": after, "format": FORMAT, "groups": {parent: sorted(each) for parent, each in policy.groups.items()},
+        **chosen, "after": after, "format": FORMAT,
+        "groups": {parent: sorted(each) for parent, each in policy.groups.items()},
         "minimums": {currency: str(minor) for currency, minor in policy.minimums.items()}, "period": period,
         "plan": policy.plan.value, "root": root, "without": sorted(policy.without),
     }  # fmt: skip
@@ -78,6 +104,11 @@ def lines(netted: Netted) -> Iterator[dict[str, list[str]]]:
         yield {"position": [position.partner, position.currency, *(str(amount.minor) for amount in amounts)]}
     for measure in netted.measures:
         yield {"totals": [measure.gross.currency, *(str(amount.minor) for amount in measure)]}
+    for party, (minor, currency), (given, other) in netted.conversions:
+        yield {"converted": [party, currency, str(minor), other, str(given)]}
+    yield from ({"account": [currency, str(minor)]} for minor, currency in netted.account)
+    for currency, gained in netted.differences.items():
+        yield {"difference": [currency, f"{gained.numerator}/{gained.denominator}"]}
     yield from ({"payment": _told(each)} for each in netted.payments)
     yield from ({"carried": _told(each)} for each in netted.carried)
 
@@ -120,6 +151,7 @@ class NettingCertificate:
                 plan=PlanKind(first_line["plan"]), without=frozenset(first_line["without"]),
                 groups={parent: tuple(each) for parent, each in first_line["groups"].items()},
                 minimums={currency: _amount(minor) for currency, minor in first_line["minimums"].items()},
+                settle=dict(first_line.get("settle", {})), fix=_fix(first_line.get("fix")),
             )  # fmt: skip
         except ValidationFailed as refusal:
             raise Broken(1, refusal.message) from None
@@ -209,8 +241,17 @@ class NettingCertificate:
     def _take_totals(self, number: int, row: list[str]) -> None:
         self._expect("totals", number, row)
 
+    def _take_converted(self, number: int, row: list[str]) -> None:
+        self._expect("converted", number, row)
+
+    def _take_account(self, number: int, row: list[str]) -> None:
+        self._expect("account", number, row)
+
+    def _take_difference(self, number: int, row: list[str]) -> None:
+        self._expect("difference", number, row)
+
     def _expect(self, kind: str, number: int, row: list[str]) -> None:
-        expected = self._books.expected[kind]
+        expected = self._books.expected.get(kind, [])
         if not expected or row[: _KEY[kind]] != expected[0][: _KEY[kind]]:
             due = f"that of {' '.join(expected[0][: _KEY[kind]])}" if expected else "none"
             raise Broken(number, f"the {kind} of {' '.join(row[: _KEY[kind]])}: {due} should stand here")
@@ -250,6 +291,47 @@ class NettingCertificate:
             self._books.left[settling, currency] += net
         totals = [self._totals(currency, between) for currency in sorted(self._books.nets)]
         self._books.expected = {"position": positions, "totals": totals}
+        if self._policy.fix is not None:
+            self._convert(self._policy.fix)
+
+    def _convert(self, fix: Fix) -> None:
+        """Take nets out of a currency and into another, with whole numbers alone: one denominator a party."""
+        rows: list[list[str]] = []
+        held: Counter[str] = Counter()
+        gained: dict[str, Fraction] = {}
+
+        def move(party: str, currency: str, minor: int) -> None:
+            for each, sign in ((party, 1), (EXCHANGE, -1)):
+                own = self._books.nets.setdefault(currency, {})
+                own[each] = own.get(each, 0) + sign * minor
+                self._books.left[each, currency] += sign * minor
+            held[currency] -= minor
+
+        for party, wished in sorted(self._policy.settle.items()):
+            others = [each for each in sorted(self._books.nets) if each != wished and self._books.left[party, each]]
+            quotients = [_quotient(fix, each, wished) for each in others]
+            common = prod(below for _, below in quotients)
+            exact = [
+                self._books.left[party, each] * above * (common // below)
+                for each, (above, below) in zip(others, quotients, strict=True)
+            ]
+            shares = [each // common for each in exact]
+            short = half_even(sum(exact), common) - sum(shares)
+            first = sorted(range(len(exact)), key=lambda row, of=exact, by=common: (-(of[row] % by), row))  # type: ignore[misc]
+            for each in first[:short]:
+                shares[each] += 1
+            for currency, share in zip(others, shares, strict=True):
+                minor = self._books.left[party, currency]
+                rows.append([party, currency, str(minor), wished, str(share)])
+                move(party, currency, -minor)
+                move(party, wished, share)
+            if others:
+                gained[wished] = gained.get(wished, Fraction()) + Fraction(sum(exact), common) - sum(shares)
+        self._books.expected |= {
+            "converted": rows,
+            "account": [[currency, str(minor)] for currency, minor in sorted(held.items())],
+            "difference": [[each, f"{one.numerator}/{one.denominator}"] for each, one in sorted(gained.items())],
+        }
 
     def _totals(self, currency: str, between: Mapping[tuple[str, str, str], int]) -> list[str]:
         own = {(debtor, creditor): minor for (debtor, creditor, each), minor in between.items() if each == currency}
@@ -309,6 +391,8 @@ class NettingCertificate:
         if policy.without:
             told.append(f"without {', '.join(sorted(policy.without))}")
         told += [f"{parent} settles for {', '.join(sorted(each))}" for parent, each in sorted(policy.groups.items())]
+        told += [f"{party} settles in {currency}, by {policy.fix.id}"
+                 for party, currency in sorted(policy.settle.items()) if policy.fix is not None]  # fmt: skip
         told.append(f"plan: {policy.plan}, {len(books.payments):,} payments, {len(books.carried):,} carried")
         told += [
             f"{payer} pays {payee} {_shown(_amount(minor), currency)}"
@@ -320,12 +404,30 @@ class NettingCertificate:
         ]
         told.append(f"the period's root: {self._root}")
         facts = {
-            "after": self._after, "carried": books.carried, "groups": self._told["groups"],
+            "after": self._after, "carried": books.carried, "fix": None if policy.fix is None else policy.fix.id,
+            "groups": self._told["groups"],
             "minimums": self._told["minimums"], "obligations": len(books.owed), "opening": books.opening,
             "payments": books.payments, "period": self._period, "period_root": self._root, "plan": policy.plan.value,
-            "without": self._told["without"],
+            "settle": dict(policy.settle), "without": self._told["without"],
         }  # fmt: skip
         return Findings(facts, told)
+
+
+def _fix(told: Any) -> Fix | None:
+    if told is None:
+        return None
+    return Fix(id=told["id"], base=told["base"], date=date.fromisoformat(told["date"]), rates=dict(told["rates"]))
+
+
+def _quotient(fix: Fix, of: str, to: str) -> tuple[int, int]:
+    """Return what a minor unit of one currency is worth in minor units of another, above and below the line."""
+    (to_above, to_below), (of_above, of_below) = (_rate(fix, to), _rate(fix, of))
+    return to_above * of_below * 10 ** exponent(to), to_below * of_above * 10 ** exponent(of)
+
+
+def _rate(fix: Fix, currency: str) -> tuple[int, int]:
+    whole, _, decimals = ("1" if currency == fix.base else fix.rates[currency]).partition(".")
+    return int(whole + decimals), 10 ** len(decimals)
 
 
 def _amount(text: Any) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import aclosing, closing, suppress
 from datetime import datetime
 from itertools import combinations, islice
@@ -20,13 +20,12 @@ from exchange.errors import FiguresDisagree, NotFound, ValidationFailed
 from exchange.journal import EXCHANGE, SALT_BYTES, Block, BlockKind, EntryKind, Sums
 from exchange.keyring import BadToken, Keyring
 from exchange.settlement import netting
-from exchange.settlement.export.csv import csv_rows
 from exchange.settlement.netted import Netted, Policy, net
 from exchange.settlement.netting import BilateralPosition, Payment, Position
 from exchange.settlement.period import Period, PeriodStatus, period_root, ranges
 from exchange.settlement.plans import Contract
 from exchange.settlement.simulation import Simulated, Simulation
-from exchange.settlement.statement import Place, Statement, StatementLine, document, draft, lines_of
+from exchange.settlement.statement import Place, Statement, StatementLine, StatementStatus, document, draft, lines_of
 from exchange.store.books import Books
 from exchange.store.connection import Database
 from exchange.store.periods import Periods
@@ -35,6 +34,7 @@ from exchange.store.spending import RETURNING, Progress, Returns, Spending
 PAGE = 20
 _SUMS_KEPT = 8
 _RETURNS_AT_ONCE = 200
+_AT_ONCE = 4
 _LOOK_AGAIN_SECONDS = 0.01
 _NUMBER = ("input", "number")
 ENTRY_NAME = "Entry:"
@@ -76,12 +76,12 @@ class Settlement:
             await self._periods.settle(number)  # the last was paid while one was still to be drafted
         return await self._existing(number)
 
-    async def mark(self, number: int) -> None:
-        """Step 1: from now on no lane can begin in the period."""
+    async def mark(self, number: int) -> bool:
+        """Step 1: from now on no lane can begin in the period. False: somebody was faster."""
         before = await self._periods.get(number - 1)
         if before is not None and not before.closed:
             raise ValidationFailed(f"period {number - 1} is still closing: close it first", _NUMBER)
-        await self._periods.mark(number)
+        return await self._periods.mark(number)
 
     async def cut_lanes(self, number: int) -> None:
         """Step 2: every lane whose head is still in the period gets its cut, unless its owner is faster."""
@@ -110,20 +110,21 @@ class Settlement:
         drafted = {statement.partner for statement in await self._periods.statements(number)}
         # The partners by either computation: one whose entries no block has summed would be missed otherwise.
         partners = sorted(expected.keys() | set(await self._periods.settling(number)))
-        failures = []
-        for partner in partners:
-            if partner in drafted:
-                continue
+        failures: dict[str, str] = {}
+
+        async def one(partner: str) -> None:
             own = [position for position in positions if position.partner == partner]
             lines = self._lines(number, partner, late_before)
             try:
                 made = await draft(number, partner, period.root or "", own, expected.get(partner, {}), lines)
             except FiguresDisagree as failure:
-                failures.append(failure.message)
+                failures[partner] = failure.message
             else:
                 await self._periods.add_statement(made)
+
+        await _some_at_once(one(partner) for partner in partners if partner not in drafted)
         if failures:
-            raise FiguresDisagree("\n".join(failures))
+            raise FiguresDisagree("\n".join(failures[partner] for partner in sorted(failures)))
         await self._periods.all_drafted(number, len(partners))
 
     # ------------------------------------------------------------ periods and their figures
@@ -135,6 +136,10 @@ class Settlement:
     async def periods(self, after: int | None = None, limit: int = PAGE) -> list[Period]:
         """Return periods, the newest first, from after (that is, older than) a number."""
         return await self._periods.page(after, limit)
+
+    async def statuses(self, number: int, partner: str | None = None) -> list[StatementStatus]:
+        """Return where the period's statements stand, each status once."""
+        return await self._periods.statuses(number, partner)
 
     async def entries(self, number: int, partner: str | None = None) -> int:
         """Return how many entries are in the period; of a partner, those with statement lines of its own."""
@@ -223,6 +228,10 @@ class Settlement:
         """Return the period's statements by partner, from after a partner on."""
         return await self._periods.statements(number, after, limit, partner)
 
+    async def period_of(self, statement: Statement) -> Period:
+        """Return the period that a statement is of."""
+        return await self._existing(statement.period)
+
     async def lines(self, statement: Statement, after: Place | None = None, limit: int = PAGE) -> list[StatementLine]:
         """Return up to `limit` lines behind the place `after`; there are `statement.line_count` in all."""
         late_before = await self._late_before(statement.period)
@@ -237,14 +246,13 @@ class Settlement:
 
     async def document(self, statement: Statement) -> AsyncGenerator[bytes]:
         """Yield the canonical JSON document, made anew from the journal; its SHA-256 is the statement's hash."""
-        lines = await self._all_lines(statement)
+        lines = await self.all_lines(statement)
         async for piece in document(statement.period, statement.partner, statement.root, statement.totals, lines):
             yield piece
 
-    async def csv(self, statement: Statement) -> AsyncGenerator[str]:
-        """Yield the statement as CSV, row by row."""
-        async for row in csv_rows(statement, await self._all_lines(statement)):
-            yield row
+    async def all_lines(self, statement: Statement) -> AsyncGenerator[StatementLine]:
+        """Return an iterator over all its lines, in order; close it if you stop half-way."""
+        return self._lines(statement.period, statement.partner, await self._late_before(statement.period))
 
     # ------------------------------------------------------------ within
 
@@ -271,15 +279,12 @@ class Settlement:
         before = await self._periods.get(number - 1)
         return None if before is None else before.marked_at
 
-    async def _all_lines(self, statement: Statement) -> AsyncGenerator[StatementLine]:
-        return self._lines(statement.period, statement.partner, await self._late_before(statement.period))
-
     async def _lines(
         self, number: int, partner: str, late_before: datetime | None, after: Place | None = None, entries: int = 0
     ) -> AsyncGenerator[StatementLine]:
         since = None if after is None else after.entry
         # Closed when a reader goes away half-way, so that the cursor behind it does not stay open.
-        async with aclosing(self._periods.entries(number, partner, since, entries)) as found:
+        async with aclosing(self._periods.with_lines(number, partner, since, entries)) as found:
             async for place, entry in found:
                 for line in lines_of(entry, place, partner, late_before, self._identify):
                     if after is None or line.place > after:
@@ -287,6 +292,23 @@ class Settlement:
 
     def _identify(self, entry: str, partner: str) -> str:
         return entry_name(self._keyring, entry, partner)
+
+
+async def _some_at_once(works: Iterable[Coroutine[None, None, None]]) -> None:
+    """Do all, a few at a time: while one waits for the database, another reckons. The first that fails ends all."""
+    left = iter(works)
+
+    async def worker() -> None:
+        for work in left:
+            await work
+
+    workers = [asyncio.create_task(worker()) for _ in range(_AT_ONCE)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for each in workers:
+            each.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
 
 
 def entry_name(keyring: Keyring, entry: str, partner: str) -> str:

@@ -5,6 +5,7 @@
 - *the plan*: through the exchange, with the fewest transfers, or along contracts (`plans`);
 - *groups*: a parent and its subsidiaries net as one, and the parent pays or is paid. Each keeps its own position, which
   is also what it and its parent have to settle between them;
+- *settlement currencies*: who chooses one has its nets in all others converted to it, by a fix that is named (`fixes`);
 - *minimums*: a payment that would be smaller is not made but *carried*: who would have paid it owes it to who would
   have been paid, and that is part of both their positions in the next period. So what is carried nets to zero;
 - *without*: partners that do not pay (defaulters) are taken out, with all that they owe and are owed, carried amounts
@@ -14,21 +15,23 @@
 How much netting saves is measured as is usual: *gross* is what would move if everybody paid all that it owes,
 *bilateral* what would move if each two settled the difference, *multilateral* what has to move at least.
 
-Currencies are never mixed. Pure: no driver, no clock.
+It is measured before anything is converted, so currencies are never mixed in it. Pure: no driver, no clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
+from fractions import Fraction
 from typing import NamedTuple
 
 from msgspec import Struct
 
-from exchange.amounts import BASIS, Money, half_even
+from exchange.amounts import BASIS, Money, exponent, half_even
 from exchange.errors import ValidationFailed
 from exchange.journal import EXCHANGE, Obligation, Owed, Sums
-from exchange.settlement import netting, plans
+from exchange.settlement import fixes, netting, plans
+from exchange.settlement.fixes import Conversion, Fix
 from exchange.settlement.netting import Payment, Position
 
 
@@ -44,7 +47,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     """How a period is settled. `minimums`: the least payment by currency, in minor units.
 
     `groups`: the subsidiaries by parent; `contracts`: who may pay whom, in the order of their handles, for a plan that
-    asks. ValidationFailed for what contradicts itself.
+    asks; `settle`: in which currency a party settles all that it has, by the rates of `fix`. ValidationFailed for what
+    contradicts itself.
     """
 
     plan: PlanKind = PlanKind.EXCHANGE
@@ -52,6 +56,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     groups: Mapping[str, tuple[str, ...]] = {}
     without: frozenset[str] = frozenset()
     contracts: frozenset[plans.Contract] = frozenset()
+    settle: Mapping[str, str] = {}
+    fix: Fix | None = None
 
     def __post_init__(self) -> None:
         grouped: set[str] = set()
@@ -69,6 +75,23 @@ class Policy(Struct, frozen=True, kw_only=True):
             raise ValidationFailed("the exchange cannot be taken out", ("input", "without"))
         if any(minimum < 1 for minimum in self.minimums.values()):
             raise ValidationFailed("a minimum is more than nothing", ("input", "minimums"))
+        self._check_settling()
+
+    def _check_settling(self) -> None:
+        if bool(self.settle) != (self.fix is not None):
+            message = "who settles in a currency of its choice, and by which fix: both or neither"
+            raise ValidationFailed(message, ("input", "settle"))
+        parents = self.parents()
+        for party, currency in self.settle.items():
+            where = ("input", "settle", party)
+            try:
+                exponent(currency)
+            except ValueError as error:
+                raise ValidationFailed(str(error), where) from None
+            if party in parents:
+                raise ValidationFailed(f"{parents[party]} settles for {party}, and chooses the currency", where)
+            if party == EXCHANGE or party in self.without:
+                raise ValidationFailed(f"{party} is not settled in a currency of its choice", where)
 
     def parents(self) -> dict[str, str]:
         """Return who settles for each subsidiary."""
@@ -114,8 +137,8 @@ class Measure(NamedTuple):
 class Netted(Struct, frozen=True, kw_only=True):
     """What came of it, with all that it was made of: `owed`, by obligation, and what was carried in, by `opening`.
 
-    `nets`: those who settle, groups as one, by party and currency; `payments` and `carried`: each debtor and creditor
-    once a currency, in order.
+    `nets`: those who settle, groups as one, by party and currency; `conversions`: which of them are settled in another
+    currency, and as what; `payments` and `carried`: each debtor and creditor once a currency, in order.
     """
 
     policy: Policy
@@ -126,6 +149,17 @@ class Netted(Struct, frozen=True, kw_only=True):
     measures: tuple[Measure, ...]
     payments: tuple[Payment, ...]
     carried: tuple[Payment, ...]
+    conversions: tuple[Conversion, ...] = ()
+
+    @property
+    def account(self) -> list[Money]:
+        """What the conversion account holds in each currency."""
+        return fixes.account(self.conversions)
+
+    @property
+    def differences(self) -> dict[str, Fraction]:
+        """What the conversion account gained by rounding, by settlement currency, in minor units."""
+        return {} if self.policy.fix is None else fixes.differences(self.conversions, self.policy.fix)
 
 
 class Change(NamedTuple):
@@ -153,13 +187,15 @@ def net(sums: Sums, policy: Policy, opening: Iterable[Payment] = ()) -> Netted:
         minor, currency = standing.net
         key = (parents.get(standing.position.partner, standing.position.partner), currency)
         nets[key] = nets.get(key, 0) + minor
-    payments = sorted(_payments(policy, nets), key=_in_order)
+    conversions = [] if policy.fix is None else fixes.convert(nets, policy.settle, policy.fix)
+    payments = sorted(_payments(policy, fixes.to_settle(nets, conversions)), key=_in_order)
     return Netted(
         policy=policy, owed=owed.money, opening=tuple(carried_in), standings=standings,
         nets=tuple((party, Money(minor, currency)) for (party, currency), minor in sorted(nets.items())),
         measures=tuple(_measures(_pairs(owed, gone, surviving), nets)),
         payments=tuple(payment for payment in payments if policy.pays(payment.amount)),
         carried=tuple(payment for payment in payments if not policy.pays(payment.amount)),
+        conversions=tuple(conversions),
     )  # fmt: skip
 
 

@@ -232,6 +232,15 @@ def entry_from(document: Document) -> Entry:
     )  # fmt: skip
 
 
+def lines_from(document: Document) -> Entry:
+    """Return of a stored entry what its statement lines say, and nothing besides."""
+    return Entry(
+        id=document["_id"], kind=_KINDS[document["kind"]], at=document["at"], wallet="", by="", fingerprint="",
+        salt=b"", benefit=document["benefit"], provider=document["provider"], channel=document["channel"],
+        debits=tuple(_debit_from(debit) for debit in document["debits"]),
+    )  # fmt: skip
+
+
 # ---------------------------------------------------------------- blocks
 
 

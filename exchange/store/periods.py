@@ -7,6 +7,7 @@ streamed; a closed period's are immutable, so no snapshot has to be held open ov
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
@@ -35,6 +36,8 @@ from exchange.store.connection import (
 
 _LINES = "statement_lines"
 _LINE_ORDER = ("at", "lane", "seq", "index")
+_LINE_FIELDS = (*_LINE_ORDER, "kind", "provider", "channel", "benefit", "debits")
+"""What statement lines are made of: a third of an entry, and read in a third of the time."""
 _READ_AHEAD = 200
 """Documents fetched at a time: enough to hide the round trip, few enough not to hold up the event loop."""
 
@@ -72,10 +75,10 @@ class Periods:
             rows = await self._periods.find(wanted).sort("_id", -1).limit(limit).to_list(None)
         return [period_from(row) for row in rows]
 
-    async def mark(self, number: int) -> None:
-        """Mark the open period as closing and open the next: both or neither. Nothing, if it is no longer open."""
+    async def mark(self, number: int) -> bool:
+        """Mark the open period as closing and open the next: both or neither. False, if it is no longer open."""
 
-        async def both(session: Session) -> None:
+        async def both(session: Session) -> bool:
             marked = await self._marking.find_one_and_update(
                 {"_id": number, "status": "OPEN"},
                 [{"$set": {"status": "CLOSING", "marked_at": "$$NOW"}}],
@@ -88,10 +91,11 @@ class Periods:
                     "closed_at": None, "lanes": 0,
                 }  # fmt: skip
                 await self._marking.insert_one(following, session=session)
+            return marked is not None
 
         with answering():
             async with await settled(self._db.client.start_session()) as session:
-                await session.with_transaction(both)
+                return bool(await session.with_transaction(both))
 
     async def seal(self, number: int, ranges: Sequence[Range], root: str) -> None:
         """Close the closing period over its ranges; nothing, if somebody has."""
@@ -143,7 +147,7 @@ class Periods:
         wanted = {"period": number, "kind": BlockKind.ENTRIES.value}
         with answering():
             async for block in self._blocks.find(wanted, {"sums": 1}, batch_size=_READ_AHEAD):
-                total.add(Sums.from_rows(block["sums"]))
+                total.add_rows(block["sums"])
         return total
 
     async def count_entries(self, number: int) -> int:
@@ -180,20 +184,41 @@ class Periods:
                 last = min(partner for partner in found["settles"] if partner > last)
                 partners.append(last)
 
-    async def entries(
+    async def entries(self, number: int, partner: str) -> AsyncGenerator[tuple[EntryPlace, Entry]]:
+        """Yield the period's entries with statement lines of the partner, in the order of lines."""
+        async with aclosing(self._rows({"settles": partner, "period": number})) as rows:
+            async for row in rows:
+                yield _place(row), docs.entry_from(row)
+
+    async def with_lines(
         self, number: int, partner: str, since: EntryPlace | None = None, limit: int = 0
     ) -> AsyncGenerator[tuple[EntryPlace, Entry]]:
-        """Yield the period's entries with statement lines of the partner, in the order of lines, `since` included."""
+        """Yield the same from `since` on, that one included; of each entry only what its lines say.
+
+        Such an entry has neither postings nor wallet, and is good for nothing else.
+        """
         wanted: Document = {"settles": partner, "period": number}
         if since is not None:
             wanted["$or"] = _from(since)
+        async with aclosing(self._rows(wanted, _LINE_FIELDS, limit)) as rows:
+            async for row in rows:
+                yield _place(row), docs.lines_from(row)
+
+    async def _rows(
+        self, wanted: Document, fields: Sequence[str] | None = None, limit: int = 0
+    ) -> AsyncGenerator[Document]:
         order = [(name, 1) for name in _LINE_ORDER]
         with answering():
-            found = self._entries.find(wanted, batch_size=_READ_AHEAD).sort(order).limit(limit)
-            async for row in found:
-                yield EntryPlace(row["at"], row["lane"], row["seq"], row["index"]), docs.entry_from(row)
+            async for row in self._entries.find(wanted, fields, batch_size=_READ_AHEAD).sort(order).limit(limit):
+                yield row
 
     # ------------------------------------------------------------ statements
+
+    async def statuses(self, number: int, partner: str | None = None) -> list[StatementStatus]:
+        """Return where any of the period's statements stand, each once; `partner`: where its own does."""
+        wanted = {"period": number} | ({} if partner is None else {"partner": partner})
+        with answering():
+            return [StatementStatus(each) for each in await self._statements.distinct("status", wanted)]
 
     async def add_statement(self, statement: Statement) -> None:
         """Store a draft; nothing, if the same draft is there."""
@@ -221,6 +246,10 @@ class Periods:
         with answering():
             rows = await self._statements.find(wanted).sort("partner", 1).limit(limit).to_list(None)
         return [statement_from(row) for row in rows]
+
+
+def _place(row: Document) -> EntryPlace:
+    return EntryPlace(row["at"], row["lane"], row["seq"], row["index"])
 
 
 def _from(place: EntryPlace) -> list[Document]:

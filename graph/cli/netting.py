@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +16,7 @@ from exchange.errors import NotFound, ValidationFailed
 from exchange.proof import netting_certificate
 from exchange.proof.sealed import Broken, sealed
 from exchange.proof.sealed import verify as verify_file
+from exchange.settlement.fixes import Fix
 from exchange.settlement.netted import Change, Measure, Netted, PlanKind, Policy, Standing, changes
 from exchange.settlement.netting import Payment
 from exchange.settlement.period import Period
@@ -50,6 +51,11 @@ class _Opening(NamedTuple):
     "--without", multiple=True, metavar="HANDLE", help="A partner that does not pay: the survivors are netted."
 )
 @click.option(
+    "--settle", multiple=True, metavar="HANDLE=CODE",
+    help="A partner that settles in one currency, such as video=EUR: what it has in others is converted by --fix.",
+)  # fmt: skip
+@click.option("--fix", "fix_id", metavar="ID", help="By which rates, such as ecb-2023-12-08 (`exchange rates list`).")
+@click.option(
     "--after", type=click.File("rb"), metavar="CERTIFICATE",
     help="That of the period before, from which what was carried is taken.",
 )  # fmt: skip
@@ -59,7 +65,7 @@ class _Opening(NamedTuple):
 @on_exchange
 def netting(
     shell: Shell, number: int, plan: str, minimums: tuple[str, ...], groups: tuple[str, ...],
-    without: tuple[str, ...], after: BinaryIO | None, out: Path | None,
+    without: tuple[str, ...], settle: tuple[str, ...], fix_id: str | None, after: BinaryIO | None, out: Path | None,
 ) -> None:  # fmt: skip
     """Net a period and plan its payments.
 
@@ -71,8 +77,11 @@ def netting(
     exchange netting 7 --plan fewest --minimum EUR=5.00 --after netting-6.jsonl --out netting-7.jsonl
     exchange netting 7 --group hotels=spa,golf
     exchange netting 7 --without video
+    exchange netting 7 --settle video=EUR --fix ecb-2023-12-08
     """  # noqa: D301 - click's mark for a paragraph that is not to be rewrapped
-    policy = _policy(plan, minimums, groups, without)
+    policy, settling = _policy(plan, minimums, groups, without), _settling(settle)
+    if bool(settling) != (fix_id is not None):
+        raise click.UsageError("--settle and --fix go together")
     before = None if after is None else after.read()
 
     async def work(services: Services) -> tuple[Period, Netted, dict[str, str]]:
@@ -80,13 +89,13 @@ def netting(
         period = await settlement.period(number)
         if period is None:
             raise NotFound(f"there is no period {number}")
-        for handle in sorted(policy.without.union(policy.groups, *policy.groups.values())):
+        for handle in sorted(policy.without.union(policy.groups, settling, *policy.groups.values())):
             if await services.registry.find(handle) is None:
                 raise NotFound(f"there is no partner {handle}")
         opening = _Opening() if before is None else await _opening(services, before, number)
-        wished = policy
+        wished = policy if fix_id is None else await _by_fix(services, policy, settling, fix_id)
         if policy.plan is PlanKind.CONTRACTED:
-            wished = replace(policy, contracts=await settlement.contracts(number, opening.carried))
+            wished = replace(wished, contracts=await settlement.contracts(number, opening.carried))
         netted = await settlement.netted(number, wished, opening.carried)
         written = {} if out is None else await _write(services, period, netted, opening.named, out)
         return period, netted, written
@@ -154,6 +163,23 @@ def _policy(plan: str, minimums: Iterable[str], groups: Iterable[str], without: 
         raise misused(error) from None
 
 
+def _settling(chosen: Iterable[str]) -> dict[str, str]:
+    settling: dict[str, str] = {}
+    for text in chosen:
+        handle, _, currency = text.partition("=")
+        if not handle or not currency or handle in settling:
+            raise click.BadParameter(f"{text!r}: it wants HANDLE=CODE once a partner", param_hint="--settle")
+        settling[handle] = currency.upper()
+    return settling
+
+
+async def _by_fix(services: Services, policy: Policy, settling: Mapping[str, str], fix_id: str) -> Policy:
+    fix = await services.fixes.get(fix_id)
+    if fix is None:
+        raise NotFound(f"there is no fix {fix_id}: `exchange rates import` it")
+    return replace(policy, settle=settling, fix=fix)
+
+
 # ---------------------------------------------------------------- what is told
 
 
@@ -169,6 +195,16 @@ def _document(period: Period, netted: Netted) -> dict[str, Any]:
         "payments": [_payment(each) for each in netted.payments],
         "carried": [_payment(each) for each in netted.carried],
         "survivors": [_change(each) for each in changes(netted)],
+        "fix": None if policy.fix is None else policy.fix.id, "settle": dict(policy.settle),
+        "conversions": [
+            {"partner": party, "amount": money(amount), "converted": money(converted)}
+            for party, amount, converted in netted.conversions
+        ],
+        "conversion_account": [money(amount) for amount in netted.account],
+        "rounding_differences": [
+            {"currency": currency, "minor": f"{gained.numerator}/{gained.denominator}"}
+            for currency, gained in netted.differences.items()
+        ],
     }  # fmt: skip
 
 
@@ -196,8 +232,9 @@ def _change(each: Change) -> dict[str, Any]:
 
 def _told(period: Period, netted: Netted, out: Path | None) -> list[str]:
     so_far = "" if period.closed else ", so far"
-    lines = [f"period {period.number}{so_far}, plan: {netted.policy.plan}"]
-    parents = netted.policy.parents()
+    policy = netted.policy
+    lines = [f"period {period.number}{so_far}, plan: {policy.plan}"]
+    parents = policy.parents()
     figures = ("opening", "payable", "receivable", "fees", "net")
     rows = [
         (each.position.partner, *_amounts(each.opening, *_columns(each), each.net), each.opening.currency,
@@ -205,13 +242,15 @@ def _told(period: Period, netted: Netted, out: Path | None) -> list[str]:
         for each in netted.standings
     ]  # fmt: skip
     lines += _section("", ("partner", *figures, "currency", "settled by"), rows, figures)
-    if netted.policy.groups:
+    if policy.groups:
         parties = [(party, *_amounts(amount), amount.currency) for party, amount in netted.nets]
         lines += _section("with groups as one", ("partner", "net", "currency"), parties, ("net",))
     saved = [
         (*_amounts(*each), each.gross.currency, _percent(each.efficiency_basis_points)) for each in netted.measures
     ]
     lines += _section("what has to move", (*Measure._fields, "currency", "saved"), saved, (*Measure._fields, "saved"))
+    if policy.fix is not None:
+        lines += _converted(netted, policy.fix)
     for title, payments in (("payments", netted.payments), ("carried to the next period", netted.carried)):
         paid = [(each.from_, each.to, *_amounts(each.amount), each.amount.currency) for each in payments]
         lines += _section(title, ("from", "to", "amount", "currency"), paid, ("amount",))
@@ -222,6 +261,22 @@ def _told(period: Period, netted: Netted, out: Path | None) -> list[str]:
     ]
     lines += _section("what it changes for the survivors", ("partner", *names, "currency"), changed, names)
     return lines if out is None else [*lines, "", f"certificate in {out}"]
+
+
+def _converted(netted: Netted, fix: Fix) -> list[str]:
+    rows = [
+        (party, *_amounts(amount), amount.currency, *_amounts(converted), converted.currency)
+        for party, amount, converted in netted.conversions
+    ]
+    header = ("partner", "net", "currency", "settled as", "in")
+    lines = _section(f"converted by {fix.id}", header, rows, ("net", "settled as"))
+    held = [(*_amounts(amount), amount.currency) for amount in netted.account]
+    lines += _section("conversion account", ("holds", "currency"), held, ("holds",))
+    gained = [
+        (f"{each.numerator}/{each.denominator}", f"minor units of {currency}")
+        for currency, each in netted.differences.items()
+    ]
+    return lines + _section("which by this fix is a difference of", ("exactly", "in"), gained, ("exactly",))
 
 
 def _columns(each: Standing) -> tuple[Money, Money, Money]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import date
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from exchange.journal import EXCHANGE, Obligation, Owed, Sums
 from exchange.proof import netting_certificate
 from exchange.proof.netting_certificate import KINDS, carried
 from exchange.proof.sealed import Broken
+from exchange.settlement.fixes import Fix
 from exchange.settlement.netted import Netted, PlanKind, Policy, net
 from exchange.settlement.netting import Payment
+from tests.exchange.settlement.test_fixes import settling_policies
 from tests.exchange.settlement.test_netted import any_carried, any_sums, policies
 from tests.exchange.test_evidence import SEAL, broken, file_of, rewritten, verified
 
@@ -49,6 +52,10 @@ CONTRACTS = frozenset({("delivery", "rides"), ("music", "rides"), ("news", "ride
 FEWEST = certificate(minimums={EUR: 100}, groups={"video": ("music",)})
 EXCHANGED = certificate(PlanKind.EXCHANGE, minimums={EUR: 100})
 ALONG = certificate(PlanKind.CONTRACTED, contracts=CONTRACTS)
+FIX = Fix(
+    id="ecb-2023-12-08", base=EUR, date=date(2023, 12, 8), rates={"GBP": "0.8569", "JPY": "155.53", "USD": "1.0777"}
+)
+CONVERTED = certificate(settle={"delivery": "USD", "video": EUR}, fix=FIX)
 
 
 @settings(max_examples=100, deadline=None)
@@ -61,6 +68,16 @@ def test_every_netting_is_certified(sums: Sums, policy: Policy, opening: list[Pa
     facts = found.findings.facts
     assert (facts["period"], facts["period_root"], facts["plan"]) == (7, ROOT, policy.plan.value)
     assert (facts["obligations"], len(facts["payments"])) == (len(sums.money), len(netted.payments))
+
+
+@settings(max_examples=100, deadline=None)
+@given(any_sums(), settling_policies(), any_carried())
+def test_every_conversion_is_certified(sums: Sums, policy: Policy, opening: list[Payment]) -> None:
+    """Two ways to reckon, one with fractions and one with whole numbers alone, agree at any rates."""
+    netted = net(sums, policy, opening)
+    found = verified(file_for(netted))
+    assert carried(found.findings.facts) == list(netted.carried)
+    assert (found.findings.facts["fix"], found.findings.facts["settle"]) == (FIX.id, policy.settle)
 
 
 def test_a_verdict_tells_the_plan() -> None:
@@ -77,10 +94,14 @@ def test_a_verdict_tells_the_plan() -> None:
         f"the period's root: {ROOT}",
     ]
     assert verified(certificate(without=frozenset({"news"}))).findings.told[1] == "without news"
+    assert verified(CONVERTED).findings.told[1:3] == [
+        "delivery settles in USD, by ecb-2023-12-08",
+        "video settles in EUR, by ecb-2023-12-08",
+    ]
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.sampled_from([FEWEST, EXCHANGED, ALONG]), st.integers(min_value=0), st.integers(1, 255))
+@given(st.sampled_from([FEWEST, EXCHANGED, ALONG, CONVERTED]), st.integers(min_value=0), st.integers(1, 255))
 def test_no_byte_can_be_changed(data: bytes, at: int, mask: int) -> None:
     """Any one byte that is another one is caught, with the reader's own keys and without."""
     at %= len(data)
@@ -182,6 +203,20 @@ def together(*changes: Callable[[list[Any]], Any]) -> Callable[[list[Any]], None
         (FEWEST, adding("position", "zoo", EUR, "0", "0", "0", "0", "0"), "none should stand here"),
         (FEWEST, with_(the("totals", EUR), 3, "1"), "the totals of EUR should be"),
         (FEWEST, without(the("totals", "JPY")), "the totals of JPY is missing here"),
+        # What is converted.
+        (CONVERTED, policy_of(settle={}), "line 1: who settles in a currency of its choice"),
+        (CONVERTED, policy_of(settle={"video": "JPY"}), "the converted of delivery EUR: that of video EUR should"),
+        (CONVERTED, policy_of(fix={**FIX.told(), "more": 1}), "line 1: says more than is understood"),
+        (CONVERTED, policy_of(fix={**FIX.told(), "rates": {"USD": "1.0777"}}), "cannot be read (KeyError: 'JPY')"),
+        (CONVERTED, policy_of(fix={**FIX.told(), "rates": {"USD": "x"}}), "line 1: ecb-2023-12-08: 'x' is no rate"),
+        (CONVERTED, policy_of(fix={**FIX.told(), "rates": {**FIX.rates, "USD": "2"}}), "the converted of delivery EUR"),
+        (CONVERTED, with_(the("converted", "video"), 4, "11"), "the converted of video JPY should be"),
+        (CONVERTED, without(the("converted", "video")), "the converted of video JPY is missing"),
+        (CONVERTED, with_(the("account", "JPY"), 1, "16"), "the account of JPY should be"),
+        (CONVERTED, without(the("account", "USD")), "the account of USD is missing"),
+        (CONVERTED, with_(the("difference", "USD"), 1, "0/1"), "the difference of USD should be"),
+        (CONVERTED, without(the("payment", "USD")), "delivery is left with"),
+        (EXCHANGED, adding("converted", "video", "JPY", "15", EUR, "10"), "none should stand here"),
         # The plan.
         (FEWEST, without(the("payment", "JPY")), "rides is left with -15 JPY after the plan"),
         (FEWEST, without(the("carried")), "exchange is left with 0.26 EUR after the plan"),
@@ -244,13 +279,14 @@ def test_a_certificate_of_nothing_is_sound() -> None:
 
 
 odd: st.SearchStrategy[Any] = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.text(max_size=3), st.lists(st.text(max_size=2), max_size=9),
+    st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.text(max_size=3),
+    st.lists(st.text(max_size=2), max_size=9),
     st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=2),
 )  # fmt: skip
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from([FEWEST, EXCHANGED, ALONG]), odd, st.data())
+@given(st.sampled_from([FEWEST, EXCHANGED, ALONG, CONVERTED]), odd, st.data())
 def test_whatever_stands_in_it_there_is_a_sentence_for_it(data: bytes, value: Any, draw: st.DataObject) -> None:
     """No certificate, however odd, ends in anything but a verdict."""
 
