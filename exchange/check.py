@@ -20,8 +20,8 @@ nothing in any other block up to the heads: it is judged at once, with nothing t
 time since the check began is held against its entries the next time.
 
 How much memory it takes: one range of blocks (of about `ENTRIES_AT_ONCE`), one wallet with its history, the
-sums per period, a number per benefit. What has to be joined (events by wallet, acts of the other redemptions, codes)
-goes through a temporary SQLite file that grows with the journal.
+sums per period, a number per benefit, the disputes. What has to be joined (events by wallet, acts of the other
+redemptions, codes) goes through a temporary SQLite file that grows with the journal.
 
 Everything is read by its types first (`Audit`), so that what is spoiled is named and does not end the check.
 
@@ -44,6 +44,7 @@ from exchange.agreements import Agreement, AgreementBook
 from exchange.journal import Account, Block, EntryKind, Sums
 from exchange.keyring import Keyring
 from exchange.proof import Proof, Proofs, Wrong
+from exchange.proof.disputes import DisputeJudge
 from exchange.proof.history import Event, Holds, differences, fold, unheld
 from exchange.proof.lanes import LaneJudge, Placed
 from exchange.proof.money import owed
@@ -115,6 +116,7 @@ class _Examination:
         self._by_lines: dict[int, Counter[tuple[str, str]]] = {}
         self._lines: Counter[tuple[int, str]] = Counter()
         self._lanes: dict[int, LaneJudge] = {}
+        self._disputes = DisputeJudge({})
 
     async def run(self) -> list[Proof]:
         """Read, judge, and return the proofs."""
@@ -135,6 +137,7 @@ class _Examination:
             self._judge_stock()
             self._judge_headroom()
             await self._judge_periods()
+            self._proofs.add(Wrong(14, what) for what in self._disputes.end())
         finally:
             self._scratch.close()
         return self._proofs.all()
@@ -184,6 +187,13 @@ class _Examination:
             for record in self._readable(13, "record of the sign-off", found):
                 self._proofs.add(Wrong(13, what) for what in judge.take(record))
         self._proofs.add(Wrong(13, what) for what in judge.end(one.value for one in periods if one.value is not None))
+        # Of the same moment as the heads: a dispute is upheld before its adjustment is in the journal, and says that it
+        # was carried out after.
+        self._disputes = DisputeJudge({one.value.id: one.value.hash for one in statements if one.value is not None})
+        async for dispute in snapshot.disputes():
+            self._proofs.judged(14)
+            for each in self._readable(14, "dispute", dispute):
+                self._proofs.add(Wrong(14, what) for what in self._disputes.add(each))
 
     # ------------------------------------------------------------ the journal
 
@@ -265,6 +275,7 @@ class _Examination:
             self._scratch.add_events(Event.both(entry, place, placed.period))
         except UNREADABLE as error:
             proofs.add([Wrong(3, f"entry {entry.id} does not say what it should: {error}")])
+        proofs.judged(14, int(self._disputes.take(entry, placed.period)))
         if not step:
             proofs.add(owed(entry, self._agreements, self._book))
             proofs.require(entry.redemption is None, 5, f"entry {entry.id} is about a redemption, and is no step of it")

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from exchange.amounts import Money
 from exchange.redemption import Step
 
 Path = tuple[str, ...]
@@ -191,3 +192,23 @@ class Expire(Command, frozen=True, kw_only=True):
     """What is left of a lot whose time is over."""
 
     lot: str
+
+
+class AdjustLine(Command, frozen=True, kw_only=True):
+    """Money of a statement line that was disputed goes from `payer` to the partner that disputed it (`partner`).
+
+    `whose`: the account of that line, a wallet of nobody's and without points, which knows how much was adjusted by
+    which dispute. `net`: the line's; `entry` and `line`: where it stands in the journal; `statement_hash`: of the
+    statement that it is in; `record`: of the dispute's history, when it was decided.
+    """
+
+    payer: str
+    amount: Money
+    net: Money
+    dispute: str
+    record: str
+    statement: str
+    statement_hash: str
+    entry: str
+    line: int
+    benefit: str | None = None

@@ -10,6 +10,7 @@
     │   ├── NotFound              no such object, or none of the caller's
     │   ├── InvalidTransition     the redemption is past that step         status
     │   ├── InvalidSignOff        the statement does not stand where that step begins   status
+    │   ├── InvalidDispute        the dispute does not stand where that step begins     status
     │   ├── VersionConflict       somebody changed it first (retryable)    currentVersion
     │   ├── BenefitUnavailable    every reason at once                     reasons
     │   ├── PriceChanged          the price is not what was expected       pointsPrice
@@ -92,6 +93,16 @@ class InvalidSignOff(Refusal):
     """The statement's `status` does not allow the step."""
 
     code = "INVALID_SIGN_OFF"
+
+    def __init__(self, message: str, path: Sequence[str] = (), *, status: str) -> None:
+        super().__init__(message, path)
+        self.status = status
+
+
+class InvalidDispute(Refusal):
+    """The dispute's `status` does not allow the step."""
+
+    code = "INVALID_DISPUTE"
 
     def __init__(self, message: str, path: Sequence[str] = (), *, status: str) -> None:
         super().__init__(message, path)

@@ -69,6 +69,7 @@ class EntryKind(StrEnum):
     FULFIL = "FULFIL"
     FAIL = "FAIL"
     REVERSE = "REVERSE"
+    ADJUSTMENT = "ADJUSTMENT"
 
 
 class Account(StrEnum):
@@ -77,7 +78,8 @@ class Account(StrEnum):
     Points: ISSUED is what an issuer ever gave out (a credit, so negative), REDEEMED, EXPIRED and WITHDRAWN where they
     went. GOODWILL is what it gave and took besides, by somebody's decision.
     Money: REDEMPTIONS between issuer and provider, FEES from provider to exchange, COMMISSIONS from provider to
-    channel; a party's sum over the three is its net position.
+    channel, ADJUSTMENTS between two partners of a statement line that was disputed; a party's sum over the four is its
+    net position.
     """
 
     WALLET = "WALLET"
@@ -89,6 +91,7 @@ class Account(StrEnum):
     REDEMPTIONS = "REDEMPTIONS"
     FEES = "FEES"
     COMMISSIONS = "COMMISSIONS"
+    ADJUSTMENTS = "ADJUSTMENTS"
 
 
 _ACCOUNTS = {account.value: account for account in Account}
@@ -115,6 +118,7 @@ class LineKind(StrEnum):
     REDEMPTION = "REDEMPTION"
     REVERSAL = "REVERSAL"
     COMMISSION = "COMMISSION"
+    ADJUSTMENT = "ADJUSTMENT"
 
 
 class Line(NamedTuple):
@@ -132,7 +136,8 @@ class Entry(Struct, frozen=True, kw_only=True):
     """One business event. `by`: the partner that brought it (an award's issuer, a redemption's channel or provider).
 
     `redemption`, `benefit`, `provider`, `channel`: of the redemption that it is about. `holds`: points of lots that
-    are held from then on, negative when they are no longer. `debits`: negative when they go back.
+    are held from then on, negative when they are no longer. `debits`: negative when they go back. An adjustment is
+    about no redemption: its one debit is of who pays, and `provider` and `channel` are who is paid.
 
     `wallet` is internal and in no party's part; `salt` blinds the parts; `fingerprint` is of the input as sent.
     `wallet_version`: the version that its commit gave the wallet. Two lanes' clocks say nothing certain about who
@@ -180,6 +185,8 @@ class Entry(Struct, frozen=True, kw_only=True):
                 continue
             minor, currency = debit.owed
             kind = LineKind.REDEMPTION if debit.points > 0 else LineKind.REVERSAL
+            if self.kind is EntryKind.ADJUSTMENT:
+                kind = LineKind.ADJUSTMENT
             commission = debit.commission_minor
             if party == self.provider:
                 lines.append(Line(kind, debit.issuer, debit.points, minor, debit.fee_minor, currency))
@@ -309,7 +316,10 @@ class Obligation(NamedTuple):
 
 @dataclass(slots=True)
 class Owed:
-    """Money under one obligation: `entries` counts redemptions and reversals, `gross_minor` is what the issuer owes."""
+    """Money under one obligation: `gross_minor` is what the issuer owes.
+
+    `entries` counts redemptions, reversals and adjustments.
+    """
 
     points: int = 0
     gross_minor: int = 0

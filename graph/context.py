@@ -23,6 +23,7 @@ from exchange.exposure import CapBook, Pair
 from exchange.limits import LOOK_BACK_MAX, look_back
 from exchange.redemption import Redemption
 from exchange.rules import RuleBook
+from exchange.settlement.calendar import CalendarBook
 from exchange.settlement.signoff import Policy
 from exchange.wallet import Wallet
 from graph.identifiers import Identifiers, Kind
@@ -78,6 +79,7 @@ class Context:
         self.recent: Once[list[Redemption]] = Once(self._recent)
         self.own_wallet: Once[Wallet | None] = Once(self._own_wallet)
         self.sign_off_policy: Once[Policy] = Once(self._sign_off_policy)
+        self.calendars: Once[CalendarBook] = Once(services.calendars.book)
         self.staff: Once[dict[str, str]] = Once(self._staff)
 
     # ------------------------------------------------------------ the caller
@@ -123,6 +125,10 @@ class Context:
     def forget_terms(self) -> None:
         """Read agreements, rules and caps anew when they are asked for next: they have been changed."""
         self.terms = Once(self.services.books.current_terms)
+
+    def forget_calendars(self) -> None:
+        """Read them anew when they are asked for next: one was added."""
+        self.calendars = Once(self.services.calendars.book)
 
     def forget_sign_off_policy(self) -> None:
         """Read it anew when it is asked for next: it has been changed."""

@@ -10,6 +10,8 @@ from exchange.benefit import BenefitCategory, BenefitStatus, Fulfilment, LimitPe
 from exchange.journal import EntryKind, LineKind
 from exchange.redemption import RedemptionStatus
 from exchange.rules import AwardReversal
+from exchange.settlement.calendar import Duty, Every
+from exchange.settlement.dispute import DisputeReason, DisputeStatus, DisputeStep
 from exchange.settlement.period import PeriodStatus
 from exchange.settlement.signoff import SignOffStep
 from exchange.settlement.statement import StatementStatus
@@ -20,7 +22,12 @@ __all__ = [
     "BenefitCategory",
     "BenefitSort",
     "BenefitStatus",
+    "DisputeReason",
+    "DisputeStatus",
+    "DisputeStep",
+    "Duty",
     "EntryKind",
+    "Every",
     "Fulfilment",
     "LimitPeriod",
     "LineKind",
@@ -128,6 +135,25 @@ made_known(
     SETTLED="Is closed, and all its statements are paid.",
 )
 made_known(
+    Every,
+    "PeriodCalendarEvery",
+    description="How often the calendar closes a period.",
+    DAY="Every day.",
+    WEEK="Every week, on one weekday.",
+    MONTH="Every month, on one day.",
+    NEVER="Only people do.",
+)
+made_known(
+    Duty,
+    "PeriodDuty",
+    description="What has to be done about a period or a statement by a day.",
+    CUT="The period has to be closed.",
+    DRAFT="Its statements have to be drafted.",
+    REVIEW="They have to be reviewed.",
+    APPROVE="They have to be approved.",
+    PAY="They have to be paid.",
+)
+made_known(
     StatementStatus,
     description="How far a statement has come.",
     DRAFT="Computed, and agreed by two ways.",
@@ -178,6 +204,7 @@ made_known(
     FULFIL="The partner delivered.",
     FAIL="The partner could not deliver; the points came back.",
     REVERSE="A redemption went back, whole or in part, and its points with it.",
+    ADJUSTMENT="Two partners settled a dispute about a statement line: never among a member's own events.",
 )
 made_known(
     LineKind,
@@ -186,6 +213,41 @@ made_known(
     REDEMPTION="Points of an issuer spent at a provider.",
     REVERSAL="A redemption, or a part of it, that went back.",
     COMMISSION="What a provider gives the channel; negative when it goes back.",
+    ADJUSTMENT="What a dispute about a line of an earlier period has moved, to whom it was upheld.",
+)
+
+
+made_known(
+    DisputeReason,
+    description="Why a line should be wrong.",
+    DUPLICATE="It is there twice.",
+    NOT_DELIVERED="The member did not get the benefit.",
+    NOT_OURS="It is not of the partner's members, points or benefits.",
+    WRONG_AMOUNT="It costs something else by the agreement.",
+    RETURNED="It went back, and no line says so.",
+    OTHER="As the text says.",
+)
+made_known(
+    DisputeStatus,
+    description="Where a dispute stands.",
+    OPENED="The other side has to answer; what it does not answer in time is upheld.",
+    ANSWERED="Who opened it has to reply, or finance decides; without a reply in time it is rejected.",
+    REFERRED="After three answers: finance decides.",
+    UPHELD="Who opened it was right; the line is adjusted.",
+    REJECTED="The line stays as it is.",
+    WITHDRAWN="Who opened it has given it up.",
+)
+made_known(
+    DisputeStep,
+    description="What can be done in a dispute.",
+    OPEN="Dispute a line of one's statement.",
+    ANSWER="Answer, as the other side.",
+    REPLY="Reply to an answer: another round.",
+    WITHDRAW="Give it up, as who opened it.",
+    CONCEDE="Give in, as the other side.",
+    UPHOLD="Find, as finance, that it is right, all of it or a part.",
+    REJECT="Find, as finance, that it is not.",
+    LAPSE="Nobody's: a deadline passed.",
 )
 
 

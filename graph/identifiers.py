@@ -15,6 +15,7 @@ from exchange.benefit import Benefit
 from exchange.keyring import BadToken, Keyring
 from exchange.quote import Quote
 from exchange.redemption import Redemption
+from exchange.settlement.dispute import Dispute
 from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement
 from exchange.wallet import Lot, Wallet
@@ -36,6 +37,7 @@ class Kind(StrEnum):
     QUOTE = "Quote"
     PERIOD = "Period"
     STATEMENT = "Statement"
+    DISPUTE = "Dispute"
 
 
 class Identified(Protocol):
@@ -57,6 +59,7 @@ KINDS: dict[type, Kind] = {
     Quote: Kind.QUOTE,
     Period: Kind.PERIOD,
     Statement: Kind.STATEMENT,
+    Dispute: Kind.DISPUTE,
 }
 PAIRWISE = frozenset({Kind.MEMBER, Kind.LOT})
 

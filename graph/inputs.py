@@ -7,6 +7,7 @@ are UNSET, so that the schema prints none that are not there and a fingerprint l
 from __future__ import annotations
 
 import dataclasses
+import re
 from datetime import datetime
 from enum import Enum
 from hashlib import sha256
@@ -20,8 +21,18 @@ from exchange.benefit import QUANTITY_MAX, BenefitContent, Translation
 from exchange.errors import ValidationFailed
 from exchange.journal import canonical, milliseconds
 from exchange.redemption import Step
+from exchange.settlement.calendar import Calendar, checked
 from exchange.settlement.signoff import Tier, tiers_checked
-from graph.enums import AwardReversal, BenefitCategory, BenefitSort, BenefitStatus, Fulfilment, LimitPeriod
+from graph.enums import (
+    AwardReversal,
+    BenefitCategory,
+    BenefitSort,
+    BenefitStatus,
+    DisputeReason,
+    Every,
+    Fulfilment,
+    LimitPeriod,
+)
 from graph.scalars import CountryCode, CurrencyCode, Decimal, Points
 from partners.oauth.assertions import is_reference
 
@@ -650,6 +661,108 @@ class SetSignOffPolicyInput:
             Tier(tier.amount.money("input", "tiers", str(index), "amount"), tier.approvers)
             for index, tier in enumerate(self.tiers)
         )
+
+
+@strawberry.input(description="Where more of it is, and what tells that it is still the same. It is not fetched.")
+class EvidenceInput:
+    """At least one."""
+
+    link: str | None = strawberry.field(default=UNSET, description="An https URL, at most 500 characters.")
+    sha256: str | None = strawberry.field(default=UNSET, name="sha256", description="Its SHA-256, 64 hex digits.")
+
+    def check(self) -> None:
+        """Refuse what is no evidence."""
+        link, digest = sent(self.link), sent(self.sha256)
+        if link is None and digest is None:
+            raise ValidationFailed("has a link, or a hash, or both", ("input", "evidence"))
+        if link is not None and not (
+            link.startswith("https://") and len(link) <= REASON_MAX and link.isprintable() and " " not in link
+        ):
+            raise ValidationFailed(f"must be an https URL of at most {REASON_MAX}", ("input", "evidence", "link"))
+        if digest is not None and not re.fullmatch("[0-9a-f]{64}", digest):
+            raise ValidationFailed("must be 64 hex digits, in lower case", ("input", "evidence", "sha256"))
+
+
+@strawberry.input(description="A line of the caller's own statement, and what is wrong with it.")
+class OpenDisputeInput:
+    """Opened once."""
+
+    statement: strawberry.ID = strawberry.field(description="The statement.")
+    entry: strawberry.ID = strawberry.field(description="The line's `entry`.")
+    line: int = strawberry.field(default=0, description="The line's `line`: an entry can have several.")
+    reason: DisputeReason = strawberry.field(description="Why it is wrong.")
+    amount: MoneyInput = strawberry.field(description="By how much, to the caller's favour; at most the line's net.")
+    text: str = strawberry.field(description="What the other side should know; at most 500 characters.")
+    evidence: EvidenceInput | None = strawberry.field(default=UNSET, description="More of it.")
+    idempotency_key: str = strawberry.field(description=SAME_FOR_EVER)
+
+    def check(self) -> None:
+        """Refuse what no dispute is."""
+        check_key(self.idempotency_key)
+        if self.line < 0:
+            raise ValidationFailed("must not be negative", ("input", "line"))
+        check_said(self.text, "text")
+        if (evidence := sent(self.evidence)) is not None:
+            evidence.check()
+
+
+@strawberry.input(description="A step in a dispute.")
+class DisputeActionInput:
+    """What answer, withdrawal, concession and decision share."""
+
+    dispute: strawberry.ID = strawberry.field(description="Which dispute.")
+    text: str = strawberry.field(description="What both sides should know; at most 500 characters, no personal data.")
+    evidence: EvidenceInput | None = strawberry.field(default=UNSET, description="More of it.")
+    idempotency_key: str = strawberry.field(description=SAME_FOR_EVER)
+
+    def check(self) -> None:
+        """Refuse what no step is."""
+        check_key(self.idempotency_key)
+        check_said(self.text, "text")
+        if (evidence := sent(self.evidence)) is not None:
+            evidence.check()
+
+
+@strawberry.input(description="How finance decides a dispute.")
+class ResolveDisputeInput(DisputeActionInput):
+    """Upheld, whole or in part, or rejected."""
+
+    upheld: bool = strawberry.field(description="Whether it is upheld; else it is rejected.")
+    amount: MoneyInput | None = strawberry.field(default=UNSET, description="How much is upheld: all, unless said.")
+
+    def check(self) -> None:
+        """Refuse what no decision is."""
+        super().check()
+        if not self.upheld and sent(self.amount) is not None:
+            raise ValidationFailed("goes with a dispute that is upheld", ("input", "amount"))
+
+
+@strawberry.input(description="When periods are closed by themselves, and by when the rest has to be done.")
+class SetPeriodCalendarInput:
+    """Adds a version, in force from now on."""
+
+    every: Every = strawberry.field(description="How often a period is closed.")
+    on: int = strawberry.field(default=1, description="The day of the week (1: Monday), or of the month, up to 28.")
+    at: str = strawberry.field(default="00:00", description="The time of day: HH:MM.")
+    time_zone: str = strawberry.field(default="UTC", description="By which clocks, such as Europe/Berlin.")
+    draft_days: int = strawberry.field(default=0, description="Days after that of the cut for drafting the statements.")
+    review_days: int = strawberry.field(default=2, description="For reviewing them.")
+    approve_days: int = strawberry.field(default=4, description="For approving them.")
+    pay_days: int = strawberry.field(default=14, description="For paying them.")
+    business_days: bool = strawberry.field(default=False, description="Count only the days from Monday to Friday.")
+    expected_version: int | None = strawberry.field(
+        default=UNSET, description="The version it must have now (0: none yet); null: whichever it has."
+    )
+
+    def wished(self, actor: str) -> Calendar:
+        """Return the calendar, or refuse what none can be."""
+        return checked(
+            Calendar(
+                every=self.every, on=self.on, at=self.at, time_zone=self.time_zone, draft_days=self.draft_days,
+                review_days=self.review_days, approve_days=self.approve_days, pay_days=self.pay_days,
+                business_days=self.business_days, actor=actor,
+            )
+        )  # fmt: skip
 
 
 def sent(value: Any) -> Any:

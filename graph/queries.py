@@ -16,19 +16,24 @@ from exchange.benefit import benefit_id
 from exchange.commands import ByReference
 from exchange.redemption import Redemption as DomainRedemption
 from exchange.redemption import RedemptionStatus
+from exchange.settlement import calendar as settlement_calendar
+from exchange.settlement import dispute as settlement_dispute
+from exchange.settlement import liability as settlement_liability
 from exchange.settlement import period as settlement_period
 from exchange.settlement import signoff as settlement_signoff
 from exchange.settlement import simulation as settlement_simulation
 from exchange.settlement import statement as settlement_statement
 from exchange.wallet import Lot as DomainLot
 from exchange.wallet import Wallet as DomainWallet
-from graph import listings, settlement
+from graph import disputes, liability, listings, settlement
 from graph.context import ANY_STAFF, Context, Info
+from graph.disputes import Dispute
 from graph.identifiers import Kind
 from graph.inputs import BenefitBy, Chosen, MemberBy, Order, SimulateAgreementInput, sent
+from graph.liability import Liability
 from graph.paging import After, Before, Connection, First, Last, Page
 from graph.refusals import Code, fault
-from graph.settlement import Agreement, AgreementSimulation, Period, SignOffPolicy, Statement
+from graph.settlement import Agreement, AgreementSimulation, Period, PeriodCalendar, SignOffPolicy, Statement
 from graph.types import Benefit, BenefitConnection, Member, Node, Partner, Redemption
 from partners import registry
 
@@ -47,7 +52,7 @@ Key = Annotated[
 ]
 Number = Annotated[int | None, strawberry.argument(description="The period's number; without it the open one.")]
 Proposed = Annotated[SimulateAgreementInput, strawberry.argument(description="The terms to try.")]
-SimulatedPeriod = Annotated[
+OrLastClosed = Annotated[
     int | None, strawberry.argument(description="The period's number; without it the last one that is closed.")
 ]
 Issuer = Annotated[strawberry.ID | None, strawberry.argument(description="Only those of this issuer.")]
@@ -185,10 +190,18 @@ class Query:
         description="What a period would have cost under an agreement that is only proposed; nothing is changed.",
     )
     async def simulate_agreement(
-        self, info: Info, input: Proposed, period: SimulatedPeriod = strawberry.UNSET  # noqa: A002
+        self, info: Info, input: Proposed, period: OrLastClosed = strawberry.UNSET  # noqa: A002
     ) -> settlement_simulation.Simulated:  # fmt: skip
         """Read the period, and price it anew."""
         return await settlement.simulate(info.context, input, sent(period))
+
+    @strawberry.field(
+        graphql_type=PeriodCalendar | None, description="When periods are closed by themselves; null: nobody said."
+    )
+    async def period_calendar(self, info: Info) -> settlement_calendar.Calendar | None:
+        """Read the version in force."""
+        info.context.require("finance:view", "admin", "settlements:read")
+        return (await info.context.calendars()).last
 
     @strawberry.field(graphql_type=SignOffPolicy, description="How many have to approve a statement.")
     async def sign_off_policy(self, info: Info) -> settlement_signoff.Policy:
@@ -196,11 +209,37 @@ class Query:
         info.context.require("finance:view", "admin")
         return await info.context.sign_off_policy()
 
+    @strawberry.field(
+        graphql_type=list[Liability] | None,
+        description="What issuers had outstanding in points when a period ended, by handle; a partner sees its own. "
+        "Null when it is not closed. The first to ask about a period waits until the journal is read.",
+    )
+    async def liabilities(
+        self, info: Info, period: OrLastClosed = strawberry.UNSET
+    ) -> list[settlement_liability.Liability] | None:
+        """Fold the journal, or answer what is known already."""
+        return await liability.liabilities(info.context, sent(period))
+
     @strawberry.field(graphql_type=Statement | None, description="A statement, if it is the caller's to see.")
     async def statement(self, info: Info, id: Id) -> settlement_statement.Statement | None:  # noqa: A002
         """Open the id."""
         identity = info.context.ids.open(Kind.STATEMENT, id)
         return await info.context.services.settlement.statement(identity or "", settlement.own(info.context))
+
+    @strawberry.field(graphql_type=Dispute | None, description="A dispute, if the caller is a side of it, or finance.")
+    async def dispute(self, info: Info, id: Id) -> settlement_dispute.Dispute | None:  # noqa: A002
+        """Open the id."""
+        return await disputes.named(info.context, id)
+
+    @strawberry.field(
+        graphql_type=Connection[Dispute],
+        description="Disputes that the caller is a side of, all for finance; newest first.",
+    )
+    async def disputes(
+        self, info: Info, first: First = strawberry.UNSET, after: After = strawberry.UNSET
+    ) -> Page[settlement_dispute.Dispute]:
+        """List them."""
+        return await disputes.disputes(info.context, first, after)
 
 
 async def find_node(context: Context, sealed: str) -> Any:
@@ -212,6 +251,7 @@ async def find_node(context: Context, sealed: str) -> Any:
     readers = {
         Kind.PARTNER: _partner, Kind.BENEFIT: _benefit, Kind.AGREEMENT: _agreement, Kind.MEMBER: _member,
         Kind.LOT: _lot, Kind.REDEMPTION: listings.redemption, Kind.PERIOD: _period, Kind.STATEMENT: _statement,
+        Kind.DISPUTE: disputes.seen,
     }  # fmt: skip
     reader: Any = readers[kind]
     try:

@@ -16,7 +16,7 @@ from graphql import GraphQLError
 from strawberry.extensions import FieldExtension
 
 from exchange import errors
-from graph.enums import RedemptionStatus, StatementStatus, UnavailableReason
+from graph.enums import DisputeStatus, RedemptionStatus, StatementStatus, UnavailableReason
 from graph.scalars import Points
 
 MESSAGE = strawberry.field(description="One sentence for the developer who reads it.")
@@ -162,6 +162,15 @@ class InvalidSignOff(UserError):
     status: StatementStatus = strawberry.field(description="Where it stands.")
 
     is_type_of = said(errors.InvalidSignOff)
+
+
+@strawberry.type(description="The dispute does not stand where that step begins.")
+class InvalidDispute(UserError):
+    """exchange.errors.InvalidDispute."""
+
+    status: DisputeStatus = strawberry.field(description="Where it stands.")
+
+    is_type_of = said(errors.InvalidDispute)
 
 
 @strawberry.type(description="Somebody changed the object first.")

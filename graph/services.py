@@ -16,12 +16,16 @@ from exchange.errors import Forbidden
 from exchange.keyring import Keyring, load_keyring
 from exchange.ledger import Ledger
 from exchange.settlement.clearing import Settlement
+from exchange.settlement.disputing import Disputing
+from exchange.settlement.outstanding import Outstanding
 from exchange.store.books import Books
+from exchange.store.calendars import Calendars
 from exchange.store.catalog import Catalog
 from exchange.store.connection import Database, connect, database, server_time, settled
 from exchange.store.fixes import Fixes
 from exchange.store.headroom import Headroom
 from exchange.store.members import Members
+from exchange.store.reconciliation import Reconciliation
 from exchange.store.signoff import SignOff
 from exchange.store.terms import Terms
 from graph.settings import Settings
@@ -29,6 +33,7 @@ from partners.oauth.keys import SigningKeys
 from partners.oauth.server import OAuthServer
 from partners.oauth.store import OAuthStore
 from partners.oauth.tokens import Tokens
+from partners.particulars import PartnerParticulars
 from partners.registry import PartnerRegistry
 from partners.staff import StaffRegistry
 
@@ -49,7 +54,12 @@ class Services:
     fixes: Fixes
     settlement: Settlement
     sign_off: SignOff
+    disputing: Disputing
+    outstanding: Outstanding
+    calendars: Calendars
+    reconciliation: Reconciliation
     registry: PartnerRegistry
+    particulars: PartnerParticulars
     staff: StaffRegistry
     keys: SigningKeys
     tokens: Tokens
@@ -77,7 +87,9 @@ async def open_services(settings: Settings, *, ledger: bool = True) -> AsyncIter
     services = Services(
         settings=settings, db=db, keyring=keyring, books=books, ledger=ledger_service, catalog=Catalog(db, keyring),
         members=members, terms=Terms(db), headroom=Headroom(db, books), fixes=Fixes(db),
-        settlement=Settlement(db, keyring), sign_off=SignOff(db), registry=registry,
+        settlement=Settlement(db, keyring), calendars=Calendars(db), sign_off=SignOff(db), outstanding=Outstanding(db),
+        disputing=Disputing(db, ledger_service, keyring), reconciliation=Reconciliation(db),
+        registry=registry, particulars=PartnerParticulars(db),
         staff=StaffRegistry(db), keys=keys, tokens=tokens,
         oauth=OAuthServer(registry, store, tokens, keyring, Enrolment(ledger_service, members)),
     )  # fmt: skip
@@ -102,6 +114,8 @@ async def _prepare(services: Services, store: OAuthStore) -> None:
         services.headroom,
         services.settlement,
         services.sign_off,
+        services.disputing,
+        services.reconciliation,
         services.registry,
         services.staff,
         store,

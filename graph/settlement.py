@@ -15,10 +15,10 @@ from exchange import agreements
 from exchange.amounts import Money as Amount
 from exchange.benefit import Benefit as DomainBenefit
 from exchange.errors import Refusal
-from exchange.settlement import netting, period, signoff, simulation, statement
+from exchange.settlement import calendar, netting, period, signoff, simulation, statement
 from exchange.settlement.statement import Place
 from graph.context import Context, Info
-from graph.enums import LineKind, PeriodStatus, SignOffStep, StatementStatus
+from graph.enums import Duty, Every, LineKind, PeriodStatus, SignOffStep, StatementStatus
 from graph.inputs import SimulateAgreementInput, sent
 from graph.paging import After, Connection, First, Page, page
 from graph.refusals import Code, fault, made_of
@@ -100,6 +100,11 @@ class StatementLine:
         """Load the benefit as it is now."""
         return None if root.benefit is None else await info.context.benefits.load(root.benefit)
 
+    @strawberry.field(description="Counts the lines of one entry, from 0: with `entry` it names the line.")
+    def line(root: Parent[statement.StatementLine]) -> int:
+        """Say it of the line's place."""
+        return root.place.n
+
     counterparty = the_partner("counterparty", "The other side.")
 
     points: Points = strawberry.field(description="Points redeemed; negative for their issuer, zero on a commission.")
@@ -162,6 +167,40 @@ class SignOffPolicy:
     tiers: list[ApprovalTier] = strawberry.field(description="By currency and amount.")
 
 
+@strawberry.type(description="When a period is cut, and by when the rest has to be done: until before that moment.")
+class PeriodDates:
+    """exchange.settlement.calendar.Dates."""
+
+    cut: datetime = strawberry.field(description="When it was cut; of an open one, when it is due.")
+    draft_by: datetime = strawberry.field(description="The statements drafted.")
+    review_by: datetime = strawberry.field(description="The statements reviewed.")
+    approve_by: datetime = strawberry.field(description="The statements approved.")
+    pay_by: datetime = strawberry.field(description="The statements paid.")
+
+
+@strawberry.type(description="One version of when periods are closed by themselves.")
+class PeriodCalendar:
+    """exchange.settlement.calendar.Calendar."""
+
+    is_type_of = made_of(calendar.Calendar)
+
+    version: int = strawberry.field(description="Counts from 1.")
+    since: datetime = strawberry.field(description="From when on it holds.")
+    every: Every = strawberry.field(description="How often it closes a period.")
+    on: int = strawberry.field(description="The day of the week (1: Monday), or of the month; 1 otherwise.")
+    at: str = strawberry.field(description="The time of day: HH:MM.")
+    time_zone: str = strawberry.field(description="By which clocks, such as Europe/Berlin.")
+    draft_days: int = strawberry.field(description="Days after that of the cut for drafting the statements.")
+    review_days: int = strawberry.field(description="For reviewing them.")
+    approve_days: int = strawberry.field(description="For approving them.")
+    pay_days: int = strawberry.field(description="For paying them.")
+    business_days: bool = strawberry.field(description="Whether only the days from Monday to Friday count.")
+
+
+async def _dates(context: Context, of: period.Period | None) -> calendar.Dates | None:
+    return None if of is None else (await context.calendars()).dates(of)
+
+
 @strawberry.type(description="One partner's period: reproducible byte for byte from the journal.")
 class Statement(Node):
     """exchange.settlement.statement.Statement."""
@@ -204,6 +243,21 @@ class Statement(Node):
             return root.line_count
 
         return page(cursors, window, [(tuple(row.place), row) for row in rows], count)
+
+    @strawberry.field(graphql_type=PeriodDates | None, description="By when it has to be signed off.")
+    async def dates(root: Parent[statement.Statement], info: Info) -> calendar.Dates | None:
+        """Ask the calendar."""
+        return await _dates(info.context, await info.context.services.settlement.period(root.period))
+
+    @strawberry.field(description="What should have been done about it by now.")
+    async def overdue(root: Parent[statement.Statement], info: Info) -> list[Duty]:
+        """Ask the calendar."""
+        of = await info.context.services.settlement.period(root.period)
+        if of is None:
+            return []
+        dates = await _dates(info.context, of)
+        late = calendar.overdue(dates, of, [root.status], await info.context.now())
+        return [duty for duty in late if duty not in (Duty.CUT, Duty.DRAFT)]
 
     totals: list[Position] = strawberry.field(description="What its lines add up to, by currency.")
 
@@ -253,6 +307,21 @@ class Period(Node):
     async def entries(root: Parent[period.Period], info: Info) -> Count:
         """Count when asked."""
         return Count(await info.context.services.settlement.entries(root.number, own(info.context)))
+
+    @strawberry.field(
+        graphql_type=PeriodDates | None, description="What the calendar says of it; null if there was none."
+    )
+    async def dates(root: Parent[period.Period], info: Info) -> calendar.Dates | None:
+        """Ask the calendar."""
+        return await _dates(info.context, root)
+
+    @strawberry.field(description="What should have been done by now; for a partner, about its own statement.")
+    async def overdue(root: Parent[period.Period], info: Info) -> list[Duty]:
+        """Ask the calendar, and look where the statements stand."""
+        context = info.context
+        dates = await _dates(context, root)
+        statuses = await context.services.settlement.statuses(root.number, own(context)) if dates is not None else []
+        return calendar.overdue(dates, root, statuses, await context.now())
 
     settled_at: datetime | None = strawberry.field(description="When the last of its statements was paid.")
     root: str | None = strawberry.field(description="Merkle root over every lane's last block, once closed.")

@@ -16,6 +16,7 @@ from typing import Any
 from exchange.commands import (
     Act,
     Adjust,
+    AdjustLine,
     Award,
     Command,
     Enrol,
@@ -32,7 +33,7 @@ from exchange.commands import (
     Unlink,
     Unmerge,
 )
-from exchange.decisions import freezing, links, merging, points, redemptions, sharing
+from exchange.decisions import adjustments, freezing, links, merging, points, redemptions, sharing
 from exchange.decisions.decision import Decision, Terms
 from exchange.decisions.redemptions import promise, taker_of
 from exchange.wallet import Wallet
@@ -56,6 +57,7 @@ _LADDERS: Mapping[type[Command], Callable[[Any, Wallet | None, Terms, datetime, 
     Redeem: redemptions.redeem,
     Reserve: redemptions.reserve,
     Act: redemptions.act,
+    AdjustLine: adjustments.adjust_line,
 }
 
 

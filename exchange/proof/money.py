@@ -53,6 +53,8 @@ def owed(
         wrong = _taking(entry, agreements, book, before)
     elif entry.kind in _RETURNING:
         wrong = _returning(entry, before)
+    elif entry.kind is EntryKind.ADJUSTMENT:
+        wrong = _adjusting(entry)
     else:
         wrong = ["owes something for nothing"] if entry.debits else []
     redeemed = {debit.issuer: debit.points for debit in entry.debits}
@@ -92,6 +94,16 @@ def _taking(
         if figures(debit) != row:
             wrong.append(f"{debit.issuer} owes {figures(debit)}, by the agreement {row} (owed, fee, commission)")
     return wrong
+
+
+def _adjusting(entry: Entry) -> list[str]:
+    """Judge the form of an adjustment: one partner pays another. Whether it is due, `disputes` judges."""
+    plain = [
+        debit for debit in entry.debits
+        if debit.owed is not None and debit.owed.minor > 0 and debit == Debit(debit.issuer, 0, None, debit.owed)
+        and debit.issuer != entry.provider == entry.channel
+    ]  # fmt: skip
+    return [] if len(plain) == len(entry.debits) == 1 else ["is not one partner's payment to another"]
 
 
 def _returning(entry: Entry, before: Redemption | None) -> list[str]:
@@ -233,13 +245,14 @@ def _money_posted(entry: Entry) -> Figures:
 
 def _money_due(entry: Entry) -> Figures:
     provider, channel = entry.provider or "", entry.channel or ""
+    between = Account.ADJUSTMENTS if entry.kind is EntryKind.ADJUSTMENT else Account.REDEMPTIONS
     due: Figures = {}
     for debit in entry.debits:
         if debit.owed is None:
             continue
         minor, currency = debit.owed
         for account, payer, payee, amount in (
-            (Account.REDEMPTIONS, debit.issuer, provider, minor),
+            (between, debit.issuer, provider, minor),
             (Account.FEES, provider, EXCHANGE, debit.fee_minor),
             (Account.COMMISSIONS, provider, channel, debit.commission_minor),
         ):

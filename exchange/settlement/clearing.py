@@ -20,13 +20,12 @@ from exchange.errors import FiguresDisagree, NotFound, ValidationFailed
 from exchange.journal import EXCHANGE, SALT_BYTES, Block, BlockKind, EntryKind, Sums
 from exchange.keyring import BadToken, Keyring
 from exchange.settlement import netting
-from exchange.settlement.export.csv import csv_rows
 from exchange.settlement.netted import Netted, Policy, net
 from exchange.settlement.netting import BilateralPosition, Payment, Position
 from exchange.settlement.period import Period, PeriodStatus, period_root, ranges
 from exchange.settlement.plans import Contract
 from exchange.settlement.simulation import Simulated, Simulation
-from exchange.settlement.statement import Place, Statement, StatementLine, document, draft, lines_of
+from exchange.settlement.statement import Place, Statement, StatementLine, StatementStatus, document, draft, lines_of
 from exchange.store.books import Books
 from exchange.store.connection import Database
 from exchange.store.periods import Periods
@@ -77,12 +76,12 @@ class Settlement:
             await self._periods.settle(number)  # the last was paid while one was still to be drafted
         return await self._existing(number)
 
-    async def mark(self, number: int) -> None:
-        """Step 1: from now on no lane can begin in the period."""
+    async def mark(self, number: int) -> bool:
+        """Step 1: from now on no lane can begin in the period. False: somebody was faster."""
         before = await self._periods.get(number - 1)
         if before is not None and not before.closed:
             raise ValidationFailed(f"period {number - 1} is still closing: close it first", _NUMBER)
-        await self._periods.mark(number)
+        return await self._periods.mark(number)
 
     async def cut_lanes(self, number: int) -> None:
         """Step 2: every lane whose head is still in the period gets its cut, unless its owner is faster."""
@@ -137,6 +136,10 @@ class Settlement:
     async def periods(self, after: int | None = None, limit: int = PAGE) -> list[Period]:
         """Return periods, the newest first, from after (that is, older than) a number."""
         return await self._periods.page(after, limit)
+
+    async def statuses(self, number: int, partner: str | None = None) -> list[StatementStatus]:
+        """Return where the period's statements stand, each status once."""
+        return await self._periods.statuses(number, partner)
 
     async def entries(self, number: int, partner: str | None = None) -> int:
         """Return how many entries are in the period; of a partner, those with statement lines of its own."""
@@ -225,6 +228,10 @@ class Settlement:
         """Return the period's statements by partner, from after a partner on."""
         return await self._periods.statements(number, after, limit, partner)
 
+    async def period_of(self, statement: Statement) -> Period:
+        """Return the period that a statement is of."""
+        return await self._existing(statement.period)
+
     async def lines(self, statement: Statement, after: Place | None = None, limit: int = PAGE) -> list[StatementLine]:
         """Return up to `limit` lines behind the place `after`; there are `statement.line_count` in all."""
         late_before = await self._late_before(statement.period)
@@ -239,14 +246,13 @@ class Settlement:
 
     async def document(self, statement: Statement) -> AsyncGenerator[bytes]:
         """Yield the canonical JSON document, made anew from the journal; its SHA-256 is the statement's hash."""
-        lines = await self._all_lines(statement)
+        lines = await self.all_lines(statement)
         async for piece in document(statement.period, statement.partner, statement.root, statement.totals, lines):
             yield piece
 
-    async def csv(self, statement: Statement) -> AsyncGenerator[str]:
-        """Yield the statement as CSV, row by row."""
-        async for row in csv_rows(statement, await self._all_lines(statement)):
-            yield row
+    async def all_lines(self, statement: Statement) -> AsyncGenerator[StatementLine]:
+        """Return an iterator over all its lines, in order; close it if you stop half-way."""
+        return self._lines(statement.period, statement.partner, await self._late_before(statement.period))
 
     # ------------------------------------------------------------ within
 
@@ -272,9 +278,6 @@ class Settlement:
     async def _late_before(self, number: int) -> datetime | None:
         before = await self._periods.get(number - 1)
         return None if before is None else before.marked_at
-
-    async def _all_lines(self, statement: Statement) -> AsyncGenerator[StatementLine]:
-        return self._lines(statement.period, statement.partner, await self._late_before(statement.period))
 
     async def _lines(
         self, number: int, partner: str, late_before: datetime | None, after: Place | None = None, entries: int = 0

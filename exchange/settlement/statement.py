@@ -214,8 +214,8 @@ class Tally:
         """Yield the lines unchanged."""
         async for line in lines:
             self.count += 1
-            # What goes back counts against what was redeemed: a block adds up both under one obligation.
-            kind = LineKind.REDEMPTION if line.kind is LineKind.REVERSAL else line.kind
+            # What goes back or is adjusted counts with what was redeemed: a block adds up all under one obligation.
+            kind = line.kind if line.kind is LineKind.COMMISSION else LineKind.REDEMPTION
             key = LineKey(kind, line.counterparty, line.currency)
             add_line(self.sums, key, line.points, line.gross.minor, line.fee.minor)
             yield line

@@ -20,6 +20,7 @@ from exchange.journal import Block, block_id
 from exchange.proof.lanes import Placed
 from exchange.redemption import Redemption
 from exchange.rules import Rules
+from exchange.settlement.dispute import Dispute
 from exchange.settlement.period import Period
 from exchange.settlement.signoff import Record
 from exchange.settlement.statement import Statement
@@ -34,6 +35,7 @@ from exchange.store.connection import (
     answering,
     settled,
 )
+from exchange.store.disputes import dispute_from, stands_as_recorded
 from exchange.store.headroom import pool_from, slice_from
 from exchange.store.periods import Periods, period_from, statement_from
 from exchange.store.shelves import Stockroom, Whole, room_from, shelf_from
@@ -424,6 +426,13 @@ class Snapshot:
         """Yield the log of the sign-off, from its beginning."""
         async for row in self._db["sign_offs"].find({}, session=self._session).sort("_id", 1):
             yield _found(record_from, row)
+
+    async def disputes(self) -> AsyncIterator[Found[Dispute]]:
+        """Yield every dispute."""
+        async for row in self._db["disputes"].find({}, session=self._session):
+            found = _found(dispute_from, row)
+            odd = found.value is not None and not stands_as_recorded(row, found.value)
+            yield Found(found.id, found.value, "does not stand as its records say") if odd else found
 
     async def claims(self) -> AsyncIterator[Found[Claim]]:
         """Yield every code that is not free any more."""

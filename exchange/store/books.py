@@ -9,7 +9,7 @@ not know is `UnknownOutcome`, and only `lane.LaneKeeper` may go on from there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -169,6 +169,9 @@ class Books(Lanes):
                 "caps",
                 "funding",
                 "notices",
+                "sign_offs",
+                "disputes",
+                "calendars",
             ):
                 if name not in present:
                     await self._create_collection(name)
@@ -472,9 +475,9 @@ class Books(Lanes):
             raise Conflict(f"{collection.name}: {len(operations)} writes, {result.matched_count} matched")
 
 
-async def _while(writing: Coroutine[Any, Any, Any], prepare: Callable[[], _T]) -> _T:
+async def _while(writing: Awaitable[Any], prepare: Callable[[], _T]) -> _T:
     """Prepare something while the server writes: it is sent before, and waited for afterwards."""
-    sent = asyncio.create_task(writing)
+    sent = asyncio.ensure_future(writing)  # of one driver a coroutine, of the other a future already
     await asyncio.sleep(0)
     try:
         return prepare()

@@ -75,10 +75,10 @@ class Periods:
             rows = await self._periods.find(wanted).sort("_id", -1).limit(limit).to_list(None)
         return [period_from(row) for row in rows]
 
-    async def mark(self, number: int) -> None:
-        """Mark the open period as closing and open the next: both or neither. Nothing, if it is no longer open."""
+    async def mark(self, number: int) -> bool:
+        """Mark the open period as closing and open the next: both or neither. False, if it is no longer open."""
 
-        async def both(session: Session) -> None:
+        async def both(session: Session) -> bool:
             marked = await self._marking.find_one_and_update(
                 {"_id": number, "status": "OPEN"},
                 [{"$set": {"status": "CLOSING", "marked_at": "$$NOW"}}],
@@ -91,10 +91,11 @@ class Periods:
                     "closed_at": None, "lanes": 0,
                 }  # fmt: skip
                 await self._marking.insert_one(following, session=session)
+            return marked is not None
 
         with answering():
             async with await settled(self._db.client.start_session()) as session:
-                await session.with_transaction(both)
+                return bool(await session.with_transaction(both))
 
     async def seal(self, number: int, ranges: Sequence[Range], root: str) -> None:
         """Close the closing period over its ranges; nothing, if somebody has."""
@@ -212,6 +213,12 @@ class Periods:
                 yield row
 
     # ------------------------------------------------------------ statements
+
+    async def statuses(self, number: int, partner: str | None = None) -> list[StatementStatus]:
+        """Return where any of the period's statements stand, each once; `partner`: where its own does."""
+        wanted = {"period": number} | ({} if partner is None else {"partner": partner})
+        with answering():
+            return [StatementStatus(each) for each in await self._statements.distinct("status", wanted)]
 
     async def add_statement(self, statement: Statement) -> None:
         """Store a draft; nothing, if the same draft is there."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
 from exchange.agreements import Agreement, Debit
 from exchange.amounts import Money
-from exchange.journal import Entry, EntryKind
+from exchange.journal import Entry, EntryKind, Sums, block_id
 from exchange.redemption import Redemption
 from exchange.settlement.period import Period
 from exchange.store import documents as docs
@@ -46,6 +47,7 @@ class Spending:
     def __init__(self, db: Database) -> None:
         self._audit = Audit(db)
         self._periods = Periods(db)
+        self._blocks: Collection = db["blocks"].with_options(read_concern=MAJORITY)
         self._entries: Collection = db["entries"].with_options(read_concern=MAJORITY)
         self._redemptions: Collection = db["redemptions"].with_options(read_concern=MAJORITY)
 
@@ -69,13 +71,26 @@ class Spending:
             heads = await snapshot.heads()
         return [Span(lane, ended.get(lane, -1) + 1, head) for lane, head in sorted(heads.items())]
 
+    async def sums(self, number: int, spans: Iterable[Span], until: datetime | None = None) -> Sums:
+        """Add up the period's blocks in these spans; `until`: those of no later moment."""
+        total = Sums()
+        wanted = {"period": number} | ({} if until is None else {"at": {"$lte": until}})
+        for lane, first, last in spans:
+            place = {"$gte": block_id(lane, first), "$lte": block_id(lane, last)}
+            with answering():
+                async for block in self._blocks.find({"_id": place, **wanted}, {"sums": 1}):
+                    total.add(Sums.from_rows(block["sums"]))
+        return total
+
     async def agreements(self) -> list[Agreement]:
         """Return every version of every agreement; those that entries name, if they were read before."""
         return await self._audit.agreements()
 
-    async def entries(self, number: int, spans: Iterable[Span], progress: Progress) -> AsyncGenerator[list[Entry]]:
-        """Yield the period's entries by which money is owed or goes back, a handful at a time."""
-        wanted = {"period": number, "kind": {"$in": [kind.value for kind in (*TAKING, *RETURNING)]}}
+    async def entries(
+        self, number: int, spans: Iterable[Span], progress: Progress, kinds: Iterable[EntryKind] = (*TAKING, *RETURNING)
+    ) -> AsyncGenerator[list[Entry]]:
+        """Yield the period's entries of these kinds, a handful at a time: those that money is owed by, or goes back."""
+        wanted = {"period": number, "kind": {"$in": [kind.value for kind in kinds]}}
         spans = list(spans)
         done, total = 0, sum(span.last - span.first + 1 for span in spans)
         for lane, begin, end in spans:

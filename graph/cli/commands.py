@@ -18,12 +18,15 @@ from graph.cli.anytime import as_of, rebuild
 from graph.cli.catalog import catalog
 from graph.cli.check import check
 from graph.cli.database import database
+from graph.cli.disputes import dispute
 from graph.cli.exposure import exposure
 from graph.cli.journal import journal
+from graph.cli.liability import liability
 from graph.cli.members import member
 from graph.cli.netting import netting
 from graph.cli.partners import partner
 from graph.cli.rates import rates
+from graph.cli.reconcile import reconcile
 from graph.cli.rules import freeze, rules, unfreeze
 from graph.cli.schema import schema
 from graph.cli.settlement import period, statement
@@ -69,6 +72,9 @@ _COMMANDS = (
     netting,
     rates,
     signoff,
+    dispute,
+    reconcile,
+    liability,
     check,
     journal,
     verify,

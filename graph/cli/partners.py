@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import IO, Any, Final
 
 import click
+from msgspec.structs import asdict
 
 from exchange.errors import ValidationFailed
 from exchange.journal import milliseconds
+from graph.cli.rules import BY
 from graph.cli.shell import Shell, identifiers, misused, on_exchange, table
 from graph.services import Services
+from partners.particulars import Version
 from partners.registry import Onboarded, Partner, PartnerRole
 
 ROLES: Final = [role.value.lower() for role in PartnerRole]
@@ -34,7 +37,7 @@ def partner() -> None:
 )  # fmt: skip
 @on_exchange
 def create(shell: Shell, handle: str, name: str, roles: Sequence[str], public_key: IO[str] | None) -> None:
-    """Bring a partner in, with credentials that are shown this once.
+    """Bring a partner in; its credentials are shown once.
 
     Its server gets tokens with the client id and secret (OAuth client credentials), and tokens for its own members
     with assertions signed by the assertion key.
@@ -87,6 +90,55 @@ def list_partners(shell: Shell) -> None:
     partners = shell.run(work)
     rows = [(each["handle"], each["name"], " ".join(each["roles"]), each["created_at"]) for each in partners]
     shell.answer({"partners": partners}, table(("handle", "name", "roles", "since"), rows))
+
+
+@partner.command("particulars")
+@click.argument("handle")
+@click.option("--name", help="What it is called in law.")
+@click.option("--address", multiple=True, metavar="LINE", help="A line of its address; repeat it, up to five times.")
+@click.option("--tax-number", help="Its number with the tax office, such as a VAT number.")
+@click.option("--iban", help="Its account.")
+@click.option("--bic", help="Its account's bank.")
+@click.option("--by", "actor", default=BY, show_default=True, metavar="NAME", help="Who changes it.")
+@on_exchange
+def particulars(shell: Shell, handle: str, actor: str, **given: str | Sequence[str] | None) -> None:
+    """Show or change what a partner is on paper.
+
+    It stands on statements as PDF, and in payment files.
+
+    HANDLE `exchange` is the operator, whose letterhead it is. What is not given stays; an empty text takes it away.
+    Each change is a version of its own, and none is ever removed.
+
+    \b
+    exchange partner particulars exchange --name "Exchange AG" --address "Bahnhofstrasse 1" --address "8001 Zürich"
+    exchange partner particulars rides --tax-number DE136695976 --iban "DE89 3704 0044 0532 0130 00"
+    exchange partner particulars rides
+    """  # noqa: D301 - click's mark for a paragraph that is not to be rewrapped
+    changes = {name: value for name, value in given.items() if value not in (None, ())}
+    if "address" in changes:
+        changes["address"] = tuple(line for line in given["address"] or () if line)
+
+    async def work(services: Services) -> Version:
+        found = await services.registry.get(handle)
+        if not changes:
+            return await services.particulars.of(found)
+        try:
+            return await services.particulars.change(found, changes, actor, await services.now())
+        except ValidationFailed as error:
+            raise misused(error) if error.path else error from None
+
+    found = shell.run(work)
+    what = found.particulars
+    told = {
+        "handle": handle, "version": found.number, **asdict(what), "by": found.by,
+        "at": None if found.at is None else milliseconds(found.at),
+    }  # fmt: skip
+    lines = [
+        ("name", what.name), *(("address", line) for line in what.address), ("tax number", what.tax_number),
+        ("iban", what.iban), ("bic", what.bic),
+    ]  # fmt: skip
+    since = "as brought in" if found.at is None else f"version {found.number}, by {found.by}, {milliseconds(found.at)}"
+    shell.answer(told, [*(f"{name:<10}  {text}" for name, text in lines if text), "", since])
 
 
 def _told(each: Partner, sealed: str) -> dict[str, Any]:

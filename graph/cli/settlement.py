@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
+from msgspec.structs import asdict
 
 from exchange.amounts import decimal_from_minor
-from exchange.errors import NotFound
+from exchange.errors import NotFound, ValidationFailed
 from exchange.evidence import Evidence
-from exchange.journal import milliseconds
+from exchange.journal import EXCHANGE, milliseconds
+from exchange.settlement.calendar import Calendar, Every, checked, overdue
+from exchange.settlement.export import LOCALE, Subject, Writer
 from exchange.settlement.netting import Position
 from exchange.settlement.period import Period
-from exchange.settlement.statement import Statement
-from graph.cli.shell import Progress, Shell, WholeNumber, identifiers, money, on_exchange, out_option, table, write_out
+from exchange.settlement.statement import Statement, StatementLine
+from graph.cli.rules import BY
+from graph.cli.shell import (
+    Progress,
+    Shell,
+    WholeNumber,
+    identifiers,
+    misused,
+    money,
+    on_exchange,
+    out_option,
+    table,
+    write_out,
+)
 from graph.identifiers import Identifiers, Kind
 from graph.services import Services
 from partners.oauth.seals import seal_of
 
-FORMATS: Final = ("csv", "bundle")
+FORMATS: Final[Mapping[str, str]] = {
+    "csv": "exchange.settlement.export.csv",
+    "json": "exchange.settlement.export.json",
+    "ledger": "exchange.settlement.export.accounting",
+    "xlsx": "exchange.settlement.export.xlsx",
+    "pdf": "exchange.settlement.export.pdf",
+    "pain001": "exchange.settlement.export.pain001",
+}
+"""The forms of a statement, and where each is written; imported when wanted, as some take their time."""
+BUNDLE: Final = "bundle"
+BINARY: Final = ("xlsx", "pdf")
+
 _PAGE = 100
 _FIGURES = ("payable", "receivable", "fees", "net")
 
@@ -71,16 +102,73 @@ def list_periods(shell: Shell) -> None:
     """List the periods, the newest first."""
 
     async def work(services: Services) -> list[dict[str, Any]]:
-        ids = identifiers(services)
-        return [{**_period_told(each), "id": ids.of(each)} async for each in _periods(services)]
+        ids, book, now = identifiers(services), await services.calendars.book(), await services.now()
+
+        async def dated(each: Period) -> dict[str, Any]:
+            dates = book.dates(each)
+            statuses = [] if dates is None else await services.settlement.statuses(each.number)
+            told = None if dates is None else {name: milliseconds(at) for name, at in dates._asdict().items()}
+            return {"dates": told, "overdue": [duty.value for duty in overdue(dates, each, statuses, now)]}
+
+        return [{**_period_told(each), "id": ids.of(each), **(await dated(each))} async for each in _periods(services)]
 
     periods = shell.run(work)
     rows = [
-        (str(each["number"]), each["status"], each["opened_at"], each["closed_at"] or "", str(each["statements"] or ""))
+        (
+            str(each["number"]), each["status"], each["opened_at"], each["closed_at"] or "",
+            str(each["statements"] or ""), "" if each["dates"] is None else each["dates"]["cut"],
+            ", ".join(each["overdue"]).lower(),
+        )
         for each in periods
-    ]
-    right = ("period", "statements")
-    shell.answer({"periods": periods}, table(("period", "status", "opened", "closed", "statements"), rows, right=right))
+    ]  # fmt: skip
+    header = ("period", "status", "opened", "closed", "statements", "cut", "overdue")
+    shell.answer({"periods": periods}, table(header, rows, right=("period", "statements")))
+
+
+@period.command("calendar")
+@click.option(
+    "--every", type=click.Choice([each.value.lower() for each in Every]), help="How often; never: only people do."
+)
+@click.option("--on", type=int, default=1, help="The day of the week (1 is Monday), or of the month, up to 28.")
+@click.option("--at", default="00:00", show_default=True, metavar="HH:MM", help="The time of day.")
+@click.option("--time-zone", default="UTC", show_default=True, metavar="ZONE", help="By which clocks: Europe/Berlin.")
+@click.option("--draft-days", type=int, default=0, show_default=True, help="Days to draft the statements in.")
+@click.option("--review-days", type=int, default=2, show_default=True, help="Days to review them in.")
+@click.option("--approve-days", type=int, default=4, show_default=True, help="Days to approve them in.")
+@click.option("--pay-days", type=int, default=14, show_default=True, help="Days to pay them in.")
+@click.option("--business-days", is_flag=True, help="Count only the days from Monday to Friday.")
+@click.option("--by", "actor", default=BY, show_default=True, metavar="NAME", help="Who decided it.")
+@on_exchange
+def calendar(shell: Shell, every: str | None, actor: str, **said: Any) -> None:
+    """Show when periods are closed by themselves, or set it with --every.
+
+    What is given is all there is: a change replaces the whole calendar, from now on. All days are counted from that of
+    the cut, and over when they end in the time zone.
+
+    \b
+    exchange period calendar
+    exchange period calendar --every month --time-zone Europe/Berlin --review-days 3 --business-days
+    exchange period calendar --every never
+    """  # noqa: D301 - click's mark for a paragraph that is not to be rewrapped
+    if every is None:
+        context = click.get_current_context()
+        if any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in said):
+            raise click.UsageError("a calendar is set with --every")
+    else:
+        try:
+            wished = checked(Calendar(every=Every(every.upper()), actor=actor, **said))
+        except ValidationFailed as error:
+            raise misused(error) from None
+
+    async def work(services: Services) -> Calendar | None:
+        return (await services.calendars.book()).last if every is None else await services.calendars.set(wished)
+
+    found = shell.run(work)
+    if found is None:
+        shell.answer({"calendar": None}, "periods are closed by people alone")
+        return
+    told = {**asdict(found), "every": found.every.value, "since": milliseconds(found.since)}
+    shell.answer({"calendar": told}, [f"{name.replace('_', ' '):<14}{value}" for name, value in told.items()])
 
 
 @statement.command("list")
@@ -107,22 +195,48 @@ def list_statements(shell: Shell, number: int | None) -> None:
 
 
 @statement.command("export")
-@click.option("--format", "form", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True, help="The form.")
+@click.option(
+    "--format", "form", type=click.Choice([*FORMATS, BUNDLE]), default="csv", show_default=True, help="The form."
+)
+@click.option(
+    "--locale",
+    default=LOCALE,
+    show_default=True,
+    metavar="TAG",
+    callback=lambda _context, _option, tag: _known(tag),
+    help="Of who reads it, such as de-CH: how amounts and days look in a pdf or an xlsx.",
+)
+@click.option("--payer", metavar="HANDLE", help="Whose payments a pain001 is to have, if both sides pay something.")
+@click.option(
+    "--pay-on", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="When a bank is to pay a pain001; else today."
+)
 @out_option
 @click.argument("statement", metavar="STATEMENT")
 @on_exchange
-def export(shell: Shell, form: str, out: Path | None, statement: str) -> None:
+def export(
+    shell: Shell, form: str, locale: str, payer: str | None, pay_on: datetime | None, out: Path | None, statement: str
+) -> None:
     """Write a statement, line by line. STATEMENT is the name that `exchange statement list` prints, or its id.
 
-    The amounts of a CSV are decimals with a point; the nets of its lines sum to the partner's position. A bundle is the
-    statement, signed, with the proof that each of its lines is in the journal: `exchange verify` reads it offline.
+    \b
+    csv      a row for each line, amounts as decimals with a point, no cell a formula
+    json     the canonical document and its hash
+    ledger   plain-text accounting (Beancount), from the partner's side; `bean-check` adds it up
+    xlsx     a workbook: typed cells, sums that are formulas
+    pdf      a document to send: letterhead, sums, chart, lines
+    pain001  what is left to be paid of an approved statement, for a bank (ISO 20022)
+    bundle   the statement, signed, with the proof that each line is in the journal, for `exchange verify`
+
+    Every file states the statement's id, hash and period.
 
     \b
     exchange statement export 1:rides --out rides.csv
-    exchange statement export 1:rides --format bundle --out rides.jsonl
+    exchange statement export 1:rides --format ledger --out rides.beancount
     """  # noqa: D301 - click's mark for a paragraph that is not to be rewrapped
     if shell.as_json and out is None:
         raise click.UsageError("--json tells about the file: it needs --out FILE")
+    if form in BINARY and out is None and sys.stdout.isatty():
+        raise click.UsageError(f"{form} is nothing for a terminal: it needs --out FILE")
 
     progress = Progress(quiet=shell.as_json)
 
@@ -131,9 +245,13 @@ def export(shell: Shell, form: str, out: Path | None, statement: str) -> None:
         found = await services.settlement.statement(ids.open(Kind.STATEMENT, statement) or statement)
         if found is None:
             raise NotFound(f"there is no statement {statement}: see `exchange statement list`")
-        rows = services.settlement.csv(found) if form == "csv" else _bundle(services, found, progress)
         try:
-            written = await write_out(rows, out)
+            if form == BUNDLE:
+                seal = seal_of(services.keys.signing())
+                pieces = Evidence(services.db, services.keyring).bundle(found, seal, progress.show)
+            else:
+                pieces = await _file(services, found, form, progress, locale=locale, payer=payer, pay_on=pay_on)
+            written = await write_out(pieces, out)
         finally:
             progress.end()
         return {**_told(found, ids), "format": form, "file": None if out is None else str(out), **written}
@@ -143,10 +261,50 @@ def export(shell: Shell, form: str, out: Path | None, statement: str) -> None:
         shell.answer(document, f"{document['statement']}: {document['lines']} lines in {out}")
 
 
-async def _bundle(services: Services, found: Statement, progress: Progress) -> AsyncIterator[str]:
-    evidence, seal = Evidence(services.db, services.keyring), seal_of(services.keys.signing())
-    async for line in evidence.bundle(found, seal, progress.show):
-        yield line.decode()
+async def _file(
+    services: Services,
+    statement: Statement,
+    form: str,
+    progress: Progress,
+    *,
+    locale: str,
+    payer: str | None,
+    pay_on: datetime | None,
+) -> AsyncIterator[bytes]:
+    write: Writer = import_module(FORMATS[form]).write
+    period = await services.settlement.period_of(statement)
+    lines = await services.settlement.all_lines(statement)
+    partner, operator = [
+        (await services.particulars.of(await services.registry.get(handle))).particulars
+        for handle in (statement.partner, EXCHANGE)
+    ]
+    subject = Subject(
+        statement=statement, period=period, partner=partner, operator=operator, written_at=await services.now(),
+        locale=locale, payer=payer, pay_on=None if pay_on is None else pay_on.date(),
+    )  # fmt: skip
+    return write(subject, _counted(lines, statement.line_count, progress))
+
+
+def _known(tag: str) -> str:
+    """Refuse a locale that is none. Not looked at where it is the usual one: the library takes a while to import."""
+    if tag != LOCALE:
+        try:
+            import_module("exchange.settlement.export.locales").locale_of(tag)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+    return tag
+
+
+async def _counted(
+    lines: AsyncGenerator[StatementLine], total: int, progress: Progress
+) -> AsyncIterator[StatementLine]:
+    done = 0
+    async with aclosing(lines):
+        async for line in lines:
+            if done % _PAGE == 0:
+                progress.show("lines", done, total)
+            done += 1
+            yield line
 
 
 async def _periods(services: Services) -> AsyncIterator[Period]:

@@ -59,7 +59,19 @@ _OPTIONS: Final = {
     "cap": "--cap",
     "lowBalance": "--low",
     "amount": "--amount",
+    "asOf": "--as-of",
+    "on": "--on",
+    "at": "--at",
+    "draftDays": "--draft-days",
+    "reviewDays": "--review-days",
+    "approveDays": "--approve-days",
+    "payDays": "--pay-days",
     "roles": "--role",
+    "address": "--address",
+    "taxNumber": "--tax-number",
+    "iban": "--iban",
+    "bic": "--bic",
+    "payer": "--payer",
     "email": "--email",
     "handle": "--handle",
     "name": "--name",
@@ -334,11 +346,11 @@ class Progress:
             click.echo("\r\033[K", err=True, nl=False)
 
 
-async def write_out(rows: AsyncIterator[str], out: Path | None) -> dict[str, Any]:
+async def write_out(rows: AsyncIterator[str] | AsyncIterator[bytes], out: Path | None) -> dict[str, Any]:
     """Write rows to stdout as they come; or the whole file or none, and return its SHA-256. It replaces one there."""
     if out is None:
         async for row in rows:
-            sys.stdout.buffer.write(row.encode())
+            sys.stdout.buffer.write(_bytes(row))
         sys.stdout.buffer.flush()
         return {}
     draft = out.with_name(f".{out.name}.{os.getpid()}")
@@ -346,14 +358,18 @@ async def write_out(rows: AsyncIterator[str], out: Path | None) -> dict[str, Any
     try:
         with draft.open("wb") as file:
             async for row in rows:
-                digest.update(row.encode())
-                file.write(row.encode())
+                digest.update(_bytes(row))
+                file.write(_bytes(row))
         draft.replace(out)
     except OSError as error:
         raise click.ClickException(f"cannot write {out}: {error.strerror}") from None
     finally:
         draft.unlink(missing_ok=True)
     return {"sha256": digest.hexdigest()}
+
+
+def _bytes(row: str | bytes) -> bytes:
+    return row.encode() if isinstance(row, str) else row
 
 
 class _Line(logging.Formatter):

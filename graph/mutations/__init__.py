@@ -15,10 +15,10 @@ import strawberry
 from strawberry import Parent
 
 from exchange import agreements as terms
+from exchange.batch import Outcome
 from exchange.commands import Act, Award, ByWallet, LinkMember, Redeem, Reserve, Unlink, Whose
 from exchange.errors import IdempotencyConflict, ValidationFailed
 from exchange.journal import EXCHANGE
-from exchange.ledger import Outcome
 from exchange.quote import Quote as DomainQuote
 from exchange.redemption import Step
 from exchange.settlement import period as settlement_period
@@ -47,6 +47,8 @@ from graph.inputs import (
     sent,
 )
 from graph.mutations.asking import own_wallet, request, speaker, whose_of
+from graph.mutations.calendar import CalendarMutations
+from graph.mutations.disputes import DisputeMutations
 from graph.mutations.exposure import ExposureMutations
 from graph.mutations.households import HouseholdMutations
 from graph.mutations.merging import MergingMutations
@@ -215,8 +217,9 @@ ClosePeriodPayload = Annotated[
 
 @strawberry.type(description="Writes. Expected outcomes are data: each payload is a union.")
 class Mutation(
-    PointsMutations, HouseholdMutations, MergingMutations, ExposureMutations, RulesMutations, SignOffMutations
-):
+    PointsMutations, HouseholdMutations, MergingMutations, ExposureMutations, RulesMutations, SignOffMutations,
+    DisputeMutations, CalendarMutations,
+):  # fmt: skip
     """The root of mutations."""
 
     @strawberry.field(

@@ -9,11 +9,11 @@ from typing import Annotated
 import strawberry
 from strawberry import Parent
 
+from exchange.batch import Outcome
 from exchange.commands import ByWallet, Share, Sharing, Whose
 from exchange.errors import Forbidden as NotAllowed
 from exchange.errors import IdempotencyConflict, NotFound, ValidationFailed
 from exchange.journal import EntryKind
-from exchange.ledger import Outcome
 from exchange.store.members import Permit, Purpose
 from exchange.wallet import Wallet as DomainWallet
 from graph import refusals

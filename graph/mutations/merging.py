@@ -8,11 +8,11 @@ from typing import Annotated
 
 import strawberry
 
+from exchange.batch import Outcome
 from exchange.commands import ByReference, ByWallet, Merge, Unmerge, Whose
 from exchange.decisions.merging import refuse_limited
 from exchange.errors import IdempotencyConflict, ValidationFailed
 from exchange.journal import EXCHANGE
-from exchange.ledger import Outcome
 from exchange.store.members import Permit, Purpose
 from exchange.wallet import Wallet as DomainWallet
 from graph import refusals

@@ -5,7 +5,7 @@ from __future__ import annotations
 import strawberry
 from strawberry import Parent
 
-from exchange.ledger import Outcome
+from exchange.batch import Outcome
 from exchange.redemption import Redemption as DomainRedemption
 from exchange.wallet import Wallet as DomainWallet
 from graph import refusals

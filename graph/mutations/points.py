@@ -7,10 +7,10 @@ from typing import Annotated
 import strawberry
 from strawberry import Parent
 
+from exchange.batch import Outcome
 from exchange.commands import Adjust, ByWallet, Extend, Freeze, Give, ReverseAward, Whose
 from exchange.errors import ValidationFailed
 from exchange.journal import EXCHANGE
-from exchange.ledger import Outcome
 from exchange.wallet import Lot as DomainLot
 from exchange.wallet import Wallet as DomainWallet
 from graph.context import Context, Info

@@ -32,17 +32,26 @@ _WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 def read_csv(lines: Lines) -> Iterator[Reading]:
-    """Yield what each row says. The separator is whichever of , ; and tab the first line has most of."""
+    """Yield what each row says."""
+    start, names, rows = read_table(lines)
+    columns = _columns(names, start)
+    for line, cells in rows:
+        if any(cell.strip() for cell in cells):  # spreadsheets leave rows of nothing behind
+            yield _reading(line, columns, cells)
+
+
+def read_table(lines: Lines) -> tuple[int, list[str], Iterator[tuple[int, list[str]]]]:
+    """Return the header with its line, and the rows with theirs.
+
+    The separator is whichever of , ; and tab the first line has most of.
+    """
     start, raw = first_that_is_not_blank(lines)
     first = decoded(start, raw)
     separator = max(SEPARATORS, key=first.count)
     reader = csv.reader(chain([first], (decoded(*line) for line in lines)), delimiter=separator, strict=True)
     rows = _rows(reader, start)
     _, names = next(rows)
-    columns = _columns(names, start)
-    for line, cells in rows:
-        if any(cell.strip() for cell in cells):  # spreadsheets leave rows of nothing behind
-            yield _reading(line, columns, cells)
+    return start, names, rows
 
 
 def _rows(reader: Any, start: int) -> Iterator[tuple[int, list[str]]]:

@@ -21,7 +21,7 @@ import secrets
 import sys
 import time
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -39,7 +39,9 @@ from exchange.journal import (
     points_of,
 )
 from exchange.keyring import Keyring
+from exchange.particulars import Particulars
 from exchange.settlement.clearing import Settlement
+from exchange.settlement.export import Subject, csv
 from exchange.settlement.netting import Position
 from exchange.settlement.statement import Statement
 from exchange.store import documents as docs
@@ -194,15 +196,23 @@ async def export(place: Place, name: str, form: str) -> Figures:
     statement = await settlement.statement(name)
     assert statement is not None
     began, digest = time.perf_counter(), sha256()
-    pieces: AsyncIterator[Any] = settlement.csv(statement) if form == CSV else settlement.document(statement)
-    async for piece in pieces:
-        digest.update(piece.encode() if isinstance(piece, str) else piece)
+    async for piece in await _as_csv(settlement, statement) if form == CSV else settlement.document(statement):
+        digest.update(piece)
     # A row is a line here; the cursor beside it reads entries, and two lines can be of one entry.
     figures = _timed(began, await settlement.entries(1, statement.partner))
     await client.close()
     if form == DOCUMENT and digest.hexdigest() != statement.hash:
         raise ValueError(statement.hash)
     return {**figures, "peak_mb": peak_mb()}
+
+
+async def _as_csv(settlement: Settlement, statement: Statement) -> AsyncIterator[bytes]:
+    subject = Subject(
+        statement=statement, period=await settlement.period_of(statement), partner=Particulars(name=statement.partner),
+        operator=Particulars(name="exchange"),
+        written_at=datetime.fromtimestamp(0, UTC),
+    )  # fmt: skip
+    return csv.write(subject, await settlement.all_lines(statement))
 
 
 # ---------------------------------------------------------------- the rounds

@@ -14,12 +14,13 @@ import pytest
 from msgspec.structs import replace
 
 from exchange.agreements import Agreement
+from exchange.batch import Outcome
 from exchange.benefit import Benefit, content_of
 from exchange.check import check
 from exchange.commands import Command
 from exchange.errors import ExchangeError
 from exchange.keyring import Keyring
-from exchange.ledger import Ledger, Outcome
+from exchange.ledger import Ledger
 from exchange.store.books import Books
 from exchange.store.catalog import Catalog, Offer
 from exchange.store.connection import Database, connect, database, server_time, settled

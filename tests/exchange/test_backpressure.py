@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from exchange.batch import Outcome
 from exchange.commands import Award
 from exchange.errors import Contended, Overloaded
 from exchange.journal import Block
-from exchange.ledger import BATCH_MAX, QUEUE_MAX, Ledger, Outcome
+from exchange.ledger import BATCH_MAX, QUEUE_MAX, Ledger
 from exchange.store.books import Books, Writes
 from exchange.store.connection import settled
 from exchange.store.lanes import Lane

@@ -13,15 +13,20 @@ import pytest
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
+from exchange.amounts import Money
+from exchange.batch import Outcome
 from exchange.benefit import Fulfilment
 from exchange.check import check
 from exchange.commands import Sharing
 from exchange.exposure import Pair
-from exchange.ledger import Ledger, Outcome
+from exchange.journal import EXCHANGE
+from exchange.ledger import Ledger
 from exchange.proof import TITLES
 from exchange.redemption import Step
 from exchange.rules import AwardReversal, Rules
 from exchange.settlement.clearing import Settlement
+from exchange.settlement.dispute import Asked, DisputeReason, DisputeStep
+from exchange.settlement.disputing import Disputing, Opening
 from exchange.store import audit
 from exchange.store.connection import Database, Document, connect, database, settled
 from exchange.store.headroom import Headroom
@@ -90,10 +95,33 @@ async def traffic(house: House) -> Ledger:
     await asyncio.gather(*(spend((first, second)[n % 2], n) for n in range(30)))
     await lives(first, second)
     await points(house, first, second)
+    await quarrel(house, second)
     await first.submit(unlink("delivery", wallets[3], through="rides"))
     await asyncio.sleep(0.3)
     await first.submit(expire(dying.entry.id, dying.wallet.id))
     return first
+
+
+async def quarrel(house: House, ledger: Ledger) -> None:
+    """Let video dispute two lines of period 1: one dispute is upheld in part and carried out, one is answered."""
+    disputing, settlement = Disputing(house.db, ledger, KEYRING), Settlement(house.db, KEYRING)
+    statement = await settlement.statement("1:video")
+    assert statement is not None
+    lines = [line for line in await settlement.lines(statement, limit=100) if abs(line.net.minor) > 1]
+
+    def asked(step: DisputeStep, n: int, party: str, award: Money | None = None) -> Asked:
+        return Asked(step=step, party=party, actor="ada", key=f"{step} {n}", fingerprint="", text="so", award=award)
+
+    for n, line in enumerate(lines[:2]):
+        wish = Opening(
+            statement=statement.id, entry=line.entry, line=line.place.n, reason=DisputeReason.OTHER,
+            claim=line.net._replace(minor=abs(line.net.minor)),
+        )  # fmt: skip
+        opened = (await disputing.open(wish, asked(DisputeStep.OPEN, n, "video"))).dispute
+        await disputing.step(opened.id, asked(DisputeStep.ANSWER, n, line.counterparty))
+        if n == 0:
+            award = opened.claim._replace(minor=opened.claim.minor - 1)
+            await disputing.step(opened.id, asked(DisputeStep.UPHOLD, n, EXCHANGE, award))
 
 
 async def lives(first: Ledger, second: Ledger) -> None:
@@ -423,6 +451,7 @@ async def test_what_was_altered_is_found(busy: tuple[House, dict[str, list[Docum
 SPOILED = {
     "wallets": 3, "references": 3, "redemptions": 5, "entries": 1, "blocks": 9, "agreements": 7, "rules": 3,
     "periods": 9, "statements": 10, "stock": 11, "shelves": 11, "codes": 11, "headroom": 12,
+    "disputes": 14,
 }  # fmt: skip
 """Collections, and the invariant that is broken when what is in them cannot be read."""
 

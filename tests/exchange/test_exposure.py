@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from exchange.amounts import Money, decimal_from_minor
+from exchange.batch import Outcome
 from exchange.benefit import UnavailableReason
 from exchange.errors import BenefitUnavailable, ExchangeError, IdempotencyConflict, ValidationFailed, VersionConflict
 from exchange.exposure import Cap, Exposure, Funding, Pair
 from exchange.lane import LaneKeeper
-from exchange.ledger import Ledger, Outcome
+from exchange.ledger import Ledger
 from exchange.redemption import Step
 from exchange.settlement.clearing import Settlement
 from exchange.store.books import Books

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from exchange.batch import Outcome
 from exchange.benefit import Fulfilment, UnavailableReason
 from exchange.commands import ByWallet
 from exchange.errors import (
@@ -26,7 +27,7 @@ from exchange.errors import (
     ValidationFailed,
 )
 from exchange.journal import Block, BlockKind
-from exchange.ledger import BATCH_MAX, QUEUE_MAX, Ledger, Outcome
+from exchange.ledger import BATCH_MAX, QUEUE_MAX, Ledger
 from exchange.store.books import Books
 from exchange.store.periods import Periods
 from tests.exchange.conftest import KEYRING, House, answers, known

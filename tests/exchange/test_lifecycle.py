@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from exchange.batch import Outcome
 from exchange.benefit import Fulfilment, Stock, UnavailableReason
 from exchange.errors import (
     BenefitUnavailable,
@@ -19,7 +20,7 @@ from exchange.errors import (
     Refusal,
     ValidationFailed,
 )
-from exchange.ledger import Ledger, Outcome
+from exchange.ledger import Ledger
 from exchange.redemption import TRANSITIONS, Redemption, RedemptionStatus, Step
 from exchange.settlement.clearing import Settlement
 from exchange.store.periods import Periods

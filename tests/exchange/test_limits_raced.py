@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from exchange.batch import Outcome
 from exchange.benefit import Benefit, Fulfilment, LimitPeriod, UnavailableReason
 from exchange.decisions import Terms, decide
 from exchange.errors import BenefitUnavailable
 from exchange.journal import EXCHANGE
-from exchange.ledger import Ledger, Outcome
+from exchange.ledger import Ledger
 from exchange.limits import LOOK_BACK_MAX, period_start, taken
 from exchange.redemption import Redemption, RedemptionStatus, Step
 from exchange.rules import FrozenBenefit, RuleBook, Rules, Velocity

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from exchange.batch import Outcome
 from exchange.benefit import Fulfilment, UnavailableReason
 from exchange.commands import ByWallet, Command, Merge, ReverseAward, Unmerge
 from exchange.errors import BenefitUnavailable, Forbidden, InsufficientPoints, NotFound, Refusal, ValidationFailed
 from exchange.journal import EXCHANGE
-from exchange.ledger import Ledger, Outcome
+from exchange.ledger import Ledger
 from exchange.redemption import Step
 from exchange.rules import AwardReversal, Rules, Velocity
 from exchange.store.members import Members

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from exchange.batch import Outcome
 from exchange.benefit import Fulfilment
 from exchange.commands import ByWallet, Command
 from exchange.errors import BenefitUnavailable, ExchangeError, InsufficientPoints, InvalidTransition
-from exchange.ledger import BATCH_MAX, Ledger, Outcome
+from exchange.ledger import BATCH_MAX, Ledger
 from exchange.redemption import Step
 from exchange.store.lanes import Conflict
 from tests.exchange.conftest import House, answers, known

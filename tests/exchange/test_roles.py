@@ -23,16 +23,20 @@ from exchange.exposure import Pair
 from exchange.journal import Block, BlockKind
 from exchange.mongod import TRANSACTION_SECONDS_MAX
 from exchange.rules import Rules
+from exchange.settlement.calendar import Calendar, Every
 from exchange.settlement.clearing import Settlement
 from exchange.store import documents as docs
 from exchange.store.books import Books
+from exchange.store.calendars import Calendars
 from exchange.store.connection import Database, connect, database, server_time, settled
+from exchange.store.disputes import Disputes
 from exchange.store.headroom import Headroom
 from exchange.store.lanes import Lane
 from exchange.store.roles import ADDED_TO, CHANGED, REMOVED_FROM, SERVER, SETUP, apply_roles
 from exchange.sweeper import Sweeper
 from tests.exchange.conftest import KEYRING, House, house_on, known
 from tests.exchange.speech import NOW, SALT, award, benefit, redeem
+from tests.exchange.test_check import quarrel
 from tests.guarded import Guarded, guarded
 
 UNAUTHORIZED = 13
@@ -82,7 +86,7 @@ async def ready(server: Guarded, admin: Database) -> None:
 async def _set_up(db: Database) -> None:
     house = house_on(db)
     await house.books.create()
-    for part in (house.catalog, house.terms, Headroom(db), Settlement(db, KEYRING)):
+    for part in (house.catalog, house.terms, Headroom(db), Settlement(db, KEYRING), Disputes(db)):
         await part.create_indexes()
 
 
@@ -230,12 +234,14 @@ async def test_the_main_job_is_done_by_the_servers_user(house: House, admin: Dat
     await ledger.submit(redeem(trip))
     await ledger.submit(redeem(voucher))
     await settlement.close(1)
+    await quarrel(house, ledger)
     await ledger.submit(redeem(trip))
     await asyncio.sleep(0.4)
     await Sweeper(house.books, ledger).sweep()
     await settlement.close(2)
     assert [statement.partner for statement in await settlement.statements(1)] == ["rides", "video"]
     await headroom.set_cap(pair, None, actor="ada")
+    await Calendars(house.db).set(Calendar(every=Every.NEVER))
     await ledger.stop()
     await house.prove()
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from exchange.batch import Outcome
 from exchange.benefit import Benefit, Fulfilment, LimitPeriod, Stock, UnavailableReason
 from exchange.commands import Command
 from exchange.errors import (
@@ -23,7 +24,7 @@ from exchange.errors import (
     VersionConflict,
 )
 from exchange.journal import EXCHANGE
-from exchange.ledger import Ledger, Outcome
+from exchange.ledger import Ledger
 from exchange.redemption import Redemption, Step
 from exchange.rules import AwardReversal, FrozenBenefit, Rules, Velocity
 from tests.exchange.conftest import House, answers, known

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange.batch import Outcome
 from exchange.benefit import Benefit, Fulfilment, UnavailableReason
 from exchange.errors import BenefitUnavailable, ExchangeError
-from exchange.ledger import Ledger, Outcome
+from exchange.ledger import Ledger
 from exchange.redemption import Step
 from exchange.slices import called_in, drawn
 from exchange.store.lanes import Conflict

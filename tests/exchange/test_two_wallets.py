@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from exchange.batch import Outcome
 from exchange.commands import ByWallet, Sharing
 from exchange.errors import (
     Contended,
@@ -21,7 +22,7 @@ from exchange.errors import (
     StoreUnavailable,
     ValidationFailed,
 )
-from exchange.ledger import Ledger, Outcome
+from exchange.ledger import Ledger
 from exchange.rules import AwardReversal, Rules
 from exchange.settlement.clearing import Settlement
 from exchange.store.periods import Periods

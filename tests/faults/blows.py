@@ -106,7 +106,9 @@ async def freeze_mongod(victim: Victim, chance: random.Random) -> None:
 
 _LOST: Final[tuple[dict[str, Any], ...]] = (
     {"closeConnection": True},
-    {"errorCode": 91},  # ShutdownInProgress
+    # HostUnreachable. Not one by which a server says that it is going, like 91: hearing it, the driver asks nothing
+    # until its monitor has heard from the server again, and one that only pretends says nothing for ten seconds.
+    {"errorCode": 6},
     {"errorCode": 251, "errorLabels": ["TransientTransactionError"]},
     {"errorCode": 112, "errorLabels": ["TransientTransactionError"]},
     {"blockConnection": True, "blockTimeMS": 700},

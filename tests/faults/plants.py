@@ -18,11 +18,12 @@ from typing import Any, Final
 
 from pymongo import InsertOne, ReplaceOne
 
+from exchange.batch import Batch, references_named
 from exchange.commands import Command
 from exchange.errors import Refusal
 from exchange.journal import Block
 from exchange.lane import LaneKeeper
-from exchange.ledger import Ledger, _Batch, _Job, _references, _tell
+from exchange.ledger import Ledger, _Job, _tell
 from exchange.limits import LOOK_BACK_MAX
 from exchange.redemption import Redemption
 from exchange.store import books
@@ -106,14 +107,14 @@ def block_outside() -> None:
 
 def early_refusal() -> None:
     """Who is refused is told at once, before the commit that the refusal rests on."""
-    settle, decide = Ledger._settle, Ledger._decide_all  # noqa: SLF001 - the bug
+    settle, decide = Ledger._settle, Batch.decide  # noqa: SLF001 - the bug
     waiting: dict[str, _Job] = {}
 
     async def remember(self: Ledger, jobs: list[_Job]) -> None:
         waiting.update((job.command.id, job) for job in jobs)
         await settle(self, jobs)
 
-    def tell(self: Ledger, commands: Sequence[Command], *rest: Any) -> Any:
+    def tell(self: Batch, commands: Sequence[Command], *rest: Any) -> Any:
         decided = decide(self, commands, *rest)
         for command, answer in zip(commands, decided, strict=True):
             if isinstance(answer, Refusal):
@@ -121,7 +122,7 @@ def early_refusal() -> None:
         return decided
 
     _patch(Ledger, "_settle", remember)
-    _patch(Ledger, "_decide_all", tell)
+    _patch(Batch, "decide", tell)
 
 
 def pause() -> None:
@@ -134,14 +135,14 @@ def limit_before_wallet() -> None:
     counted: dict[str, Redemption] = {}
 
     async def count(self: Ledger, commands: Sequence[Command]) -> None:
-        names = [docs.reference_id(one) for command in commands for one in _references(command)]
+        names = [docs.reference_id(one) for command in commands for one in references_named(command)]
         first = await self._books.first_round([], names, [])
         since = first.now - LOOK_BACK_MAX - timedelta(days=1)
         found = await self._books.recent_redemptions(first.references.values(), since)
         counted.clear()
         counted.update((redemption.id, redemption) for redemption in found)
 
-    async def count_no_more(_: Ledger, __: Sequence[Command], batch: _Batch, *___: Any) -> None:
+    async def count_no_more(_: Ledger, __: Sequence[Command], batch: Batch, *___: Any) -> None:
         batch.recent = dict(counted)
 
     _read_after(count)

@@ -21,7 +21,7 @@ from exchange.rules import Rules
 from tests.faults.clients import Asker, Line, Wish
 from tests.faults.history import Done, History, Offered, Refused, Unknown
 from tests.faults.judge import Verdict
-from tests.faults.nodes import Nodes
+from tests.faults.nodes import Nodes, command
 from tests.faults.plants import PAUSE_SECONDS
 from tests.faults.victim import BENEFITS, CHANNEL, PROVIDER, TRIP, VOUCHER, Victim, running
 
@@ -56,6 +56,12 @@ class Scene:
             await self._ask(f"warm-{gateway}", "awardPoints", gateway, "somebody", 100)
             await self.take(f"warmed-{gateway}", TRIP, gateway, "somebody")
 
+    async def slow(self, what: str, collection: str, mode: Any, milliseconds: int) -> None:
+        """Let a command take its time on a collection."""
+        where = f"{self.victim.database}.{collection}"
+        how = {"namespace": where, "blockConnection": True, "blockTimeMS": milliseconds}
+        await self.victim.nodes.failing([what], mode, **how)
+
     async def end(self) -> Verdict:
         """Let everything come to rest, and judge."""
         await self.victim.rest()
@@ -75,6 +81,8 @@ async def nodes(anyio_backend: str) -> AsyncIterator[Nodes]:
         nodes = Nodes(Path(folder), proxied=True)
         try:
             await nodes.start()
+            # A scene takes its time, more so on a busy machine: what it holds must not expire meanwhile.
+            await command(nodes.all[0], "setParameter", transactionLifetimeLimitSeconds=30)
             yield nodes
         finally:
             nodes.close()
@@ -111,8 +119,7 @@ async def test_a_wallet_written_without_its_version(nodes: Nodes, tmp_path: Path
         await play.award(100)
         await play.warm()
         # The slower one has read and decided; its first write is on the way.
-        wallets = f"{play.victim.database}.wallets"
-        await nodes.failing(["update"], {"times": 1}, namespace=wallets, blockConnection=True, blockTimeMS=800)
+        await play.slow("update", "wallets", {"times": 1}, 800)
         slow = asyncio.create_task(play.take("slow"))
         await asyncio.sleep(0.4)
         assert isinstance(await play.take("quick", gateway=1), Done)
@@ -141,7 +148,7 @@ async def test_a_refusal_told_before_its_commit(nodes: Nodes, tmp_path: Path, pl
     async with scene(tmp_path, nodes, [plant]) as play:
         await play.award(TRIP.price)
         await play.warm()
-        await nodes.failing(["insert"], "alwaysOn", blockConnection=True, blockTimeMS=400)
+        await play.slow("insert", "blocks", "alwaysOn", 1000)
         asked = [asyncio.create_task(play.take("before", member="somebody"))]
         await asyncio.sleep(0.3)
         # They wait together for the commit before, and are decided together.
@@ -181,8 +188,8 @@ async def test_an_unknown_outcome_settled_by_a_look(nodes: Nodes, tmp_path: Path
         await play.warm()
         sessions: list[bytes] = []
 
-        def of_the_first(command: dict[str, Any]) -> bool:
-            sessions.append(bytes(command["lsid"]["id"]))
+        def of_the_first(asked: dict[str, Any]) -> bool:
+            sessions.append(bytes(asked["lsid"]["id"]))
             return sessions[-1] == sessions[0]
 
         async with play.victim.services() as services:

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from exchange.batch import Outcome
 from exchange.errors import BenefitUnavailable, Contended, ExchangeError, StoreUnavailable
-from exchange.ledger import Ledger, Outcome
+from exchange.ledger import Ledger
 from exchange.mongod import TRANSACTION_SECONDS_MAX
 from exchange.store.books import Books
 from exchange.store.connection import Client, connect, database, settled

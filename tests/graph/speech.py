@@ -60,6 +60,11 @@ fragment exposure on Exposure { currency version since low lowBalance { amount }
 SIGN_OFF = """
 fragment signOff on Statement { id hash status approvals approvalsNeeded paid { amount currency }
   period { status settledAt } history { nodes { step at status by note hash statementHash amount { amount } } } }"""
+DISPUTE = """
+fragment dispute on Dispute { id status round deadline reason kind entry statementHash amount { amount currency }
+  net { amount } award { amount } partner { handle } counterparty { handle } waitingFor { handle } period { number }
+  adjustment adjustedIn { number }
+  records { step at status deadline text link sha256 hash award { amount } party { handle } } }"""
 LOT = "fragment lot on Lot { id awarded remaining held given withdrawn frozen activeFrom expiresAt issuer { handle } }"
 POINTS = (
     "fragment points on Wallet { balance held available pending frozen debts { issuer { handle } points }"
@@ -126,10 +131,17 @@ SUCCESS = {
     ),
     "setSignOffPolicy": "... on SignOffPolicy { version tiers { approvers amount { amount currency } } }"
     "... on VersionConflict { currentVersion }",
+    **dict.fromkeys(
+        ("openDispute", "answerDispute", "withdrawDispute", "concedeDispute", "resolveDispute"),
+        "... on DisputeSuccess { replayed dispute { ...dispute } } ... on InvalidDispute { status }",
+    ),
+    "setPeriodCalendar": "... on PeriodCalendar { version every on at timeZone reviewDays businessDays }"
+    " ... on VersionConflict { currentVersion }",
     "closePeriod": "... on ClosePeriodSuccess { period { id number status closedAt root } next { id number status } }",
 }
 FRAGMENTS = {
     "signOff": SIGN_OFF,
+    "dispute": DISPUTE,
     "exposure": EXPOSURE,
     "benefit": BENEFIT,
     "redemption": REDEMPTION,
@@ -181,6 +193,7 @@ def input_type(mutation: str) -> str:
         "quoteRedemption": "QuoteInput", "foundHousehold": "HouseholdInput", "leaveHousehold": "HouseholdInput",
         "unfreezePartner": "FreezePartnerInput", "unfreezeBenefit": "FreezeBenefitInput",
         "payIntoPool": "PoolInput", "drawFromPool": "PoolInput", "inviteToHousehold": "InviteInput",
+        **dict.fromkeys(("answerDispute", "withdrawDispute", "concedeDispute"), "DisputeActionInput"),
         "unfreezeLot": "FreezeLotInput", "unfreezeMember": "FreezeMemberInput",
     }  # fmt: skip
     if mutation in shared:

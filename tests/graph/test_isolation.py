@@ -45,6 +45,10 @@ QUERIES = [
     ("{ period { number positions { net { amount } } } }", SETTLEMENT),
     ("{ periods { nodes { number } } }", SETTLEMENT),
     ('{ statement(id: "x") { id } }', SETTLEMENT),
+    ('{ dispute(id: "x") { id } }', SETTLEMENT),
+    ("{ disputes { nodes { id } } }", SETTLEMENT),
+    ("{ liabilities { over } }", SETTLEMENT),
+    ("{ periodCalendar { version } }", SETTLEMENT | {("staff", "admin")}),
     ("{ agreements { id } }", AGREEMENTS),
     ("{ signOffPolicy { version } }", {("staff", "admin"), ("staff", "finance:view")}),
     (
@@ -87,7 +91,33 @@ MUTATIONS: list[tuple[str, Payload, set[tuple[str, str]]]] = [
         {"statement": NOTHING, "hash": "none", "amount": PRICE, "reference": "none", "idempotencyKey": "scopes"},
         {("staff", "finance:prepare")},
     ),
+    (
+        "openDispute",
+        {
+            "statement": NOTHING,
+            "entry": NOTHING,
+            "reason": "OTHER",
+            "amount": PRICE,
+            "text": "none",
+            "idempotencyKey": "scopes",
+        },
+        {("video", "settlements:read")},
+    ),
+    *(
+        (
+            f"{mutation}Dispute",
+            {"dispute": NOTHING, "text": "none", "idempotencyKey": "scopes"},
+            {("video", "settlements:read")},
+        )
+        for mutation in ("answer", "withdraw", "concede")
+    ),
+    (
+        "resolveDispute",
+        {"dispute": NOTHING, "text": "none", "upheld": True, "idempotencyKey": "scopes"},
+        {("staff", "finance:approve")},
+    ),
     ("setSignOffPolicy", {"tiers": []}, {("staff", "admin")}),
+    ("setPeriodCalendar", {"every": "NEVER"}, {("staff", "admin")}),
     ("setExposureCap", {"partner": NOTHING, "currency": "EUR"}, {("staff", "admin")}),
     (
         "recordFunding",

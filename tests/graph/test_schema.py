@@ -26,9 +26,10 @@ from strawberry.types.base import StrawberryObjectDefinition
 
 from exchange import agreements, benefit, errors, exposure, passbook, redemption, rules, wallet
 from exchange.amounts import Money
-from exchange.ledger import Outcome
+from exchange.batch import Outcome
 from exchange.quote import Quote
-from exchange.settlement import netting, period, signoff, simulation, statement
+from exchange.settlement import calendar, dispute, liability, netting, period, signoff, simulation, statement
+from exchange.settlement.disputing import Disputed
 from exchange.store.catalog import CodesAdded, Published
 from exchange.store.headroom import Recorded
 from exchange.store.members import LinkCode, Permit
@@ -66,6 +67,11 @@ BEHIND: dict[str, type] = {
     "LowBalance": exposure.Notice, "Exposure": exposure.Exposure, "SetExposureCapSuccess": exposure.Cap,
     "RecordFundingSuccess": Recorded, "SignOff": signoff.Record, "SignOffPolicy": signoff.Policy,
     "ApprovalTier": signoff.Tier, "SignStatementSuccess": Signed, "InvalidSignOff": errors.InvalidSignOff,
+    "Dispute": dispute.Dispute, "DisputeRecord": dispute.DisputeRecord, "DisputeSuccess": Disputed,
+    "InvalidDispute": errors.InvalidDispute,
+    "PeriodCalendar": calendar.Calendar, "PeriodDates": calendar.Dates,
+    "Liability": liability.Liability, "LiabilityVintage": liability.Vintage, "LiabilityAge": liability.Aged,
+    "LiabilityEnding": liability.Ending, "RedemptionEstimate": liability.Estimate,
 }  # fmt: skip
 """What the resolvers of each type return. Connections are Pages and edges are Rows, whatever they hold."""
 
@@ -80,6 +86,7 @@ REFUSALS = [
     errors.VersionConflict("m", current_version=1),
     errors.InvalidTransition("m", status="FULFILLED"),
     errors.InvalidSignOff("m", status="PAID"),
+    errors.InvalidDispute("m", status="UPHELD"),
 ]
 
 

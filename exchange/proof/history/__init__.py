@@ -25,7 +25,7 @@ from exchange.agreements import AgreementBook
 from exchange.journal import EntryKind
 from exchange.merging import anonymous as anonymous_links
 from exchange.proof import Wrong
-from exchange.proof.history import links, merging, points, redemptions, sharing
+from exchange.proof.history import adjustments, links, merging, points, redemptions, sharing
 from exchange.proof.history.event import Change, Event, Holds, Judged, Known
 from exchange.proof.history.redemptions import GRACE
 from exchange.proof.stops import Stops
@@ -61,6 +61,7 @@ _STEPS: dict[EntryKind, Callable[[Wallet, Event, Known], Judged]] = {
     EntryKind.FULFIL: redemptions.fulfil,
     EntryKind.FAIL: redemptions.give_back,
     EntryKind.REVERSE: redemptions.give_back,
+    EntryKind.ADJUSTMENT: adjustments.adjust,
 }
 
 

@@ -50,6 +50,7 @@ class Event(Struct, frozen=True, kw_only=True):
     other: str | None = None
     others: tuple[Change, ...] = ()
     receives: bool = False
+    owed_minor: int = 0
 
     @classmethod
     def both(cls, entry: Entry, place: tuple[int, int, int], period: int) -> list[tuple[str, Event]]:
@@ -84,7 +85,7 @@ class Event(Struct, frozen=True, kw_only=True):
             benefit=entry.benefit, provider=entry.provider, quantity=entry.quantity,
             expires_at=datetime.fromisoformat(said["expires_at"]) if "expires_at" in said else None,
             until=datetime.fromisoformat(said["until"]) if "until" in said else None,
-            said=said,
+            said=said, owed_minor=sum(debit.owed.minor for debit in entry.debits if debit.owed is not None),
         )  # fmt: skip
 
     @property

@@ -5,8 +5,8 @@ column of every row instead of a block before or after them. Amounts are exact d
 point; `net` is `gross` - `fee`, and the nets of a currency sum to the statement's position.
 
 Partners choose SKUs, and a spreadsheet runs a cell that begins with = + - or @ as a formula. A text cell that begins
-so, or with a tab or a line end, gets a leading apostrophe (OWASP, CSV Injection); whoever reads the file by program
-takes it off again. Numbers are never changed.
+so (or with their full-width forms, a tab or a line end) gets a leading apostrophe (OWASP, CSV Injection); whoever reads
+the file by program takes it off again. Numbers are never changed.
 """
 
 from __future__ import annotations
@@ -15,28 +15,30 @@ import csv
 import io
 from collections.abc import AsyncIterator
 
-from exchange.amounts import Money, decimal_from_minor
+from exchange.amounts import decimal_from_minor
 from exchange.journal import milliseconds
-from exchange.settlement.statement import Statement, StatementLine
+from exchange.settlement.export import Subject
+from exchange.settlement.statement import StatementLine
 
 COLUMNS = (
     "statement", "hash", "period", "line", "entry", "at", "kind", "benefit", "counterparty", "points", "gross", "fee",
     "net", "currency", "late",
 )  # fmt: skip
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
-async def csv_rows(statement: Statement, lines: AsyncIterator[StatementLine]) -> AsyncIterator[str]:
-    """Yield the file, row by row. `lines` are the statement's, all of them, in order."""
+async def write(subject: Subject, lines: AsyncIterator[StatementLine]) -> AsyncIterator[bytes]:
+    """Yield the file, row by row."""
+    statement = subject.statement
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)  # RFC 4180 is its default dialect: CRLF, quotes doubled
 
-    def row(*cells: str) -> str:
+    def row(*cells: str) -> bytes:
         buffer.seek(0)
         buffer.truncate()
         writer.writerow(cells)
-        return buffer.getvalue()
+        return buffer.getvalue().encode()
 
     yield row(*COLUMNS)
     number = 0
@@ -45,7 +47,7 @@ async def csv_rows(statement: Statement, lines: AsyncIterator[StatementLine]) ->
         yield row(
             text(statement.id), statement.hash, str(statement.period), str(number), text(line.entry),
             milliseconds(line.at), line.kind, text(line.benefit or ""), text(line.counterparty), str(line.points),
-            _decimal(line.gross), _decimal(line.fee), _decimal(line.net), line.currency,
+            *(decimal_from_minor(*amount) for amount in (line.gross, line.fee, line.net)), line.currency,
             "true" if line.late else "false",
         )  # fmt: skip
 
@@ -53,7 +55,3 @@ async def csv_rows(statement: Statement, lines: AsyncIterator[StatementLine]) ->
 def text(cell: str) -> str:
     """Return a text cell that no spreadsheet takes for a formula."""
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
-
-
-def _decimal(money: Money) -> str:
-    return decimal_from_minor(money.minor, money.currency)

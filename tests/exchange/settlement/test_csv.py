@@ -2,37 +2,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 
 import pytest
 
-from exchange.amounts import Money
-from exchange.journal import LineKind
-from exchange.settlement.export.csv import COLUMNS, csv_rows
-from exchange.settlement.statement import Place, Statement, StatementLine
+from exchange.settlement.export.csv import COLUMNS, write
+from exchange.settlement.statement import StatementLine
 from tests.exchange.settlement.conftest import World
-
-AT = datetime(2026, 3, 1, 12, 0, 0, 5000, tzinfo=UTC)
-STATEMENT = Statement(
-    id="7:rides", period=7, partner="rides", root="r", totals=(), line_count=1, hash="ab",
-)  # fmt: skip
-
-
-def line(*, entry: str = "e1", benefit: str | None = "rides/city") -> StatementLine:
-    return StatementLine(
-        entry=entry, at=AT, kind=LineKind.REDEMPTION, benefit=benefit, counterparty="video", points=-1000,
-        gross=Money(-5, "EUR"),
-        fee=Money(0, "EUR"), late=True, place=Place(AT, 1, 1, 0, 0),
-    )  # fmt: skip
+from tests.exchange.settlement.files import closed, file_of, line, of
 
 
 async def written(*lines: StatementLine) -> str:
-    async def stream() -> AsyncIterator[StatementLine]:
-        for each in lines:
-            yield each
-
-    return "".join([row async for row in csv_rows(STATEMENT, stream())])
+    return (await file_of(write, of(*lines))).decode()
 
 
 def read(text: str) -> list[dict[str, str]]:
@@ -41,12 +21,9 @@ def read(text: str) -> list[dict[str, str]]:
 
 async def test_what_is_written_can_be_read(example: World) -> None:
     """The csv module reads back every line of a real statement, figure for figure, and the nets give the position."""
-    settlement = example.settle()
-    await settlement.close(1)
-    statement = await settlement.statement("1:rides")
-    assert statement is not None
-    rows = read("".join([row async for row in settlement.csv(statement)]))
-    lines = await settlement.lines(statement)
+    rides = await closed(example)
+    statement, lines = rides.subject.statement, rides.lines
+    rows = read((await file_of(write, rides)).decode())
     assert [
         (r["line"], r["entry"].removeprefix("'"), r["kind"], r["benefit"], r["counterparty"], r["points"], r["late"])
         for r in rows
@@ -78,7 +55,7 @@ async def test_a_statement_without_lines_is_its_header() -> None:
     assert await written() == ",".join(COLUMNS) + "\r\n"
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
 async def test_no_cell_is_a_formula(start: str) -> None:
     """A text that a spreadsheet would run gets an apostrophe in front; a negative number stays a number."""
     (row,) = read(await written(line(entry=f"{start}cmd|' /C calc'!A0", benefit=f'{start}HYPERLINK("x")')))
