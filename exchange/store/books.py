@@ -476,10 +476,13 @@ class Books(Lanes):
 
 
 async def _while(writing: Awaitable[Any], prepare: Callable[[], _T]) -> _T:
-    """Prepare something while the server writes: it is sent before, and waited for afterwards."""
+    """Prepare something while the server writes: it is sent before, and waited for afterwards, whatever happens.
+
+    Until then nothing else may be asked of its session, not even to abort.
+    """
     sent = asyncio.ensure_future(writing)  # of one driver a coroutine, of the other a future already
-    await asyncio.sleep(0)
     try:
+        await asyncio.sleep(0)
         return prepare()
     finally:
         await sent
