@@ -268,3 +268,31 @@ async def test_nothing_prepared_lets_a_write_go_on_alone() -> None:
         with pytest.raises(raised):
             await _while(write(error), lambda: (2**64).to_bytes(8))
         assert ended.is_set()
+
+
+async def test_codes_that_nobody_else_takes_are_not_passed_over_for_ever(house: House) -> None:
+    """The codes of a lane that has no owner stay in the pool; another's question does not grow with them."""
+    await house.db["codes"].insert_many([
+        {"_id": f"code-{n}", "benefit": "b", "n": n, "free": True, "cipher": b"", "redemption": None}
+        for n in [*range(0, 2_000, 2), *range(1_900, 2_010)]
+        if n < 1_900 or n % 2 or n >= 2_000
+    ])  # fmt: skip
+    await house.db.command("profile", 2)
+    found = await house.books.second_round([], [], [], {"b": 5}, lane=1, lanes=2)
+    await house.db.command("profile", 0)
+    asked = await house.db["system.profile"].find_one({"command.aggregate": "periods"})
+    assert len(found.codes["b"]) == 5
+    assert asked is not None
+    assert asked["keysExamined"] < 100
+
+
+async def test_two_lanes_want_other_codes_to_the_last(house: House) -> None:
+    """Each begins with its own, and goes on with the other's from the far end; together they can have all."""
+    await house.db["codes"].insert_many([
+        {"_id": f"code-{n}", "benefit": "b", "n": n, "free": True, "cipher": b"", "redemption": None} for n in range(10)
+    ])  # fmt: skip
+    wanted = [
+        [name for name, _ in (await house.books.second_round([], [], [], {"b": 8}, lane=lane, lanes=2)).codes["b"]]
+        for lane in (1, 2)
+    ]
+    assert wanted == [[f"code-{n}" for n in row] for row in ((1, 3, 5, 7, 9, 8, 6, 4), (0, 2, 4, 6, 8, 9, 7, 5))]
