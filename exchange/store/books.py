@@ -287,6 +287,11 @@ class Books(Lanes):
             references={r["_id"]: r["wallet"] for r in read["references"]},
         )
 
+    async def is_any_done(self, ids: Iterable[str]) -> bool:
+        """Return whether one of these commands has an entry by now."""
+        with answering():
+            return await self.entries.find_one({"_id": {"$in": list(ids)}}, {"_id": 1}) is not None
+
     async def wallets_of(self, ids: Iterable[str]) -> dict[str, Wallet]:
         """Return wallets, from the primary and now."""
         with answering():
