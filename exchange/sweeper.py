@@ -21,8 +21,8 @@ from exchange.errors import ExchangeError, FiguresDisagree, StoreUnavailable
 from exchange.journal import EXCHANGE
 from exchange.ledger import Ledger
 from exchange.redemption import Step
-from exchange.settlement.disputing import Disputing
 from exchange.settlement.clearing import Settlement
+from exchange.settlement.disputing import Disputing
 from exchange.settlement.period import Period, PeriodStatus
 from exchange.store.books import Books
 from exchange.store.calendars import Calendars
@@ -41,29 +41,14 @@ _log = logging.getLogger(__name__)
 class Sweeper:
     """Sweeps again and again while the server runs."""
 
-    def __init__(self, books: Books, ledger: Ledger, disputing: Disputing | None = None) -> None:
-        self._books = books
-        self._ledger = ledger
-        self._headroom = Headroom(books.db)
-        self._disputing = disputing
-
-    async def run(self) -> None:
-        """Sweep until cancelled; a database that is away is tried again."""
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            try:
-                await self.sweep()
-                await self.notice()
-                await self.decide()
-            except StoreUnavailable as error:
-                _log.warning("could not sweep: %s", error.message)
-            except Exception:  # noqa: BLE001 - one thing that cannot be swept must not end all sweeping
-                _log.exception("could not sweep")
-    def __init__(self, books: Books, ledger: Ledger, settlement: Settlement | None = None) -> None:
+    def __init__(
+        self, books: Books, ledger: Ledger, settlement: Settlement | None = None, disputing: Disputing | None = None
+    ) -> None:
         self._books = books
         self._ledger = ledger
         self._headroom = Headroom(books.db)
         self._settlement = settlement
+        self._disputing = disputing
         self._calendars = Calendars(books.db)
         self._left_to_people: set[int] = set()
 
@@ -76,6 +61,7 @@ class Sweeper:
         async def sweep() -> None:
             await self.sweep()
             await self.notice()
+            await self.decide()
 
         await asyncio.gather(_again_and_again("sweep", sweep), _again_and_again("close the period", self.close_due))
 
@@ -97,6 +83,7 @@ class Sweeper:
         """Write down which disputes their deadlines have decided, and carry out those that are upheld."""
         if self._disputing is not None:
             await self._disputing.sweep()
+
     async def close_due(self) -> bool:
         """Close the open period if that is due, or one that was left half closed; whether there was anything to do.
 

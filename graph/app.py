@@ -39,8 +39,8 @@ def create_app(settings: Settings | None = None) -> Starlette:
                     return JSONResponse({"ready": False, "reason": error.message}, 503)
                 return JSONResponse({"ready": True})
 
-            sweeping = asyncio.create_task(Sweeper(services.books, services.ledger, services.disputing).run())
-            sweeping = asyncio.create_task(Sweeper(services.books, services.ledger, services.settlement).run())
+            sweeper = Sweeper(services.books, services.ledger, services.settlement, services.disputing)
+            sweeping = asyncio.create_task(sweeper.run())
             endpoint = GraphQLEndpoint(schema, services).answer
             served.routes[:] = [
                 Route("/graphql", endpoint, methods=["GET", "POST"]),

@@ -10,8 +10,8 @@ from exchange.benefit import BenefitCategory, BenefitStatus, Fulfilment, LimitPe
 from exchange.journal import EntryKind, LineKind
 from exchange.redemption import RedemptionStatus
 from exchange.rules import AwardReversal
-from exchange.settlement.dispute import DisputeReason, DisputeStatus, DisputeStep
 from exchange.settlement.calendar import Duty, Every
+from exchange.settlement.dispute import DisputeReason, DisputeStatus, DisputeStep
 from exchange.settlement.period import PeriodStatus
 from exchange.settlement.signoff import SignOffStep
 from exchange.settlement.statement import StatementStatus

@@ -29,10 +29,10 @@ from graph.enums import (
     BenefitSort,
     BenefitStatus,
     DisputeReason,
+    Every,
     Fulfilment,
     LimitPeriod,
 )
-from graph.enums import AwardReversal, BenefitCategory, BenefitSort, BenefitStatus, Every, Fulfilment, LimitPeriod
 from graph.scalars import CountryCode, CurrencyCode, Decimal, Points
 from partners.oauth.assertions import is_reference
 
@@ -735,6 +735,8 @@ class ResolveDisputeInput(DisputeActionInput):
         super().check()
         if not self.upheld and sent(self.amount) is not None:
             raise ValidationFailed("goes with a dispute that is upheld", ("input", "amount"))
+
+
 @strawberry.input(description="When periods are closed by themselves, and by when the rest has to be done.")
 class SetPeriodCalendarInput:
     """Adds a version, in force from now on."""

@@ -16,8 +16,8 @@ from exchange.benefit import benefit_id
 from exchange.commands import ByReference
 from exchange.redemption import Redemption as DomainRedemption
 from exchange.redemption import RedemptionStatus
-from exchange.settlement import dispute as settlement_dispute
 from exchange.settlement import calendar as settlement_calendar
+from exchange.settlement import dispute as settlement_dispute
 from exchange.settlement import liability as settlement_liability
 from exchange.settlement import period as settlement_period
 from exchange.settlement import signoff as settlement_signoff

@@ -87,12 +87,9 @@ async def open_services(settings: Settings, *, ledger: bool = True) -> AsyncIter
     services = Services(
         settings=settings, db=db, keyring=keyring, books=books, ledger=ledger_service, catalog=Catalog(db, keyring),
         members=members, terms=Terms(db), headroom=Headroom(db, books), fixes=Fixes(db),
-        settlement=Settlement(db, keyring), sign_off=SignOff(db), outstanding=Outstanding(db),
-        disputing=Disputing(db, ledger_service, keyring), registry=registry, particulars=PartnerParticulars(db),
-        members=members, terms=Terms(db), headroom=Headroom(db, books),
-        settlement=Settlement(db, keyring), sign_off=SignOff(db), outstanding=Outstanding(db), calendars=Calendars(db),
-        registry=registry,
-        settlement=Settlement(db, keyring), sign_off=SignOff(db), reconciliation=Reconciliation(db), registry=registry,
+        settlement=Settlement(db, keyring), calendars=Calendars(db), sign_off=SignOff(db), outstanding=Outstanding(db),
+        disputing=Disputing(db, ledger_service, keyring), reconciliation=Reconciliation(db),
+        registry=registry, particulars=PartnerParticulars(db),
         staff=StaffRegistry(db), keys=keys, tokens=tokens,
         oauth=OAuthServer(registry, store, tokens, keyring, Enrolment(ledger_service, members)),
     )  # fmt: skip

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from pymongo.errors import DuplicateKeyError
 
 from exchange.amounts import Money, decimal_from_minor
-from exchange.errors import Contended, IdempotencyConflict, NotFound, StoreUnavailable, ValidationFailed
+from exchange.errors import Contended, IdempotencyConflict, NotFound, Refusal, StoreUnavailable, ValidationFailed
 from exchange.settlement.reconciliation import (
     Booked,
     Due,
@@ -250,9 +250,15 @@ class Reconciliation:
     async def _in_turn(self, work: Callable[[int], Awaitable[tuple[Document | None, _T]]]) -> _T:
         """Add a record behind the last, again and again while others are faster."""
         for attempt in range(_ATTEMPTS):
-            with answering():
-                last = await self._read.find_one({}, {"_id": 1}, sort=[("_id", -1)])
-                document, result = await work(1 if last is None else last["_id"] + 1)
+            number = await self._next()
+            try:
+                with answering():
+                    document, result = await work(number)
+            except Refusal:
+                # It may rest on half of what somebody else added meanwhile: then it is asked again.
+                if await self._next() == number:
+                    raise
+                continue
             if document is None:
                 return result
             try:
@@ -265,6 +271,11 @@ class Reconciliation:
             else:
                 return result
         raise Contended("others reconciled all the time; try again")
+
+    async def _next(self) -> int:
+        with answering():
+            last = await self._read.find_one({}, {"_id": 1}, sort=[("_id", -1)])
+        return 1 if last is None else int(last["_id"]) + 1
 
 
 def _paying(own: Exceptional, pays: str, dues: Iterable[Due]) -> Money:

@@ -24,12 +24,8 @@ SERVER = "exchangeServer"
 SETUP = "exchangeSetup"
 
 ADDED_TO = frozenset({
-    "agreements", "blocks", "caps", "entries", "fixes", "funding", "link_codes", "particulars", "partners", "quotes",
-    "rules", "sign_offs", "signing_keys",
-    "agreements", "blocks", "calendars", "caps", "entries", "funding", "link_codes", "partners", "quotes", "rules",
-    "sign_offs", "signing_keys",
-    "agreements", "blocks", "caps", "entries", "funding", "link_codes", "partners", "quotes", "reconciliations",
-    "rules", "sign_offs", "signing_keys",
+    "agreements", "blocks", "calendars", "caps", "entries", "fixes", "funding", "link_codes", "particulars", "partners",
+    "quotes", "reconciliations", "rules", "sign_offs", "signing_keys",
 })  # fmt: skip
 """What expires of them is removed by the server itself."""
 CHANGED = frozenset({

@@ -33,7 +33,7 @@ DAYS_MAX: Final = 366
 
 @click.group()
 def reconcile() -> None:
-    """Hold what others have in their books against ours: banks' files, and partners' own records."""
+    """Hold the books of banks and partners against ours."""
 
 
 @reconcile.command("payments")
@@ -49,7 +49,9 @@ def reconcile() -> None:
 @click.option("--by", "actor", default=BY, show_default=True, metavar="NAME", help="Who does it.")
 @on_exchange
 def payments(shell: Shell, files: tuple[BinaryIO, ...], days: int, within: tuple[str, ...], actor: str) -> None:
-    """Find what is due in the bank's files: camt.053, camt.054, or CSV.
+    """Find what is due in the bank's files.
+
+    They are camt.053, camt.054, or CSV.
 
     Each line ends in one pile: matched, known from a file before, or an exception for a person to resolve. A file that
     was given before stays what it was. A CSV has the columns `date`, `amount` and `currency`, and if the bank gives
@@ -81,7 +83,7 @@ def payments(shell: Shell, files: tuple[BinaryIO, ...], days: int, within: tuple
 @reconcile.command("due")
 @on_exchange
 def due(shell: Shell) -> None:
-    """List what is to be found yet, with the reference that its payment bears."""
+    """List what is to be found yet, by payment reference."""
 
     async def work(services: Services) -> list[Due]:
         return await services.reconciliation.dues()

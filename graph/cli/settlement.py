@@ -18,16 +18,11 @@ from exchange.amounts import decimal_from_minor
 from exchange.errors import NotFound, ValidationFailed
 from exchange.evidence import Evidence
 from exchange.journal import EXCHANGE, milliseconds
+from exchange.settlement.calendar import Calendar, Every, checked, overdue
 from exchange.settlement.export import LOCALE, Subject, Writer
 from exchange.settlement.netting import Position
 from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement, StatementLine
-from graph.cli.shell import Progress, Shell, WholeNumber, identifiers, money, on_exchange, out_option, table, write_out
-from exchange.journal import milliseconds
-from exchange.settlement.calendar import Calendar, Every, checked, overdue
-from exchange.settlement.netting import Position
-from exchange.settlement.period import Period
-from exchange.settlement.statement import Statement
 from graph.cli.rules import BY
 from graph.cli.shell import (
     Progress,
@@ -145,7 +140,7 @@ def list_periods(shell: Shell) -> None:
 @click.option("--by", "actor", default=BY, show_default=True, metavar="NAME", help="Who decided it.")
 @on_exchange
 def calendar(shell: Shell, every: str | None, actor: str, **said: Any) -> None:
-    """Show when periods are closed by themselves, or set it with --every.
+    """Show or set (--every) when periods close by themselves.
 
     What is given is all there is: a change replaces the whole calendar, from now on. All days are counted from that of
     the cut, and over when they end in the time zone.

@@ -47,8 +47,8 @@ from graph.inputs import (
     sent,
 )
 from graph.mutations.asking import own_wallet, request, speaker, whose_of
-from graph.mutations.disputes import DisputeMutations
 from graph.mutations.calendar import CalendarMutations
+from graph.mutations.disputes import DisputeMutations
 from graph.mutations.exposure import ExposureMutations
 from graph.mutations.households import HouseholdMutations
 from graph.mutations.merging import MergingMutations
@@ -218,16 +218,8 @@ ClosePeriodPayload = Annotated[
 @strawberry.type(description="Writes. Expected outcomes are data: each payload is a union.")
 class Mutation(
     PointsMutations, HouseholdMutations, MergingMutations, ExposureMutations, RulesMutations, SignOffMutations,
-    DisputeMutations,
+    DisputeMutations, CalendarMutations,
 ):  # fmt: skip
-    PointsMutations,
-    HouseholdMutations,
-    MergingMutations,
-    ExposureMutations,
-    RulesMutations,
-    SignOffMutations,
-    CalendarMutations,
-):
     """The root of mutations."""
 
     @strawberry.field(

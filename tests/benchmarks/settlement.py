@@ -21,7 +21,7 @@ import secrets
 import sys
 import time
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -39,8 +39,10 @@ from exchange.journal import (
     points_of,
 )
 from exchange.keyring import Keyring
+from exchange.particulars import Particulars
 from exchange.settlement.clearing import Settlement
-from exchange.settlement.netting import BilateralPosition
+from exchange.settlement.export import Subject, csv
+from exchange.settlement.netting import Position
 from exchange.settlement.statement import Statement
 from exchange.store import documents as docs
 from exchange.store.connection import Database, aggregate, connect
@@ -164,12 +166,12 @@ async def group(db: Database, of: int) -> tuple[Figures, list[Any]]:
     return _timed(began, of), rows
 
 
-async def net(db: Database, keyring: Keyring, of: int) -> tuple[Figures, list[BilateralPosition]]:
+async def net(db: Database, keyring: Keyring, of: int) -> tuple[Figures, list[Position]]:
     """Net the period: whoever does it had read nothing before."""
     began = time.perf_counter()
     settlement = Settlement(db, keyring)
-    rows = await settlement.bilateral(1)
-    await settlement.positions(1)
+    rows = await settlement.positions(1)
+    await settlement.bilateral(1)
     await settlement.payment_plan(1)
     return _timed(began, of), rows
 
@@ -194,15 +196,23 @@ async def export(place: Place, name: str, form: str) -> Figures:
     statement = await settlement.statement(name)
     assert statement is not None
     began, digest = time.perf_counter(), sha256()
-    pieces: AsyncIterator[Any] = settlement.csv(statement) if form == CSV else settlement.document(statement)
-    async for piece in pieces:
-        digest.update(piece.encode() if isinstance(piece, str) else piece)
+    async for piece in await _as_csv(settlement, statement) if form == CSV else settlement.document(statement):
+        digest.update(piece)
     # A row is a line here; the cursor beside it reads entries, and two lines can be of one entry.
     figures = _timed(began, await settlement.entries(1, statement.partner))
     await client.close()
     if form == DOCUMENT and digest.hexdigest() != statement.hash:
         raise ValueError(statement.hash)
     return {**figures, "peak_mb": peak_mb()}
+
+
+async def _as_csv(settlement: Settlement, statement: Statement) -> AsyncIterator[bytes]:
+    subject = Subject(
+        statement=statement, period=await settlement.period_of(statement), partner=Particulars(name=statement.partner),
+        operator=Particulars(name="exchange"),
+        written_at=datetime.fromtimestamp(0, UTC),
+    )  # fmt: skip
+    return csv.write(subject, await settlement.all_lines(statement))
 
 
 # ---------------------------------------------------------------- the rounds
@@ -240,8 +250,8 @@ async def run(url: str, entries: int, partners: int, members: int, rounds: int) 
 
         steps, statement = await _settle(world, entries)
         (_, by_group), (_, by_blocks) = await group(world.db, entries), await net(world.db, world.keyring, entries)
-        between = {(row.debtor, row.creditor): row.gross.minor for row in by_blocks}
-        if sum(row["commission"] + row["owed"] + row["fee"] for row in by_group) != sum(between.values()):
+        owed = sum(row.payable.minor + row.fees.minor for row in by_blocks)
+        if sum(row["owed"] + row["commission"] + row["fee"] for row in by_group) != owed:
             message = "the blocks and the entries do not say the same"
             raise ValueError(message)
         medians = await alternate({"bare": bare, "ours": ours}, rounds)

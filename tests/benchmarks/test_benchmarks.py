@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks import check, growth, inserts, ledger, measuring, memory, processes, settlement
+from tests.benchmarks import check, closing, growth, inserts, ledger, measuring, memory, processes, settlement
 from tests.benchmarks.measuring import Column, Option, Row
+from tests.benchmarks.world import created
 
 SMALL = {"members": 20, "benefits": 10}
 
@@ -80,6 +81,27 @@ async def test_settling_is_measured_against_what_the_database_adds_up(mongo_url:
     assert [row["case"] for row in rows[:4]] == ["net", "close", "draft", "close, net and draft"]
     assert rows[3]["ours"]["seconds"] == pytest.approx(sum(row["ours"]["seconds"] for row in rows[:3]))
     assert all(row["of"] > 100 and row["ours"]["peak_mb"] > 10 for row in rows[4:])
+
+
+async def test_closing_is_measured_against_what_was_before(mongo_url: str) -> None:
+    """Periods are closed under redemptions of two processes, and none of those is lost or in two periods."""
+    rows = await closing.run(mongo_url, processes=2, closes=5, in_flight=4, pause_seconds=0.1, **SMALL)
+    shown(closing.COLUMNS, rows, "before")
+    assert [(row["case"], row["closes"]) for row in rows] == [(closing.CUT, 5), (closing.ALL, 5)]
+    assert rows[0]["p50_ms"] < rows[1]["p50_ms"]
+
+
+async def test_a_lost_redemption_is_found(mongo_url: str) -> None:
+    """One that was acknowledged and is not written, or is written and was not acknowledged, ends the benchmark."""
+    async with created(mongo_url, **SMALL) as world:
+        await world.award(0, SMALL["members"])
+        command = world.redemption()
+        await world.ledger.submit(command)
+        await world.ledger.stop()
+        for acknowledged in ([], [command.id, world.key()], [world.key()]):
+            with pytest.raises(ValueError, match="were acknowledged"):
+                await closing.prove(world, acknowledged, 0)
+        await closing.prove(world, [command.id], 0)
 
 
 def test_a_benchmark_is_a_command(

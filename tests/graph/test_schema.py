@@ -28,9 +28,8 @@ from exchange import agreements, benefit, errors, exposure, passbook, redemption
 from exchange.amounts import Money
 from exchange.batch import Outcome
 from exchange.quote import Quote
-from exchange.settlement import dispute, liability, netting, period, signoff, simulation, statement
+from exchange.settlement import calendar, dispute, liability, netting, period, signoff, simulation, statement
 from exchange.settlement.disputing import Disputed
-from exchange.settlement import calendar, liability, netting, period, signoff, simulation, statement
 from exchange.store.catalog import CodesAdded, Published
 from exchange.store.headroom import Recorded
 from exchange.store.members import LinkCode, Permit

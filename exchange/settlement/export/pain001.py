@@ -27,13 +27,13 @@ from exchange.errors import InvalidSignOff, ValidationFailed
 from exchange.journal import EXCHANGE, canonical, milliseconds
 from exchange.particulars import Particulars
 from exchange.settlement.export import Subject
+from exchange.settlement.reconciliation import payment_reference
 from exchange.settlement.signoff import left_to_pay
 from exchange.settlement.statement import Statement, StatementLine, StatementStatus
 
 NAMESPACE: Final = "urn:iso:std:iso:20022:tech:xsd:pain.001.001.09"
 PAYABLE: Final = (StatementStatus.APPROVED, StatementStatus.INSTRUCTED)
 _ID_LENGTH: Final = 35
-_HASH_LENGTH: Final = 20
 _REMITTANCE_LENGTH: Final = 140
 
 
@@ -54,7 +54,7 @@ async def write(subject: Subject, _lines: AsyncIterator[StatementLine]) -> Async
 
 def end_to_end_id(statement: Statement, currency: str) -> str:
     """Return what a payment of a statement is known by from one end to the other."""
-    return f"{statement.period}-{statement.hash[:_HASH_LENGTH]}-{currency}"
+    return payment_reference(statement.period, statement.partner, currency)
 
 
 def _to_be_paid(subject: Subject) -> tuple[str, list[Money]]:

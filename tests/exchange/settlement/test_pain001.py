@@ -76,7 +76,7 @@ async def test_a_real_statement_is_two_files_one_for_each_payer(example: World) 
         root = "CstmrCdtTrfInitn/PmtInf/CdtTrfTxInf"
         assert found(document, f"{root}/RmtInf/Ustrd") == [f"Statement 1:rides period 1 {statement.hash}"]
         assert found(document, f"{root}/PmtId/EndToEndId") == [end_to_end_id(statement, currency)]
-        assert found(document, f"{root}/PmtId/EndToEndId") == [f"1-{statement.hash[:20]}-{currency}"]
+        assert found(document, f"{root}/PmtId/EndToEndId") == [f"1:{statement.partner}:{currency}"]
 
 
 async def test_several_currencies_are_payments_of_their_own() -> None:
