@@ -57,6 +57,7 @@ from exchange.errors import (
     Contended,
     Fault,
     Overloaded,
+    Refusal,
     StoreUnavailable,
 )
 from exchange.exposure import Cap, Pair, Room
@@ -283,6 +284,14 @@ class Ledger:
             rooms, batch = batch.rooms, batch_of((first, second), self.new_wallet_id)
             batch.recent, batch.rooms = dict(recent), rooms
             decided = batch.decide(commands, terms, now)
+        refused = [
+            command.id
+            for command, answer in zip(commands, decided, strict=True)
+            if isinstance(answer, Refusal) and command.id not in first.entries
+        ]
+        if refused and await self._books.is_any_done(refused):
+            # Elsewhere, and since its entry was looked for: perhaps all that stands in its way is what itself has done.
+            raise Conflict("what was refused has been done meanwhile")
         if batch.writes.entries:
             batch.writes.wallets = list(batch.changed.values())
             batch.writes.redemptions = list(batch.stepped.values())

@@ -264,11 +264,10 @@ class Books(Lanes):
         """Read the wallets, the redemptions that replays answer with, and as many free codes as may be needed.
 
         `benefits`: of the redemptions that the first round found; `references`: those of the first round once more.
-        One of `lanes` takes every so-manyth code, so that two rarely want the same one; the last ones any may have.
+        One of `lanes` takes every so-manyth code, so that two rarely want the same one.
         """
         offered = list(benefits)
-        own = {"$mod": [lanes, lane % lanes]} if lanes > 1 else None
-        pools = {f"codes/{benefit}": _next_codes(benefit, count, own) for benefit, count in codes.items()}
+        pools = {f"codes/{benefit}": _next_codes(benefit, count, lane, lanes) for benefit, count in codes.items()}
         with answering():
             read = await self._read_together({
                 "wallets": _by_ids(wallets), "redemptions": _by_ids(redemptions), "benefits": _by_ids(offered),
@@ -276,13 +275,6 @@ class Books(Lanes):
                 # Last, so that they are not older than the wallets: two who were one may have parted meanwhile.
                 "references": _by_ids(references),
             })  # fmt: skip
-            short = {
-                name: _next_codes(benefit, count)
-                for benefit, count in codes.items()
-                if own is not None and len(read[name := f"codes/{benefit}"]) < count
-            }
-            if short:
-                read |= await self._read_together(short)
         return SecondRound(
             wallets={w["_id"]: docs.wallet_from(w) for w in read["wallets"]},
             redemptions={r["_id"]: docs.redemption_from(r) for r in read["redemptions"]},
@@ -294,6 +286,11 @@ class Books(Lanes):
             },
             references={r["_id"]: r["wallet"] for r in read["references"]},
         )
+
+    async def is_any_done(self, ids: Iterable[str]) -> bool:
+        """Return whether one of these commands has an entry by now."""
+        with answering():
+            return await self.entries.find_one({"_id": {"$in": list(ids)}}, {"_id": 1}) is not None
 
     async def wallets_of(self, ids: Iterable[str]) -> dict[str, Wallet]:
         """Return wallets, from the primary and now."""
@@ -476,10 +473,13 @@ class Books(Lanes):
 
 
 async def _while(writing: Awaitable[Any], prepare: Callable[[], _T]) -> _T:
-    """Prepare something while the server writes: it is sent before, and waited for afterwards."""
+    """Prepare something while the server writes: it is sent before, and waited for afterwards, whatever happens.
+
+    Until then nothing else may be asked of its session, not even to abort.
+    """
     sent = asyncio.ensure_future(writing)  # of one driver a coroutine, of the other a future already
-    await asyncio.sleep(0)
     try:
+        await asyncio.sleep(0)
         return prepare()
     finally:
         await sent
@@ -502,9 +502,25 @@ def _by_ids(ids: Iterable[str]) -> list[Document]:
     return [{"$match": {"_id": {"$in": wanted}}}] if wanted else []
 
 
-def _next_codes(benefit: str, count: int, which: Document | None = None) -> list[Document]:
-    free: Document = {"benefit": benefit, "free": True} | ({} if which is None else {"n": which})
-    return [{"$match": free}, {"$sort": {"n": 1}}, {"$limit": count}, {"$project": {"cipher": 1}}]
+_SPARE_CODES = 16
+"""Looked at besides those wanted, for each lane: how far one may be ahead before it takes of another's."""
+_BEHIND_ALL = 2**62
+
+
+def _next_codes(benefit: str, count: int, lane: int, lanes: int) -> list[Document]:
+    """Return the question for a lane's next codes: of the first few, its own; then others', from the far end.
+
+    Only of the first few, because nobody may be there to take the others': they would be passed over every time.
+    """
+    following: list[Document] = [{"$match": {"benefit": benefit, "free": True}}, {"$sort": {"n": 1}}]
+    if lanes > 1:
+        own = {"$eq": [{"$mod": ["$n", lanes]}, lane % lanes]}
+        following += [
+            {"$limit": lanes * (count + _SPARE_CODES)},
+            {"$set": {"n": {"$cond": [own, "$n", {"$subtract": [_BEHIND_ALL, "$n"]}]}}},
+            {"$sort": {"n": 1}},
+        ]
+    return [*following, {"$limit": count}, {"$project": {"cipher": 1}}]
 
 
 _NEWEST_RULES: Sequence[Document] = (

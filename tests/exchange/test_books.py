@@ -16,7 +16,7 @@ from exchange.journal import Block, BlockKind
 from exchange.ledger import Ledger
 from exchange.redemption import Redemption, RedemptionStatus
 from exchange.store import documents as docs
-from exchange.store.books import Books, Unwritable, Writes
+from exchange.store.books import Books, Unwritable, Writes, _while
 from exchange.store.connection import settled
 from exchange.store.lanes import Conflict, Lane
 from exchange.store.periods import Periods
@@ -235,3 +235,64 @@ async def test_what_is_stored_comes_back(house: House, ledger: Ledger) -> None:
     assert replace(redeemed.wallet, taken={}) != redeemed.wallet
     await ledger.stop()
     await house.prove()
+
+
+async def test_a_write_in_flight_is_waited_for_even_by_who_is_cancelled() -> None:
+    """Whoever is stopped just when it had sent a write does not abort, on the same session, before that has ended."""
+    ended = asyncio.Event()
+
+    async def write() -> None:
+        await asyncio.sleep(0.05)
+        ended.set()
+
+    stopped = asyncio.create_task(_while(write(), lambda: None))
+    await asyncio.sleep(0)
+    stopped.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopped
+    assert ended.is_set()
+
+
+async def test_nothing_prepared_lets_a_write_go_on_alone() -> None:
+    """What cannot be prepared is raised, and not before the write has ended; if that fails too, that is what counts."""
+    ended = asyncio.Event()
+
+    async def write(error: Exception | None) -> None:
+        await asyncio.sleep(0.05)
+        ended.set()
+        if error is not None:
+            raise error
+
+    for error, raised in ((None, OverflowError), (Conflict("rival"), Conflict)):
+        ended.clear()
+        with pytest.raises(raised):
+            await _while(write(error), lambda: (2**64).to_bytes(8))
+        assert ended.is_set()
+
+
+async def test_codes_that_nobody_else_takes_are_not_passed_over_for_ever(house: House) -> None:
+    """The codes of a lane that has no owner stay in the pool; another's question does not grow with them."""
+    await house.db["codes"].insert_many([
+        {"_id": f"code-{n}", "benefit": "b", "n": n, "free": True, "cipher": b"", "redemption": None}
+        for n in [*range(0, 2_000, 2), *range(1_900, 2_010)]
+        if n < 1_900 or n % 2 or n >= 2_000
+    ])  # fmt: skip
+    await house.db.command("profile", 2)
+    found = await house.books.second_round([], [], [], {"b": 5}, lane=1, lanes=2)
+    await house.db.command("profile", 0)
+    asked = await house.db["system.profile"].find_one({"command.aggregate": "periods"})
+    assert len(found.codes["b"]) == 5
+    assert asked is not None
+    assert asked["keysExamined"] < 100
+
+
+async def test_two_lanes_want_other_codes_to_the_last(house: House) -> None:
+    """Each begins with its own, and goes on with the other's from the far end; together they can have all."""
+    await house.db["codes"].insert_many([
+        {"_id": f"code-{n}", "benefit": "b", "n": n, "free": True, "cipher": b"", "redemption": None} for n in range(10)
+    ])  # fmt: skip
+    wanted = [
+        [name for name, _ in (await house.books.second_round([], [], [], {"b": 8}, lane=lane, lanes=2)).codes["b"]]
+        for lane in (1, 2)
+    ]
+    assert wanted == [[f"code-{n}" for n in row] for row in ((1, 3, 5, 7, 9, 8, 6, 4), (0, 2, 4, 6, 8, 9, 7, 5))]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from exchange.batch import Outcome
 from exchange.benefit import Benefit, Fulfilment, UnavailableReason
-from exchange.errors import BenefitUnavailable, ExchangeError
+from exchange.errors import BenefitUnavailable, ExchangeError, ValidationFailed
 from exchange.ledger import Ledger
 from exchange.redemption import Step
 from exchange.slices import called_in, drawn
@@ -22,6 +24,7 @@ from tests.exchange.conftest import House, answers
 from tests.exchange.speech import act, award, benefit, by_reference, redeem, reserve
 
 UNITS = st.integers(0, 50)
+ROUNDS = 5
 LEFTS = st.dictionaries(st.integers(1, 5), UNITS)
 
 
@@ -219,3 +222,58 @@ async def test_two_lanes_that_draw_at_once(house: House) -> None:
     there = await whole(house, rare)
     assert (there.room.free or 0) + sum(shelf.left or 0 for shelf in there.shelves.values()) == 50
     assert min(shelf.left or 0 for shelf in there.shelves.values()) >= 0
+
+
+async def test_a_limit_that_changes_while_two_lanes_sell(house: House) -> None:
+    """Raised, lowered, lifted and set again while members take, hold and let go: every unit is somewhere, once."""
+    seat = benefit("video/seat", 1, stock=50)
+    await house.publish(seat)
+    ledgers = [await house.ledger(), await house.ledger()]
+    everybody = await members(ledgers[0], 20)
+    done = asyncio.Event()
+
+    async def take(one: Ledger, whose: Any) -> int:
+        sold = 0
+        while not done.is_set():
+            (held,) = await answers(one, reserve(seat, whose=whose))
+            if isinstance(held, Outcome) and held.redemption is not None:
+                step = Step.CONFIRM if sold < 3 else Step.CANCEL
+                sold += step is Step.CONFIRM
+                other = ledgers[one is ledgers[0]]
+                assert isinstance((await answers(other, act(step, held.redemption)))[0], Outcome)
+        return sold
+
+    async def change() -> None:
+        for limit in (90, 60, None, 65, 80, 61) * ROUNDS:
+            with suppress(ValidationFailed):  # so many are sold or held just now
+                await house.publish(replace(seat, stock=limit))
+        done.set()
+
+    selling = asyncio.gather(*(take(ledgers[n % 2], whose) for n, whose in enumerate(everybody)))
+    await change()
+    sold = await selling
+    assert (await whole(house, seat)).stock.sold == sum(sold)
+    await house.prove()
+
+
+async def test_nothing_is_refused_for_what_itself_has_done_elsewhere(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked of two processes at once, the slower finds the unit and the points gone: to itself, and says so."""
+    seat = benefit("video/seat", 1_000, stock=1)
+    await house.publish(seat)
+    here, there = await house.ledger(), await house.ledger()
+    (ann,) = await members(here, 1)
+    asked = redeem(seat, whose=ann)
+    read = here._books.first_round  # noqa: SLF001 - it shows nowhere else
+
+    async def overtaken(*given: Any) -> Any:
+        first = await read(*given)
+        monkeypatch.undo()
+        await there.submit(asked)
+        return first
+
+    monkeypatch.setattr(here._books, "first_round", overtaken)  # noqa: SLF001
+    answer = await here.submit(asked)
+    assert answer.replayed
+    await house.prove()
