@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 
 from exchange.mongod import EmbeddedMongod
 
@@ -44,6 +46,10 @@ def mongo_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def _mongo_admin(mongo_url: str) -> Iterator[MongoClient[dict[str, Any]]]:
     with MongoClient[dict[str, Any]](mongo_url) as client:
+        # A dropped database keeps its files as long as a snapshot could want them, by default five minutes: of some
+        # hundred tests that is more files than a process may open, and mongod dies of it.
+        with suppress(OperationFailure):
+            client.admin.command("setParameter", 1, minSnapshotHistoryWindowInSeconds=10)
         yield client
 
 
