@@ -18,6 +18,13 @@ def demo() -> Iterator[Up]:
         yield up
 
 
+@pytest.fixture(scope="module")
+def untouched() -> Iterator[Up]:
+    """Give another one, for what tests of other files would change: periods and statements go one way only."""
+    with tempfile.TemporaryDirectory(prefix="exchange-") as folder, Up(Path(folder, "data"), "--demo") as up:
+        yield up
+
+
 @pytest.fixture
 def data() -> Iterator[Path]:
     """Give a directory still to be made, on disk only as long as the test: a database takes 300 MiB."""

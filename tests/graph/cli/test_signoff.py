@@ -27,30 +27,32 @@ def sign(demo: Up, who: str, step: str, statement: dict[str, Any]) -> str:
     return str(answer[f"{step}Statement"]["__typename"])
 
 
-def test_the_log_shows_what_the_two_of_the_demo_did(demo: Up) -> None:
+def test_the_log_shows_what_the_two_of_the_demo_did(untouched: Up) -> None:
     """Who, when, to which statement; of one statement alone if wished; and the head, which the last record has."""
     (statement,) = [
-        each for each in tell("statement", "list", "--data", demo.data)["statements"] if each["statement"] == "1:video"
+        each
+        for each in tell("statement", "list", "--data", untouched.data)["statements"]
+        if each["statement"] == "1:video"
     ]  # fmt: skip
-    assert sign(demo, "preparer", "review", statement) == "SignStatementSuccess"
-    assert sign(demo, "approver", "approve", statement) == "SignStatementSuccess"
-    told = tell("signoff", "log", "--statement", "1:video", "--data", demo.data)
+    assert sign(untouched, "preparer", "review", statement) == "SignStatementSuccess"
+    assert sign(untouched, "approver", "approve", statement) == "SignStatementSuccess"
+    told = tell("signoff", "log", "--statement", "1:video", "--data", untouched.data)
     assert [(each["step"], each["status"], each["by"]) for each in told["records"]] == [
-        ("REVIEW", "REVIEWED", demo.demo["staff"]["preparer"]["email"]),
-        ("APPROVE", "APPROVED", demo.demo["staff"]["approver"]["email"]),
+        ("REVIEW", "REVIEWED", untouched.demo["staff"]["preparer"]["email"]),
+        ("APPROVE", "APPROVED", untouched.demo["staff"]["approver"]["email"]),
     ]
-    assert tell("signoff", "log", "--statement", statement["id"], "--data", demo.data) == told
-    whole = tell("signoff", "log", "--data", demo.data)
+    assert tell("signoff", "log", "--statement", statement["id"], "--data", untouched.data) == told
+    whole = tell("signoff", "log", "--data", untouched.data)
     assert whole["head"] == {"number": len(whole["records"]), "hash": whole["records"][-1]["hash"]}
-    lines = run("signoff", "log", "--data", demo.data).out.splitlines()
+    lines = run("signoff", "log", "--data", untouched.data).out.splitlines()
     assert lines[0].split() == ["number", "at", "step", "statement", "status", "amount", "by", "note"]
     assert lines[-1] == f"head  {whole['head']['number']}  {whole['head']['hash']}"
     assert "1:video" in next(line for line in lines if " APPROVE " in line)
-    listed = run("statement", "list", "--data", demo.data).out
+    listed = run("statement", "list", "--data", untouched.data).out
     assert next(line for line in listed.splitlines() if line.startswith("1:video ")).split()[3] == "APPROVED"
-    said = run("signoff", "log", "--statement", "1:nobody", "--data", demo.data)
+    said = run("signoff", "log", "--statement", "1:nobody", "--data", untouched.data)
     assert (said.status, said.complaint) == (1, "there is no statement 1:nobody: see `exchange statement list`")
-    assert run("check", "--data", demo.data).status == 0
+    assert run("check", "--data", untouched.data).status == 0
 
 
 def test_nothing_was_done_yet(away: tuple[str, ...]) -> None:
