@@ -434,14 +434,16 @@ class Books(Lanes):
     async def _write(self, lane: Lane, seal: Callable[[], Block], writes: Writes) -> None:
         """Write a block's documents, each kind being made while the server still writes the one before."""
         session, period = lane.session, lane.period
-        wallets = [_wallet_write(wallet, period) for wallet in writes.wallets]
-        block = await _while(self._bulk(self.wallets, wallets, session), seal)
-        redemptions = await _while(
+        # First what may have been read before its wallet: over a wallet that is newer it makes no sense, and a validator
+        # would refuse for ever what has only to be decided again.
+        redemptions = [_redemption_write(redemption, period) for redemption in writes.redemptions]
+        block = await _while(self._bulk(self.redemptions, redemptions, session), seal)
+        wallets = await _while(
             self.blocks.insert_one(docs.block_document(block), session=session),
-            lambda: [_redemption_write(redemption, period) for redemption in writes.redemptions],
+            lambda: [_wallet_write(wallet, period) for wallet in writes.wallets],
         )
         entries = await _while(
-            self._bulk(self.redemptions, redemptions, session),
+            self._bulk(self.wallets, wallets, session),
             lambda: [_raw(docs.entry_document(entry, block, index)) for index, entry in enumerate(writes.entries)],
         )
         await self._bulk(self.shelves, [
