@@ -434,8 +434,8 @@ class Books(Lanes):
     async def _write(self, lane: Lane, seal: Callable[[], Block], writes: Writes) -> None:
         """Write a block's documents, each kind being made while the server still writes the one before."""
         session, period = lane.session, lane.period
-        # First what may have been read before its wallet: over a wallet that is newer it makes no sense, and a validator
-        # would refuse for ever what has only to be decided again.
+        # First what may have been read before its wallet: with a newer wallet it makes no sense, and a validator would
+        # refuse for ever what has only to be decided again.
         redemptions = [_redemption_write(redemption, period) for redemption in writes.redemptions]
         block = await _while(self._bulk(self.redemptions, redemptions, session), seal)
         wallets = await _while(
