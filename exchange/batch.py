@@ -38,11 +38,12 @@ from exchange.errors import (
     BenefitUnavailable,
     ExchangeError,
     IdempotencyConflict,
+    InvalidTransition,
     Refusal,
 )
 from exchange.exposure import Pair, Room, change
 from exchange.journal import SALT_BYTES, Entry
-from exchange.redemption import Redemption, Step
+from exchange.redemption import Redemption, RedemptionStatus, Step
 from exchange.store.books import FirstRound, SecondRound, Writes
 from exchange.store.documents import reference_id
 from exchange.store.lanes import Conflict
@@ -76,7 +77,8 @@ class Batch:
     """A batch being decided: the state as its decisions so far have made it, and what they will write.
 
     `rooms`: the lane's, of those concerned that are capped; `owed`: what they owe more by what was decided, `wanted`:
-    what they would, had there been the headroom. `named`: what a first mention calls its wallet.
+    what they would, had there been the headroom. `named`: what a first mention calls its wallet;
+    `lapse_of`: the command by which a reservation is over.
     """
 
     first: FirstRound
@@ -87,6 +89,7 @@ class Batch:
     codes: dict[str, list[tuple[str, bytes]]]
     redemptions: dict[str, Redemption]
     named: Callable[[ByReference], str]
+    lapse_of: Callable[[str], Act]
     recent: dict[str, Redemption] = field(default_factory=dict)
     rooms: dict[Pair, Room] = field(default_factory=dict)
     owed: dict[Pair, int] = field(default_factory=dict)
@@ -213,8 +216,24 @@ class Batch:
                     done[command.id] = answer
                 elif isinstance(answer, BenefitUnavailable):
                     self.want(answer.beyond)
+                elif isinstance(answer, InvalidTransition) and isinstance(command, Act):
+                    self._lapse(command.redemption or "", terms, now, done)
             decided.append(answer)
         return decided
+
+    def _lapse(self, redemption: str, terms: Terms, now: datetime, done: dict[str, Outcome]) -> None:
+        """Write down that a reservation is over, if that is why a step was refused.
+
+        Else a confirmation that another process decided in time could still be committed after the refusal was told.
+        """
+        named = self.redemptions.get(redemption)
+        if named is None or named.status is not RedemptionStatus.RESERVED:
+            return
+        if named.standing(now) is RedemptionStatus.EXPIRED:
+            lapse = self.lapse_of(redemption)
+            answer = self._decide(lapse, self.terms(lapse, terms), now)
+            if isinstance(answer, Outcome):
+                done[lapse.id] = answer
 
     def _decide(self, command: Command, terms: Terms, now: datetime) -> Answer:
         named = terms.redemption
@@ -313,12 +332,12 @@ def references_named(command: Command) -> list[ByReference]:
     return found
 
 
-def batch_of(reads: Reads, named: Callable[[ByReference], str]) -> Batch:
+def batch_of(reads: Reads, named: Callable[[ByReference], str], lapse_of: Callable[[str], Act]) -> Batch:
     """Return a batch that begins with what was read."""
     first, second = reads
     return Batch(
         first, second, dict(second.wallets), dict(first.references), second.stocks | first.stocks,
-        {benefit: list(codes) for benefit, codes in second.codes.items()}, dict(first.redemptions), named,
+        {benefit: list(codes) for benefit, codes in second.codes.items()}, dict(first.redemptions), named, lapse_of,
     )  # fmt: skip
 
 

@@ -61,11 +61,13 @@ from exchange.errors import (
     StoreUnavailable,
 )
 from exchange.exposure import Cap, Pair, Room
+from exchange.journal import EXCHANGE
 from exchange.keyring import Keyring
 from exchange.lane import LaneKeeper
 from exchange.limits import look_back
 from exchange.pace import Pace
 from exchange.quote import Quote
+from exchange.redemption import Step
 from exchange.store.books import NO_LANE, Books, FirstRound, SecondRound
 from exchange.store.documents import reference_id
 from exchange.store.headroom import Headroom, slice_use
@@ -172,7 +174,7 @@ class Ledger:
         """Promise what a taking would cost, for a while; nothing is taken and nothing is held. Raises a Refusal."""
         first, second = await self._read_for_quote(command)
         terms = await self._common_terms(first)
-        batch = batch_of((first, second), self.new_wallet_id)
+        batch = batch_of((first, second), self.new_wallet_id, self.lapse_of)
         batch.stocks = await self._shelves.stock(first.benefits)
         await self._look_back([command], batch, terms, first.now)
         caps = await self._caps([command], batch)
@@ -198,6 +200,13 @@ class Ledger:
     def new_wallet_id(self, whose: ByReference) -> str:
         """Return the id of the wallet that a first mention makes: the same for everyone who mentions it first."""
         return self._keyring.digest("wallet", whose.partner, whose.reference)
+
+    def lapse_of(self, redemption: str) -> Act:
+        """Return the command by which time ends a reservation: the same for everyone who notices."""
+        return Act(
+            id=self.entry_id(EXCHANGE, "server", "lapse", redemption), fingerprint="", partner=EXCHANGE, whose=None,
+            redemption=redemption, step=Step.LAPSE, by_exchange=True,
+        )  # fmt: skip
 
     # ------------------------------------------------------------ batches
 
@@ -272,7 +281,7 @@ class Ledger:
         first, second = await self._taken_ahead(jobs, lane) or await self._read(commands, lane.number)
         await self._lanes.cut_if_due(lane, first, second)
         first.stocks.update(await self._filled_shelves(commands, first, second, lane))
-        batch = batch_of((first, second), self.new_wallet_id)
+        batch = batch_of((first, second), self.new_wallet_id, self.lapse_of)
         await self._lanes.leave_if_ahead(lane, first.now)
         now = max(first.now, lane.head.at)
         terms = await self._common_terms(first)
@@ -281,7 +290,7 @@ class Ledger:
         batch.rooms = await self._rooms(commands, batch, lane)
         decided = batch.decide(commands, terms, now)
         while await self._drawn(batch):
-            rooms, batch = batch.rooms, batch_of((first, second), self.new_wallet_id)
+            rooms, batch = batch.rooms, batch_of((first, second), self.new_wallet_id, self.lapse_of)
             batch.recent, batch.rooms = dict(recent), rooms
             decided = batch.decide(commands, terms, now)
         refused = [

@@ -16,11 +16,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from exchange.commands import Act, ByWallet, Command, Expire
+from exchange.commands import ByWallet, Command, Expire
 from exchange.errors import ExchangeError, FiguresDisagree, StoreUnavailable
 from exchange.journal import EXCHANGE
 from exchange.ledger import Ledger
-from exchange.redemption import Step
 from exchange.settlement.clearing import Settlement
 from exchange.settlement.disputing import Disputing
 from exchange.settlement.period import Period, PeriodStatus
@@ -112,13 +111,7 @@ class Sweeper:
         return False
 
     async def _lapses(self) -> list[Command]:
-        return [
-            Act(
-                id=self._id("lapse", redemption), fingerprint="", partner=EXCHANGE, whose=None,
-                redemption=redemption, step=Step.LAPSE, by_exchange=True,
-            )
-            for redemption in await self._books.overdue_reservations(AT_ONCE)
-        ]  # fmt: skip
+        return [self._ledger.lapse_of(redemption) for redemption in await self._books.overdue_reservations(AT_ONCE)]
 
     async def _expiries(self) -> list[Command]:
         return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -129,6 +129,19 @@ async def answers(ledger: Ledger, *commands: Command) -> list[Outcome | Exchange
 
 def _raised(error: BaseException) -> Any:
     raise error
+
+
+def between(ledger: Ledger, reading: str, happens: Callable[[], Awaitable[Any]]) -> None:
+    """Let something happen, once, just before a ledger reads on: what a rival process can do at any moment."""
+    books = ledger._books  # noqa: SLF001 - the one seam at which two reads can be held apart
+    read = getattr(books, reading)
+
+    async def first_of_all(*given: Any) -> Any:
+        setattr(books, reading, read)
+        await happens()
+        return await read(*given)
+
+    setattr(books, reading, first_of_all)
 
 
 async def known(ledger: Ledger, *partners: str, reference: str = "ann") -> str:

@@ -24,7 +24,7 @@ from exchange.ledger import Ledger
 from exchange.redemption import TRANSITIONS, Redemption, RedemptionStatus, Step
 from exchange.settlement.clearing import Settlement
 from exchange.store.periods import Periods
-from tests.exchange.conftest import KEYRING, House, answers, known
+from tests.exchange.conftest import KEYRING, House, answers, between, known
 from tests.exchange.speech import CHANNELS_STEPS, act, agreement, award, benefit, by_reference, redeem, reserve
 
 S = RedemptionStatus
@@ -260,14 +260,35 @@ async def test_a_hold_that_is_over_is_never_confirmed(house: House, ledger: Ledg
     await asyncio.sleep(1.1)
     told = await answers(rival, act(Step.CONFIRM, held), act(Step.CANCEL, held))
     assert all(isinstance(one, InvalidTransition) and one.status is S.EXPIRED for one in told)
-    assert (await house.wallet()).held(await house.soon()) == 10, "nobody has swept it yet"
-    lapsed = await asyncio.gather(
-        answers(ledger, act(Step.LAPSE, held, key="lapse")), answers(rival, act(Step.LAPSE, held, key="lapse"))
-    )
-    assert sorted(one.replayed for half in lapsed for one in half if isinstance(one, Outcome)) == [False, True]
+    assert (await stored(house, held.id)).status is S.EXPIRED, "who is told so finds it written, before anybody sweeps"
+    swept = await asyncio.gather(*(one.submit(one.lapse_of(held.id)) for one in (ledger, rival)))
+    assert [one.replayed for one in swept] == [True, True]
     late = (await answers(ledger, act(Step.CONFIRM, held)))[0]
     assert isinstance(late, InvalidTransition)
     assert (await house.wallet()).held(await house.soon()) == 0
+
+
+async def test_a_hold_that_nobody_asks_about_is_swept_once(house: House, ledger: Ledger) -> None:
+    """Two processes that notice at once write it down once."""
+    rival = await house.ledger()
+    await member(ledger)
+    held = done(await ledger.submit(reserve(VOUCHER, ttl=1)))
+    await asyncio.sleep(1.1)
+    swept = await asyncio.gather(*(one.submit(one.lapse_of(held.id)) for one in (ledger, rival)))
+    assert sorted(one.replayed for one in swept) == [False, True]
+    assert (await house.wallet()).held(await house.soon()) == 0
+
+
+async def test_what_was_confirmed_between_two_reads_is_not_confirmed_again(house: House, ledger: Ledger) -> None:
+    """A wallet that is newer than its redemption makes no sense with it: all is read anew, and the answer is true."""
+    rival = await house.ledger()
+    await member(ledger)
+    held = done(await ledger.submit(reserve(VOUCHER)))
+    between(ledger, "second_round", lambda: rival.submit(act(Step.CONFIRM, held, key="first")))
+    (late,) = await answers(ledger, act(Step.CONFIRM, held, key="second"))
+    assert isinstance(late, InvalidTransition)
+    assert late.status is not S.RESERVED
+    await house.prove()
 
 
 async def test_a_life_in_one_batch_is_one_version(house: House, ledger: Ledger) -> None:

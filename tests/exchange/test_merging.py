@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ from exchange.rules import AwardReversal, Rules, Velocity
 from exchange.store.members import Members
 from exchange.wallet import Wallet
 from tests.examples import told, told_in
-from tests.exchange.conftest import KEYRING, House, answers, known
+from tests.exchange.conftest import KEYRING, House, answers, between, known
 from tests.exchange.speech import (
     act,
     agreement,
@@ -441,19 +441,6 @@ async def test_an_example_with_every_posting(house: House, ledger: Ledger) -> No
     [final] = await answers(ledger, unmerge(ann, bob, id="too late"))
     assert isinstance(final, ValidationFailed)
     assert "spent" in final.message
-
-
-def between(ledger: Ledger, reading: str, happens: Callable[[], Awaitable[Any]]) -> None:
-    """Let something happen, once, just before a ledger reads on: what a rival process can do at any moment."""
-    books = ledger._books  # noqa: SLF001 - the one seam at which two reads can be held apart
-    read = getattr(books, reading)
-
-    async def first_of_all(*given: Any) -> Any:
-        setattr(books, reading, read)
-        await happens()
-        return await read(*given)
-
-    setattr(books, reading, first_of_all)
 
 
 async def test_who_parts_between_two_reads_pays_alone(house: House, two: tuple[str, str]) -> None:
