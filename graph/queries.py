@@ -29,7 +29,8 @@ from graph import disputes, liability, listings, settlement
 from graph.context import ANY_STAFF, Context, Info
 from graph.disputes import Dispute
 from graph.identifiers import Kind
-from graph.inputs import BenefitBy, Chosen, MemberBy, Order, SimulateAgreementInput, sent
+from graph.inputs import BenefitBy, Chosen, MemberBy, Order, sent
+from graph.inputs.settlement import SimulateAgreementInput
 from graph.liability import Liability
 from graph.paging import After, Before, Connection, First, Last, Page
 from graph.refusals import Code, fault

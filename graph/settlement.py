@@ -19,7 +19,8 @@ from exchange.settlement import calendar, netting, period, signoff, simulation, 
 from exchange.settlement.statement import Place
 from graph.context import Context, Info
 from graph.enums import Duty, Every, LineKind, PeriodStatus, SignOffStep, StatementStatus
-from graph.inputs import SimulateAgreementInput, sent
+from graph.inputs import sent
+from graph.inputs.settlement import SimulateAgreementInput
 from graph.paging import After, Connection, First, Page, page
 from graph.refusals import Code, fault, made_of
 from graph.scalars import Count, Points

@@ -32,7 +32,6 @@ from graph.identifiers import Kind
 from graph.inputs import (
     AddCodesInput,
     AwardPointsInput,
-    ClosePeriodInput,
     CreateLinkCodeInput,
     LinkMemberInput,
     PublishBenefitsInput,
@@ -40,12 +39,12 @@ from graph.inputs import (
     RedeemBenefitInput,
     RedemptionActionInput,
     ReserveBenefitInput,
-    SetAgreementInput,
     UnlinkPartnerInput,
     check_reference_text,
     fingerprint,
     sent,
 )
+from graph.inputs.settlement import ClosePeriodInput, SetAgreementInput
 from graph.mutations.asking import own_wallet, request, speaker, whose_of
 from graph.mutations.calendar import CalendarMutations
 from graph.mutations.disputes import DisputeMutations

@@ -8,7 +8,8 @@ import strawberry
 
 from exchange.settlement import calendar
 from graph.context import Info
-from graph.inputs import SetPeriodCalendarInput, sent
+from graph.inputs import sent
+from graph.inputs.settlement import SetPeriodCalendarInput
 from graph.refusals import AsData, Forbidden, ValidationError, VersionConflict
 from graph.settlement import PeriodCalendar
 

@@ -15,7 +15,8 @@ from graph import refusals
 from graph.context import Context, Info
 from graph.disputes import Dispute
 from graph.identifiers import Kind
-from graph.inputs import DisputeActionInput, OpenDisputeInput, ResolveDisputeInput, fingerprint, sent
+from graph.inputs import fingerprint, sent
+from graph.inputs.settlement import DisputeActionInput, OpenDisputeInput, ResolveDisputeInput
 from graph.mutations.outcomes import Repeatable
 from graph.refusals import AsData, Forbidden, ValidationError, made_of
 

@@ -13,7 +13,8 @@ from exchange.exposure import Funding, Pair, validate_cap, validate_payment
 from exchange.store.headroom import Recorded
 from graph import refusals
 from graph.context import Info
-from graph.inputs import RecordFundingInput, SetExposureCapInput, fingerprint, sent
+from graph.inputs import fingerprint, sent
+from graph.inputs.settlement import RecordFundingInput, SetExposureCapInput
 from graph.refusals import AsData, Forbidden, ValidationError, VersionConflict, made_of
 from graph.types import Exposure, Money, Partner
 from partners import registry

@@ -13,7 +13,8 @@ from exchange.store.signoff import Signed
 from graph import refusals
 from graph.context import Context, Info
 from graph.identifiers import Kind
-from graph.inputs import RecordPaymentInput, SetSignOffPolicyInput, SignStatementInput, fingerprint, sent
+from graph.inputs import fingerprint, sent
+from graph.inputs.settlement import RecordPaymentInput, SetSignOffPolicyInput, SignStatementInput
 from graph.mutations.outcomes import Repeatable
 from graph.refusals import AsData, Forbidden, ValidationError, VersionConflict, made_of
 from graph.settlement import SignOffPolicy, Statement

@@ -25,6 +25,13 @@ def untouched() -> Iterator[Up]:
         yield up
 
 
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """Give a place for files."""
+    with tempfile.TemporaryDirectory() as made:
+        yield Path(made)
+
+
 @pytest.fixture
 def data() -> Iterator[Path]:
     """Give a directory still to be made, on disk only as long as the test: a database takes 300 MiB."""

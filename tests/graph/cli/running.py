@@ -6,6 +6,7 @@ script's function in this process, where a warning is an error besides; `spawn` 
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -15,17 +16,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from unittest import mock
+from uuid import uuid4
 
 import httpx
+from pymongo import MongoClient
 
 from exchange.store.connection import DRIVER
 from graph.cli import main
+from graph.settings import DEFAULT_ISSUER, Settings
 
 EXCHANGE = str(Path(sys.executable).with_name("exchange"))
 READY_SECONDS = 60
@@ -204,3 +208,19 @@ def lives(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
+
+
+@contextmanager
+def lived(
+    mongo_url: str, admin: MongoClient[dict[str, Any]], folder: Path, partners: Iterable[str],
+    live: Callable[[Settings], Coroutine[Any, Any, None]],
+) -> Iterator[tuple[str, ...]]:  # fmt: skip
+    """Give the options of an exchange of one's own on a database that runs, with these partners, after it has lived."""
+    name = f"test_{uuid4().hex}"
+    before, _, options = mongo_url.partition("?")
+    at = ("--mongo-url", f"{before}{name}?{options}", "--data", str(folder / "data"))
+    for handle in partners:
+        tell("partner", "create", "--handle", handle, "--name", handle.title(), *at)
+    asyncio.run(live(Settings(mongo_url=at[1], issuer=DEFAULT_ISSUER, data=folder / "data")))
+    yield at
+    admin.drop_database(name)

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -26,13 +25,6 @@ from graph.schema import sdl
 from tests.graph.cli.running import ENVIRONMENT, EXCHANGE, READY_SECONDS, Up, run, spawn, tell, wait_until
 
 PRODUCTS = Path(__file__).parents[2] / "partners" / "data" / "reloadly-products-za.json"
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Give a place for files."""
-    with tempfile.TemporaryDirectory() as made:
-        yield Path(made)
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from pymongo import MongoClient
@@ -21,10 +21,10 @@ from exchange.amounts import Money
 from exchange.benefit import content_of
 from exchange.store.catalog import Offer
 from graph.services import open_services
-from graph.settings import DEFAULT_ISSUER, Settings
+from graph.settings import Settings
 from tests.exchange.conftest import known
 from tests.exchange.speech import award, benefit, redeem
-from tests.graph.cli.running import ENVIRONMENT, run, tell
+from tests.graph.cli.running import ENVIRONMENT, lived, run, tell
 
 ALONE = """
 import sys
@@ -41,23 +41,10 @@ main()
 
 
 @pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Give a place for files."""
-    with tempfile.TemporaryDirectory() as made:
-        yield Path(made)
-
-
-@pytest.fixture(scope="module")
 def there(mongo_url: str, _mongo_admin: MongoClient[dict[str, Any]], folder: Path) -> Iterator[tuple[str, ...]]:
     """Give the options of an exchange with a closed period, an open one, and a redemption in each."""
-    name = f"test_{uuid4().hex}"
-    before, _, options = mongo_url.partition("?")
-    at = ("--mongo-url", f"{before}{name}?{options}", "--data", str(folder / "data"))
-    for handle in ("video", "rides"):
-        tell("partner", "create", "--handle", handle, "--name", handle.title(), *at)
-    asyncio.run(_live(Settings(mongo_url=at[1], issuer=DEFAULT_ISSUER, data=folder / "data"), folder / "keys.json"))
-    yield at
-    _mongo_admin.drop_database(name)
+    with lived(mongo_url, _mongo_admin, folder, ("video", "rides"), partial(_live, keys=folder / "keys.json")) as at:
+        yield at
 
 
 async def _live(settings: Settings, keys: Path) -> None:

@@ -6,13 +6,11 @@ import asyncio
 import csv
 import io
 import json
-import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from pymongo import MongoClient
@@ -27,30 +25,17 @@ from graph.services import open_services
 from graph.settings import DEFAULT_ISSUER, Settings
 from tests.exchange.conftest import known
 from tests.exchange.speech import act, award, benefit, by_reference, redeem, reserve
-from tests.graph.cli.running import run, tell
+from tests.graph.cli.running import lived, run, tell
 
 FORMULA = '=HYPERLINK("http://example.org")'
 ANN = ("--partner", "video", "--reference", "ann")
 
 
 @pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Give a place for files."""
-    with tempfile.TemporaryDirectory() as made:
-        yield Path(made)
-
-
-@pytest.fixture(scope="module")
 def there(mongo_url: str, _mongo_admin: MongoClient[dict[str, Any]], folder: Path) -> Iterator[tuple[str, ...]]:
     """Give the options of an exchange in which ann of video has lived a little."""
-    name = f"test_{uuid4().hex}"
-    before, _, options = mongo_url.partition("?")
-    at = ("--mongo-url", f"{before}{name}?{options}", "--data", str(folder / "data"))
-    for handle in ("video", "delivery"):
-        tell("partner", "create", "--handle", handle, "--name", handle.title(), *at)
-    asyncio.run(_live(Settings(mongo_url=at[1], issuer=DEFAULT_ISSUER, data=folder / "data")))
-    yield at
-    _mongo_admin.drop_database(name)
+    with lived(mongo_url, _mongo_admin, folder, ("video", "delivery"), _live) as at:
+        yield at
 
 
 async def _live(settings: Settings) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from pymongo import MongoClient
@@ -24,7 +23,7 @@ from graph.settings import DEFAULT_ISSUER, Settings
 from tests.examples import transcript_in
 from tests.exchange.conftest import known
 from tests.exchange.speech import agreement, award, benefit, redeem
-from tests.graph.cli.running import run, tell
+from tests.graph.cli.running import lived, run, tell
 
 PARTNERS = ("music", "news", "rides", "video", "hotels")
 FIRST = (("video", "rides", 12000), ("music", "rides", 3000), ("rides", "news", 8000), ("news", "video", 5000))
@@ -32,23 +31,10 @@ SECOND = (("video", "rides", 200), ("news", "video", 1000))
 
 
 @pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Give a place for files."""
-    with tempfile.TemporaryDirectory() as made:
-        yield Path(made)
-
-
-@pytest.fixture(scope="module")
 def there(mongo_url: str, _mongo_admin: MongoClient[dict[str, Any]], folder: Path) -> Iterator[tuple[str, ...]]:
     """Give the options of an exchange that has lived the example of the page: three closed periods and an open one."""
-    name = f"test_{uuid4().hex}"
-    before, _, options = mongo_url.partition("?")
-    at = ("--mongo-url", f"{before}{name}?{options}", "--data", str(folder / "data"))
-    for handle in PARTNERS:
-        tell("partner", "create", "--handle", handle, "--name", handle.title(), *at)
-    asyncio.run(_live(Settings(mongo_url=at[1], issuer=DEFAULT_ISSUER, data=folder / "data"), folder / "jwks.json"))
-    yield at
-    _mongo_admin.drop_database(name)
+    with lived(mongo_url, _mongo_admin, folder, PARTNERS, partial(_live, keys=folder / "jwks.json")) as at:
+        yield at
 
 
 def wanted_of(redemption: tuple[str, str, int], number: int) -> Benefit:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from pymongo import MongoClient
@@ -17,11 +14,11 @@ from pymongo import MongoClient
 from exchange.benefit import content_of
 from exchange.store.catalog import Offer
 from graph.services import open_services
-from graph.settings import DEFAULT_ISSUER, Settings
+from graph.settings import Settings
 from tests.examples import transcript_in
 from tests.exchange.conftest import known
 from tests.exchange.speech import agreement, award, benefit, redeem
-from tests.graph.cli.running import run, tell
+from tests.graph.cli.running import lived, run, tell
 
 PARTNERS = ("music", "rides", "video", "hotels")
 DAILY = """<?xml version="1.0" encoding="UTF-8"?>
@@ -44,24 +41,17 @@ FINE = (
 
 
 @pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Give a place for files."""
-    with tempfile.TemporaryDirectory() as made:
-        Path(made, "eurofxref-daily.xml").write_text(DAILY)
-        yield Path(made)
+def folder(folder: Path) -> Path:
+    """Give a place for files, with the one of the page."""
+    (folder / "eurofxref-daily.xml").write_text(DAILY)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def there(mongo_url: str, _mongo_admin: MongoClient[dict[str, Any]], folder: Path) -> Iterator[tuple[str, ...]]:
     """Give the options of an exchange that has lived the example of the page, and a period of odd currencies."""
-    name = f"test_{uuid4().hex}"
-    before, _, options = mongo_url.partition("?")
-    at = ("--mongo-url", f"{before}{name}?{options}", "--data", str(folder / "data"))
-    for handle in PARTNERS:
-        tell("partner", "create", "--handle", handle, "--name", handle.title(), *at)
-    asyncio.run(_live(Settings(mongo_url=at[1], issuer=DEFAULT_ISSUER, data=folder / "data")))
-    yield at
-    _mongo_admin.drop_database(name)
+    with lived(mongo_url, _mongo_admin, folder, PARTNERS, _live) as at:
+        yield at
 
 
 async def _live(settings: Settings) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import json
 import re
 import shlex
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from pymongo import MongoClient
@@ -20,34 +17,21 @@ from exchange.benefit import content_of
 from exchange.settlement.signoff import Asked, SignOffStep
 from exchange.store.catalog import Offer
 from graph.services import Services, open_services
-from graph.settings import DEFAULT_ISSUER, Settings
+from graph.settings import Settings
 from tests.examples import DOCS, transcript_in
 from tests.exchange.conftest import known
 from tests.exchange.speech import agreement, award, benefit, redeem
-from tests.graph.cli.running import run, tell
+from tests.graph.cli.running import lived, run, tell
 
 SPENT = (1200, 500, 300)
 DAY = "2026-03-11"
 
 
 @pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Give a place for files."""
-    with tempfile.TemporaryDirectory() as made:
-        yield Path(made)
-
-
-@pytest.fixture(scope="module")
 def there(mongo_url: str, _mongo_admin: MongoClient[dict[str, Any]], folder: Path) -> Iterator[tuple[str, ...]]:
     """Give the options of an exchange that has lived the example of the page."""
-    name = f"test_{uuid4().hex}"
-    before, _, options = mongo_url.partition("?")
-    at = ("--mongo-url", f"{before}{name}?{options}", "--data", str(folder / "data"))
-    for handle in ("rides", "video"):
-        tell("partner", "create", "--handle", handle, "--name", handle.title(), *at)
-    asyncio.run(_live(Settings(mongo_url=at[1], issuer=DEFAULT_ISSUER, data=folder / "data")))
-    yield at
-    _mongo_admin.drop_database(name)
+    with lived(mongo_url, _mongo_admin, folder, ("rides", "video"), _live) as at:
+        yield at
 
 
 async def _live(settings: Settings) -> None:
