@@ -35,7 +35,6 @@ from exchange.store.connection import (
     Collection,
     Database,
     Document,
-    Session,
     aggregate,
     answering,
     ensure_index,
@@ -43,7 +42,7 @@ from exchange.store.connection import (
     setting_up,
     settled,
 )
-from exchange.store.lanes import Conflict, Lane, Lanes, codes_of, lost_to_a_rival
+from exchange.store.lanes import Conflict, Lane, Lanes, codes_of, lost_to_a_rival, write_all
 from exchange.store.shelves import shelf_from, shelf_id, shelf_sale
 from exchange.store.validators import refuse_by
 from exchange.wallet import Lot, Wallet
@@ -437,25 +436,25 @@ class Books(Lanes):
         # First what may have been read before its wallet: with a newer wallet it makes no sense, and a validator would
         # refuse for ever what has only to be decided again.
         redemptions = [_redemption_write(redemption, period) for redemption in writes.redemptions]
-        block = await _while(self._bulk(self.redemptions, redemptions, session), seal)
+        block = await _while(write_all(self.redemptions, redemptions, session), seal)
         wallets = await _while(
             self.blocks.insert_one(docs.block_document(block), session=session),
             lambda: [_wallet_write(wallet, period) for wallet in writes.wallets],
         )
         entries = await _while(
-            self._bulk(self.wallets, wallets, session),
+            write_all(self.wallets, wallets, session),
             lambda: [_raw(docs.entry_document(entry, block, index)) for index, entry in enumerate(writes.entries)],
         )
-        await self._bulk(self.shelves, [
+        await write_all(self.shelves, [
             shelf_sale(benefit, lane.number, change, limited=limited)
             for benefit, (change, limited) in writes.stock.items()
         ], session)  # fmt: skip
-        await self._bulk(self.headroom, writes.headroom, session)
-        await self._bulk(self.codes, [
+        await write_all(self.headroom, writes.headroom, session)
+        await write_all(self.codes, [
             UpdateOne({"_id": code, "free": True}, {"$set": {"redemption": redemption}, "$unset": {"free": ""}})
             for code, redemption in writes.codes
         ], session)  # fmt: skip
-        await self._bulk(self.references, [
+        await write_all(self.references, [
             *(InsertOne({"_id": docs.reference_id(whose), "wallet": wallet}) for whose, wallet in writes.claims),
             # Whoever has the wallets under their versions has their references too.
             *(UpdateOne({"_id": docs.reference_id(whose)}, {"$set": {"wallet": wallet}})
@@ -463,15 +462,6 @@ class Books(Lanes):
         ], session)  # fmt: skip
         if entries:
             await self.entries.insert_many(entries, session=session)
-
-    @staticmethod
-    async def _bulk(collection: Collection, operations: list[Any], session: Session) -> None:
-        if not operations:
-            return
-        result = await collection.bulk_write(operations, ordered=False, session=session)
-        if result.matched_count + result.inserted_count != len(operations):
-            # An update that matches nothing does not abort by itself.
-            raise Conflict(f"{collection.name}: {len(operations)} writes, {result.matched_count} matched")
 
 
 async def _while(writing: Awaitable[Any], prepare: Callable[[], _T]) -> _T:

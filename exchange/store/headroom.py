@@ -62,7 +62,7 @@ from exchange.store.connection import (
     server_time,
     settled,
 )
-from exchange.store.lanes import Conflict, in_one_transaction
+from exchange.store.lanes import Conflict, in_one_transaction, write_all
 
 _ATTEMPTS = 50
 """Of what is not urgent, such as setting a cap, against lanes that draw all the time."""
@@ -309,9 +309,7 @@ class Headroom:
                 return drawn
             writes = [_pool_write(cap, before, drawn.pool)]
             writes += [_slice_write(cap, lane, each) for lane, each in drawn.slices.items()]
-            result = await self._headroom.bulk_write(writes, ordered=False, session=session)
-            if result.matched_count + result.inserted_count != len(writes):
-                raise Conflict("somebody drew at the same time")
+            await write_all(self._headroom, writes, session)
             return Drawn(drawn.pool, {lane: _written(each) for lane, each in drawn.slices.items()})
 
         return await in_one_transaction(self._db.client, work)

@@ -7,11 +7,11 @@ manners.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bson import Binary
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
@@ -217,6 +217,18 @@ async def in_one_transaction(client: Client, work: Callable[[Session], Awaitable
         if lost_to_a_rival(error):
             raise Conflict(str(error)) from error
         raise StoreUnavailable(f"the database did not answer: {type(error).__name__}") from error
+
+
+async def write_all(collection: Collection, writes: Sequence[Any], session: Session) -> None:
+    """Write all of these, each filtered by what it was decided on; Conflict if one of them met nothing.
+
+    An update that matches nothing does not abort by itself.
+    """
+    if not writes:
+        return
+    result = await collection.bulk_write(writes, ordered=False, session=session)
+    if result.matched_count + result.inserted_count != len(writes):
+        raise Conflict(f"{collection.name}: {len(writes)} writes, {result.matched_count} matched")
 
 
 def lost_to_a_rival(error: PyMongoError) -> bool:

@@ -21,7 +21,7 @@ from pymongo import InsertOne, UpdateOne
 from exchange.benefit import Stock, StockChange
 from exchange.slices import called_in, drawn
 from exchange.store.connection import MAJORITY, Collection, Database, Document, Session, answering, settled
-from exchange.store.lanes import Conflict, in_one_transaction
+from exchange.store.lanes import in_one_transaction, write_all
 
 
 class Stockroom(NamedTuple):
@@ -112,8 +112,8 @@ class Shelves:
             mine[benefit] = (own if own.left is None else own._replace(left=own.left + more)).stock
 
         async def work(session: Session) -> None:
-            await _all_of(self._stock, rooms, session)
-            await _all_of(self._shelves, shelves, session)
+            await write_all(self._stock, rooms, session)
+            await write_all(self._shelves, shelves, session)
 
         if rooms:
             await in_one_transaction(self._db.client, work)
@@ -147,11 +147,11 @@ class Shelves:
             back = called_in(free, {lane: each.left or 0 for lane, each in whole.shelves.items()}, 0)
             free += sum(back.values())
             shelves = [_moved(benefit, lane, -less) for lane, less in back.items()]
-        await _all_of(self._stock, [
+        await write_all(self._stock, [
             UpdateOne({"_id": benefit, "version": before.version},
                       {"$set": {"offered": offered, "free": free}, "$inc": {"version": 1}})
         ], session)  # fmt: skip
-        await _all_of(self._shelves, shelves, session)
+        await write_all(self._shelves, shelves, session)
 
     async def add(self, benefit: str, units: int, session: Session) -> int:
         """Offer so many more; returns how many were ever offered before."""
@@ -204,12 +204,3 @@ def _room_write(benefit: str, room: Stockroom, more: int) -> UpdateOne:
     # Its version moves even if nothing else does: a limit that is set meanwhile has to meet this.
     change = {"version": 1} if room.free is None else {"version": 1, "free": more}
     return UpdateOne({"_id": benefit, "version": room.version}, {"$inc": change})
-
-
-async def _all_of(collection: Collection, writes: Sequence[Any], session: Session) -> None:
-    if not writes:
-        return
-    result = await collection.bulk_write(list(writes), ordered=False, session=session)
-    if result.matched_count + result.inserted_count != len(writes):
-        message = f"{collection.name}: somebody was faster"
-        raise Conflict(message)
