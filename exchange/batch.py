@@ -98,31 +98,6 @@ class Batch:
     stepped: dict[str, Redemption] = field(default_factory=dict)
     writes: Writes = field(default_factory=Writes)
 
-    def carried_into(self, reads: Reads, commands: Iterable[Command], period: int) -> bool:
-        """Bring what was read while this was written up to it; False if only reading again can."""
-        first, second = reads
-        writes = self.writes
-        known = {entry.id for entry in writes.entries}
-        between = any(entry.counterpart is not None for entry in writes.entries)
-        if (
-            between
-            or writes.claims
-            or writes.renamed
-            or writes.codes
-            or any(command.id in known for command in commands)
-        ):
-            return False
-        for wallets in (first.wallets, second.wallets):
-            wallets.update({
-                name: _written(wallet, period) for name, wallet in self.changed.items() if name in wallets
-            })  # fmt: skip
-        for redemptions in (first.redemptions, second.redemptions):
-            redemptions.update({
-                name: _written(one, period) for name, one in self.stepped.items() if name in redemptions
-            })  # fmt: skip
-        first.stocks.update({benefit: self.stocks[benefit] for benefit in writes.stock})
-        return True
-
     def standing(self, wallet: str | None) -> Wallet | None:
         """Return a wallet, or the one that it has become."""
         found = None if wallet is None else self.wallets.get(wallet)

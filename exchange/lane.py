@@ -15,7 +15,6 @@ import asyncio
 import logging
 import secrets
 from datetime import datetime, timedelta
-from functools import cache
 
 from exchange.errors import Fault, StoreUnavailable
 from exchange.journal import SALT_BYTES, Block, BlockKind
@@ -52,24 +51,20 @@ class LaneKeeper:
 
     async def commit(self, lane: Lane, writes: Writes, now: datetime) -> None:
         """Commit one block behind the lane's head. Conflict: it did not happen, decide again."""
-
-        @cache
-        def seal() -> Block:
-            return Block.seal(
-                lane=lane.number, seq=lane.head.seq + 1, kind=BlockKind.ENTRIES, period=lane.period,
-                prev=lane.head.hash, at=now, salt=secrets.token_bytes(SALT_BYTES), entries=writes.entries,
-            )  # fmt: skip
-
+        block = Block.seal(
+            lane=lane.number, seq=lane.head.seq + 1, kind=BlockKind.ENTRIES, period=lane.period, prev=lane.head.hash,
+            at=now, salt=secrets.token_bytes(SALT_BYTES), entries=writes.entries,
+        )  # fmt: skip
         try:
-            await self._books.commit(lane, seal, writes)
+            await self._books.commit(lane, block, writes)
         except UnknownOutcome:
-            if not await self._did_commit(lane, seal()):
+            if not await self._did_commit(lane, block):
                 await self.find_head(lane)
                 raise Conflict("the commit did not happen") from None
         except Conflict:
             await self.find_head(lane)
             raise
-        lane.head = seal()
+        lane.head = block
 
     async def _did_commit(self, lane: Lane, block: Block) -> bool:
         """Settle a commit whose answer was lost (rule 4). Returns only when it is certain, however long that takes."""

@@ -8,11 +8,6 @@ Rule 3. Losing to a rival means that nothing happened: read anew, decide anew. A
         that one bad command cannot starve the rest; what loses even alone is set apart and tried between batches, so
         that nobody waits for it either.
 Rules 4 and 5, of what is committed and where, are `lane`'s.
-
-Under a load of more than a batch, the next full batch is read while the one before is written, so process and database
-work at the same time. What it read is then brought up to what was written, and nothing of it is used if that was not
-committed. It loses nothing by having read early: its writes are under the versions that it read, its place in the lane
-is behind the one before, and whoever means a lane to read again takes that place.
 """
 
 from __future__ import annotations
@@ -97,16 +92,6 @@ class _Job:
     """Of one that was set apart: how often it was, and when it is its turn."""
 
 
-@dataclass(slots=True)
-class _Ahead:
-    """The next batch, being read while `before` is written; None until that is committed."""
-
-    jobs: list[_Job]
-    lane: Lane
-    reading: asyncio.Task[Reads]
-    before: Batch | None = None
-
-
 class Ledger:
     """The one way to change a wallet. `start` before the first `submit`; `stop` answers what was accepted."""
 
@@ -120,7 +105,6 @@ class Ledger:
         self._queue: list[_Job] = []
         self._apart: deque[_Job] = deque()
         self._pace = Pace()
-        self._ahead: _Ahead | None = None
         self._arrived = asyncio.Event()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -250,7 +234,7 @@ class Ledger:
         failures = 0
         while jobs:
             try:
-                answers = await self._attempt(jobs)
+                answers = await self._attempt([job.command for job in jobs])
             except (Conflict, LaneLost, StoreUnavailable) as error:
                 failures += 1
                 jobs = _without_late(jobs, error)
@@ -275,10 +259,9 @@ class Ledger:
                 return
             await asyncio.sleep(random.uniform(0, 0.002 * 2 ** min(failures, 7)))  # noqa: S311 - jitter
 
-    async def _attempt(self, jobs: list[_Job]) -> list[Answer]:
-        commands = [job.command for job in jobs]
+    async def _attempt(self, commands: Sequence[Command]) -> list[Answer]:
         lane = await self._lanes.own()
-        first, second = await self._taken_ahead(jobs, lane) or await self._read(commands, lane.number)
+        first, second = await self._read(commands, lane.number)
         await self._lanes.cut_if_due(lane, first, second)
         first.stocks.update(await self._filled_shelves(commands, first, second, lane))
         batch = batch_of((first, second), self.new_wallet_id, self.lapse_of)
@@ -305,32 +288,11 @@ class Ledger:
             batch.writes.wallets = list(batch.changed.values())
             batch.writes.redemptions = list(batch.stepped.values())
             batch.writes.headroom = [slice_use(batch.rooms[pair], more) for pair, more in batch.owed.items()]
-            self._read_ahead(lane)
             await self._lanes.commit(lane, batch.writes, now)
-            if self._ahead is not None:
-                self._ahead.before = batch
         else:
             # Nothing to commit, but what the answers rest on must be durable before they leave.
             await self._lanes.renew(lane)
         return batch.answers(decided, lane.period)
-
-    def _read_ahead(self, lane: Lane) -> None:
-        """Begin to read the next batch if it is full: a smaller one gains more by waiting for whoever comes."""
-        jobs = self._queue[:BATCH_MAX]
-        if len(jobs) == BATCH_MAX:
-            reading = asyncio.create_task(self._read([job.command for job in jobs], lane.number))
-            reading.add_done_callback(_heard)
-            self._ahead = _Ahead(jobs, lane, reading)
-
-    async def _taken_ahead(self, jobs: list[_Job], lane: Lane) -> Reads | None:
-        """Return what was read ahead for just these, with what was written since, if that can be told."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is None or ahead.before is None or ahead.jobs != jobs or ahead.lane is not lane:
-            return None
-        with suppress(Conflict, Fault):
-            reads = await ahead.reading
-            return reads if ahead.before.carried_into(reads, (job.command for job in jobs), lane.period) else None
-        return None
 
     async def _filled_shelves(
         self, commands: Sequence[Command], first: FirstRound, second: SecondRound, lane: Lane

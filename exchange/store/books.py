@@ -9,13 +9,11 @@ not know is `UnknownOutcome`, and only `lane.LaneKeeper` may go on from there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from bson import encode
-from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
 from pymongo import InsertOne, ReplaceOne, UpdateOne
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
@@ -35,6 +33,7 @@ from exchange.store.connection import (
     Collection,
     Database,
     Document,
+    Session,
     aggregate,
     answering,
     ensure_index,
@@ -46,8 +45,6 @@ from exchange.store.lanes import Conflict, Lane, Lanes, codes_of, lost_to_a_riva
 from exchange.store.shelves import shelf_from, shelf_id, shelf_sale
 from exchange.store.validators import refuse_by
 from exchange.wallet import Lot, Wallet
-
-_T = TypeVar("_T")
 
 _COLLECTION_EXISTS = 48
 _NEVER_TAKEN = frozenset({121, 10334})
@@ -398,8 +395,8 @@ class Books(Lanes):
 
     # ------------------------------------------------------------ the commit
 
-    async def commit(self, lane: Lane, seal: Callable[[], Block], writes: Writes) -> None:
-        """Write one block and all that belongs to it, or nothing. `seal`: makes the block, once.
+    async def commit(self, lane: Lane, block: Block, writes: Writes) -> None:
+        """Write one block and all that belongs to it, or nothing.
 
         Raises Conflict (aborted; decide again), UnknownOutcome (settle it first), Unwritable and StoreUnavailable
         (not committed).
@@ -407,7 +404,7 @@ class Books(Lanes):
         session = lane.session
         try:
             await settled(session.start_transaction())
-            await self._write(lane, seal, writes)
+            await self._write(session, block, writes)
         except BaseException as error:
             await self.abort(session)
             if isinstance(error, PyMongoError):
@@ -430,23 +427,16 @@ class Books(Lanes):
         except asyncio.CancelledError as error:
             raise UnknownOutcome("cancelled") from error
 
-    async def _write(self, lane: Lane, seal: Callable[[], Block], writes: Writes) -> None:
-        """Write a block's documents, each kind being made while the server still writes the one before."""
-        session, period = lane.session, lane.period
-        # First what may have been read before its wallet: with a newer wallet it makes no sense, and a validator would
-        # refuse for ever what has only to be decided again.
-        redemptions = [_redemption_write(redemption, period) for redemption in writes.redemptions]
-        block = await _while(write_all(self.redemptions, redemptions, session), seal)
-        wallets = await _while(
-            self.blocks.insert_one(docs.block_document(block), session=session),
-            lambda: [_wallet_write(wallet, period) for wallet in writes.wallets],
-        )
-        entries = await _while(
-            write_all(self.wallets, wallets, session),
-            lambda: [_raw(docs.entry_document(entry, block, index)) for index, entry in enumerate(writes.entries)],
-        )
+    async def _write(self, session: Session, block: Block, writes: Writes) -> None:
+        await self.blocks.insert_one(docs.block_document(block), session=session)
+        # Redemptions may have been read before their wallets: with a newer one they make no sense, and a validator
+        # would refuse for ever what has only to be decided again. So they come first.
+        redemptions = [_redemption_write(redemption, block.period) for redemption in writes.redemptions]
+        await write_all(self.redemptions, redemptions, session)
+        wallets = [_wallet_write(wallet, block.period) for wallet in writes.wallets]
+        await write_all(self.wallets, wallets, session)
         await write_all(self.shelves, [
-            shelf_sale(benefit, lane.number, change, limited=limited)
+            shelf_sale(benefit, block.lane, change, limited=limited)
             for benefit, (change, limited) in writes.stock.items()
         ], session)  # fmt: skip
         await write_all(self.headroom, writes.headroom, session)
@@ -460,25 +450,11 @@ class Books(Lanes):
             *(UpdateOne({"_id": docs.reference_id(whose)}, {"$set": {"wallet": wallet}})
               for whose, wallet in writes.renamed),
         ], session)  # fmt: skip
-        if entries:
-            await self.entries.insert_many(entries, session=session)
-
-
-async def _while(writing: Awaitable[Any], prepare: Callable[[], _T]) -> _T:
-    """Prepare something while the server writes: it is sent before, and waited for afterwards, whatever happens.
-
-    Until then nothing else may be asked of its session, not even to abort.
-    """
-    sent = asyncio.ensure_future(writing)  # of one driver a coroutine, of the other a future already
-    try:
-        await asyncio.sleep(0)
-        return prepare()
-    finally:
-        await sent
-
-
-def _raw(document: Document) -> RawBSONDocument:
-    return RawBSONDocument(encode(document))
+        if writes.entries:
+            await self.entries.insert_many(
+                [docs.entry_document(entry, block, index) for index, entry in enumerate(writes.entries)],
+                session=session,
+            )
 
 
 _FROM = "_from"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tracemalloc
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -32,10 +32,10 @@ class HeldBooks(Books):
         super().__init__(house.db)
         self.go = asyncio.Event()
 
-    async def commit(self, lane: Lane, seal: Callable[[], Block], writes: Writes) -> None:
+    async def commit(self, lane: Lane, block: Block, writes: Writes) -> None:
         """Commit when it is let go."""
         await self.go.wait()
-        await super().commit(lane, seal, writes)
+        await super().commit(lane, block, writes)
 
 
 def award_to(number: int) -> Award:

@@ -16,7 +16,7 @@ from exchange.journal import Block, BlockKind
 from exchange.ledger import Ledger
 from exchange.redemption import Redemption, RedemptionStatus
 from exchange.store import documents as docs
-from exchange.store.books import Books, Unwritable, Writes, _while
+from exchange.store.books import Books, Unwritable, Writes
 from exchange.store.connection import settled
 from exchange.store.lanes import Conflict, Lane
 from exchange.store.periods import Periods
@@ -43,7 +43,7 @@ async def commit(house: House, lane: Lane, **writes: Any) -> Block:
         lane=lane.number, seq=lane.head.seq + 1, kind=BlockKind.ENTRIES, period=lane.period, prev=lane.head.hash,
         at=NOW, salt=SALT, entries=made["entries"],
     )  # fmt: skip
-    await house.books.commit(lane, lambda: block, Writes(**{**made, **writes}))
+    await house.books.commit(lane, block, Writes(**{**made, **writes}))
     lane.head = block
     return block
 
@@ -235,39 +235,6 @@ async def test_what_is_stored_comes_back(house: House, ledger: Ledger) -> None:
     assert replace(redeemed.wallet, taken={}) != redeemed.wallet
     await ledger.stop()
     await house.prove()
-
-
-async def test_a_write_in_flight_is_waited_for_even_by_who_is_cancelled() -> None:
-    """Whoever is stopped just when it had sent a write does not abort, on the same session, before that has ended."""
-    ended = asyncio.Event()
-
-    async def write() -> None:
-        await asyncio.sleep(0.05)
-        ended.set()
-
-    stopped = asyncio.create_task(_while(write(), lambda: None))
-    await asyncio.sleep(0)
-    stopped.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await stopped
-    assert ended.is_set()
-
-
-async def test_nothing_prepared_lets_a_write_go_on_alone() -> None:
-    """What cannot be prepared is raised, and not before the write has ended; if that fails too, that is what counts."""
-    ended = asyncio.Event()
-
-    async def write(error: Exception | None) -> None:
-        await asyncio.sleep(0.05)
-        ended.set()
-        if error is not None:
-            raise error
-
-    for error, raised in ((None, OverflowError), (Conflict("rival"), Conflict)):
-        ended.clear()
-        with pytest.raises(raised):
-            await _while(write(error), lambda: (2**64).to_bytes(8))
-        assert ended.is_set()
 
 
 async def test_codes_that_nobody_else_takes_are_not_passed_over_for_ever(house: House) -> None:

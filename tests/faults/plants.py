@@ -29,7 +29,7 @@ from exchange.redemption import Redemption
 from exchange.store import books
 from exchange.store import documents as docs
 from exchange.store.books import Books, FirstRound, SecondRound, Writes
-from exchange.store.connection import Database
+from exchange.store.connection import Database, Session
 from exchange.store.lanes import Lane
 from exchange.wallet import Wallet
 from graph.cli.server import main as serve
@@ -96,11 +96,11 @@ def block_outside() -> None:
         async def insert_one(self, *_: Any, **__: Any) -> None:
             """It is there already."""
 
-    async def write_outside(self: Books, lane: Lane, seal: Callable[[], Block], writes: Writes) -> None:
-        await self.blocks.insert_one(docs.block_document(seal()))
+    async def write_outside(self: Books, session: Session, block: Block, writes: Writes) -> None:
+        await self.blocks.insert_one(docs.block_document(block))
         rest: Any = copy.copy(self)
         rest.blocks = Written()
-        await write(rest, lane, seal, writes)
+        await write(rest, session, block, writes)
 
     _patch(Books, "_write", write_outside)
 

@@ -119,7 +119,7 @@ async def test_a_wallet_written_without_its_version(nodes: Nodes, tmp_path: Path
         await play.award(100)
         await play.warm()
         # The slower one has read and decided; its first write is on the way, so its snapshot is still to be taken.
-        await play.slow("insert", "redemptions", {"times": 1}, 800)
+        await play.slow("insert", "blocks", {"times": 1}, 800)
         slow = asyncio.create_task(play.take("slow"))
         await asyncio.sleep(0.4)
         assert isinstance(await play.take("quick", gateway=1), Done)
