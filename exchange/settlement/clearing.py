@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing, closing, suppress
 from datetime import datetime
 from itertools import combinations, islice
 
 from exchange.agreements import Agreement, AgreementBook
 from exchange.errors import FiguresDisagree, NotFound, ValidationFailed
-from exchange.journal import EXCHANGE, SALT_BYTES, Block, BlockKind, EntryKind, Sums
+from exchange.journal import EXCHANGE, SALT_BYTES, Block, BlockKind, EntryKind, Sums, milliseconds
 from exchange.keyring import BadToken, Keyring
 from exchange.settlement import netting
 from exchange.settlement.netted import Netted, Policy, net
@@ -25,16 +25,18 @@ from exchange.settlement.netting import BilateralPosition, Payment, Position
 from exchange.settlement.period import Period, PeriodStatus, period_root, ranges
 from exchange.settlement.plans import Contract
 from exchange.settlement.simulation import Simulated, Simulation
-from exchange.settlement.statement import Place, Statement, StatementLine, StatementStatus, document, draft, lines_of
+from exchange.settlement.statement import Drafting, Place, Statement, StatementLine, StatementStatus, document, lines_of
 from exchange.store.books import Books
 from exchange.store.connection import Database
+from exchange.store.lines import Lines
 from exchange.store.periods import Periods
 from exchange.store.spending import RETURNING, Progress, Returns, Spending
 
 PAGE = 20
 _SUMS_KEPT = 8
 _RETURNS_AT_ONCE = 200
-_AT_ONCE = 4
+_HASHED_AT_ONCE = 200
+"""Entries whose lines are hashed before others of the process have their turn: some milliseconds."""
 _LOOK_AGAIN_SECONDS = 0.01
 _NUMBER = ("input", "number")
 ENTRY_NAME = "Entry:"
@@ -46,6 +48,7 @@ class Settlement:
 
     def __init__(self, db: Database, keyring: Keyring) -> None:
         self._periods = Periods(db)
+        self._settled_lines = Lines(db)
         self._books = Books(db)
         self._spending = Spending(db)
         self._keyring = keyring
@@ -103,29 +106,47 @@ class Settlement:
     async def draft_statements(self, number: int) -> None:
         """Step 4: draft what is not drafted yet. One that cannot be does not keep the others from being."""
         period = await self._existing(number)
-        sums = await self._periods.sums(number)
-        expected = netting.line_sums(sums)
-        positions = netting.positions(sums)
         late_before = await self._late_before(number)
         drafted = {statement.partner for statement in await self._periods.statements(number)}
-        # The partners by either computation: one whose entries no block has summed would be missed otherwise.
-        partners = sorted(expected.keys() | set(await self._periods.settling(number)))
-        failures: dict[str, str] = {}
-
-        async def one(partner: str) -> None:
-            own = [position for position in positions if position.partner == partner]
-            lines = self._lines(number, partner, late_before)
+        drafting = {
+            partner: Drafting(number, partner, late_before, self._identify)
+            for partner in await self._periods.settling(number) if partner not in drafted
+        }  # fmt: skip
+        await self._take_lines(period, drafting)
+        sums = await self._periods.sums(number)
+        expected = netting.line_sums(sums)
+        # The partners by either computation: one that has sums and no entries would be missed otherwise.
+        for partner in expected.keys() - drafting.keys() - drafted:
+            drafting[partner] = Drafting(number, partner, late_before, self._identify)
+        own: dict[str, list[Position]] = {}
+        for position in netting.positions(sums):
+            own.setdefault(position.partner, []).append(position)
+        made: list[Statement] = []
+        failures: list[str] = []
+        for partner, each in sorted(drafting.items()):
+            entries = await self._periods.count_settling(number, partner)
             try:
-                made = await draft(number, partner, period.root or "", own, expected.get(partner, {}), lines)
+                made.append(each.finished(period.root or "", own.get(partner, ()), expected.get(partner, {}), entries))
             except FiguresDisagree as failure:
-                failures[partner] = failure.message
-            else:
-                await self._periods.add_statement(made)
-
-        await _some_at_once(one(partner) for partner in partners if partner not in drafted)
+                failures.append(failure.message)
+        await self._periods.add_statements(made)
         if failures:
-            raise FiguresDisagree("\n".join(failures[partner] for partner in sorted(failures)))
-        await self._periods.all_drafted(number, len(partners))
+            raise FiguresDisagree("\n".join(failures))
+        await self._periods.all_drafted(number, len(drafted) + len(drafting))
+
+    async def _take_lines(self, period: Period, drafting: Mapping[str, Drafting]) -> None:
+        """Read each entry of the period once, and give it to every statement that has lines of it."""
+        if not drafting:
+            return
+        async with aclosing(self._settled_lines.of(period.number, period.ranges)) as read:
+            async for entries in read:
+                for begin in range(0, len(entries), _HASHED_AT_ONCE):
+                    for _, entry, partners in entries[begin : begin + _HASHED_AT_ONCE]:
+                        at = milliseconds(entry.at)
+                        for partner in partners:
+                            if (whose := drafting.get(partner)) is not None:
+                                whose.take(entry, at)
+                    await asyncio.sleep(0)
 
     # ------------------------------------------------------------ periods and their figures
 
@@ -292,23 +313,6 @@ class Settlement:
 
     def _identify(self, entry: str, partner: str) -> str:
         return entry_name(self._keyring, entry, partner)
-
-
-async def _some_at_once(works: Iterable[Coroutine[None, None, None]]) -> None:
-    """Do all, a few at a time: while one waits for the database, another reckons. The first that fails ends all."""
-    left = iter(works)
-
-    async def worker() -> None:
-        for work in left:
-            await work
-
-    workers = [asyncio.create_task(worker()) for _ in range(_AT_ONCE)]
-    try:
-        await asyncio.gather(*workers)
-    finally:
-        for each in workers:
-            each.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
 
 
 def entry_name(keyring: Keyring, entry: str, partner: str) -> str:
