@@ -1,7 +1,7 @@
 """Settlement, as the gateway and the command line ask for it: close a period, and read what came of it.
 
 The figures of an open or closing period are provisional: what its blocks add up to so far. Those of a closed one are
-final, so their sums are kept.
+final. Either way what was added up once is kept, and only blocks behind it are read.
 
 `partner` narrows an answer to that partner's own rows; nothing of another's can be read through it.
 """
@@ -12,7 +12,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing, closing, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import combinations, islice
 
 from exchange.agreements import Agreement, AgreementBook
@@ -30,6 +30,7 @@ from exchange.store.books import Books
 from exchange.store.connection import Database
 from exchange.store.lines import Lines
 from exchange.store.periods import Periods
+from exchange.store.running import RunningSums
 from exchange.store.spending import RETURNING, Progress, Returns, Spending
 
 PAGE = 20
@@ -38,6 +39,10 @@ _RETURNS_AT_ONCE = 200
 _HASHED_AT_ONCE = 200
 """Entries whose lines are hashed before others of the process have their turn: some milliseconds."""
 _LOOK_AGAIN_SECONDS = 0.01
+_BUSY = timedelta(seconds=0.5)
+"""A lane with a block as new as this is thought to be written to."""
+_OWNERS_FIRST_SECONDS = 0.2
+"""How long the owners of such lanes may take to cut them: two or three batches."""
 _NUMBER = ("input", "number")
 ENTRY_NAME = "Entry:"
 """What the sealed identifier of an entry begins with."""
@@ -52,7 +57,7 @@ class Settlement:
         self._books = Books(db)
         self._spending = Spending(db)
         self._keyring = keyring
-        self._closed_sums: dict[int, Sums] = {}
+        self._running: dict[int, RunningSums] = {}
 
     async def create_indexes(self) -> None:
         """Create what is read by. Idempotent; `Books.create` comes first."""
@@ -87,12 +92,30 @@ class Settlement:
         return await self._periods.mark(number)
 
     async def cut_lanes(self, number: int) -> None:
-        """Step 2: every lane whose head is still in the period gets its cut, unless its owner is faster."""
-        for lane in await self._periods.lanes():
-            while (head := await self._books.head(lane)).period_after <= number:
-                now = await self._periods.now()
-                if not await self._books.append(_cut_after(head, max(now, head.at))):
-                    await asyncio.sleep(_LOOK_AGAIN_SECONDS)  # then a majority has the block that took the place
+        """Step 2: every lane whose head is still in the period gets its cut, unless its owner is faster.
+
+        The owner of a lane that is being written to has a moment for it: a cut of ours behind its head would take the
+        place of the block that it is about to commit, and all who wait for that would be decided again.
+        """
+        clock = asyncio.get_running_loop()
+        patient_until = clock.time() + _OWNERS_FIRST_SECONDS
+        lanes = await self._periods.lanes()
+        while lanes:
+            patient = clock.time() < patient_until
+            now = await self._periods.now()
+            lanes = [lane for lane in lanes if not await self._cut(lane, number, now, patient=patient)]
+            if lanes:
+                await asyncio.sleep(_OWNERS_FIRST_SECONDS / 4 if patient else _LOOK_AGAIN_SECONDS)
+
+    async def _cut(self, lane: int, number: int, now: datetime, *, patient: bool) -> bool:
+        """Cut a lane that is not cut yet; False: look again."""
+        head = await self._books.head(lane)
+        if head.period_after > number:
+            return True
+        if patient and now - head.at < _BUSY:
+            return False
+        # If another block takes the place, it is looked for again when a majority has it.
+        return await self._books.append(_cut_after(head, max(now, head.at)))
 
     async def seal(self, number: int) -> None:
         """Step 3: record the ranges that the cuts end, and their root."""
@@ -284,17 +307,17 @@ class Settlement:
         return period
 
     async def _sums(self, number: int) -> Sums:
-        kept = self._closed_sums.get(number)
-        if kept is not None:
-            return kept
-        # Asked before adding up: a period that is closed now gets no more blocks.
+        """Return what the period adds up to by now: of its blocks those are read that no call before has read."""
+        running = self._running.get(number)
+        if running is None:
+            running = await self._periods.running_sums(number)
+            while len(self._running) >= _SUMS_KEPT:
+                del self._running[next(iter(self._running))]
+            running = self._running.setdefault(number, running)
+        if running.whole is not None:
+            return running.whole
         period = await self._periods.get(number)
-        sums = await self._periods.sums(number)
-        if period is not None and period.closed:
-            while len(self._closed_sums) >= _SUMS_KEPT:
-                del self._closed_sums[next(iter(self._closed_sums))]
-            self._closed_sums[number] = sums
-        return sums
+        return await running.so_far(await self._periods.lanes(), closed=period is not None and period.closed)
 
     async def _late_before(self, number: int) -> datetime | None:
         before = await self._periods.get(number - 1)

@@ -36,6 +36,7 @@ from exchange.store.connection import (
 )
 from exchange.store.lanes import codes_of
 from exchange.store.lines import FIELDS
+from exchange.store.running import RunningSums
 
 _LINES = "statement_lines"
 _LINE_ORDER = ("at", "lane", "seq", "index")
@@ -154,6 +155,15 @@ class Periods:
                 for block in blocks:
                     total.add_rows(block["sums"])
         return total
+
+    async def running_sums(self, number: int) -> RunningSums:
+        """Return what adds up a period while it goes on; nothing is read of its blocks yet."""
+        begin: dict[int, int] = {}
+        # The one before may be closing yet: then a lane can have blocks of it behind those of the one before that.
+        for earlier in (number - 2, number - 1):
+            period = await self.get(earlier) if earlier > 0 else None
+            begin |= {} if period is None else {each.lane: each.last + 1 for each in period.ranges}
+        return RunningSums(self._blocks, number, begin)
 
     async def count_entries(self, number: int) -> int:
         """Return how many entries the period's blocks hold."""
