@@ -238,7 +238,7 @@ class Drafting:
         self._identify = identify
         self._digest = sha256(document_head(period, partner))
         self._count = 0
-        self._sums: dict[tuple[LineKind, str, str], LineSum] = {}
+        self._sums: dict[tuple[bool, str, str], LineSum] = {}
 
     def take(self, entry: Entry, at: str) -> None:
         """Go on with the next entry; `at`: its time as it is printed, which its other partners print too."""
@@ -249,8 +249,7 @@ class Drafting:
         for line in entry.lines(self._partner):
             written.append(_written(at, benefit, name, line, late))
             # What goes back or is adjusted counts with what was redeemed: a block adds up all under one obligation.
-            kind = line.kind if line.kind is LineKind.COMMISSION else LineKind.REDEMPTION
-            key = (kind, line.counterparty, line.currency)
+            key = (line.kind is LineKind.COMMISSION, line.counterparty, line.currency)
             total = self._sums.get(key)
             if total is None:
                 total = self._sums[key] = LineSum()
@@ -268,7 +267,10 @@ class Drafting:
         Nor is there one when it did not take as many entries as are said to be of the period and the partner's: those
         beside any block would be in the document all the same.
         """
-        sums = {LineKey(*key): total for key, total in self._sums.items()}
+        sums = {
+            LineKey(LineKind.COMMISSION if commission else LineKind.REDEMPTION, counterparty, currency): total
+            for (commission, counterparty, currency), total in self._sums.items()
+        }
         name = statement_id(self._period, self._partner)
         agree(name, expected, sums)
         if entries != self._entries:

@@ -4,13 +4,15 @@ import asyncio
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 
 from exchange.amounts import Money
 from exchange.errors import FiguresDisagree, NotFound, ValidationFailed
-from exchange.journal import Account, BlockKind
+from exchange.journal import Account, Block, BlockKind
 from exchange.ledger import Ledger
+from exchange.settlement import clearing
 from exchange.settlement.clearing import Settlement
 from exchange.settlement.period import PeriodStatus, period_root
 from tests.exchange.settlement.conftest import World
@@ -271,6 +273,34 @@ async def settled_in_full(world: World, redeemed: int | None) -> None:
 async def lines_of(world: World, number: int) -> list:  # type: ignore[type-arg]
     statement = await world.settle().statement(f"{number}:rides")
     return [] if statement is None else await world.settle().lines(statement, limit=10**6)
+
+
+# Who cuts
+
+
+async def test_owners_of_busy_lanes_cut_them(example: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever closes leaves a lane with a new block to its owner for a moment, and cuts it if nothing comes."""
+    await example.award("video", "eve", 500)
+    settlement, cut = example.settle(), []
+    append = settlement._books.append  # noqa: SLF001 - whose cut it was is not written anywhere
+
+    async def appended(block: Block) -> bool:
+        cut.append(block.period)
+        return await append(block)
+
+    monkeypatch.setattr(settlement._books, "append", appended)  # noqa: SLF001
+    monkeypatch.setattr(clearing, "_BUSY", timedelta(minutes=1))
+    monkeypatch.setattr(clearing, "_OWNERS_FIRST_SECONDS", 4)
+    await settlement.mark(1)
+    cutting = asyncio.create_task(settlement.cut_lanes(1))
+    await example.redeem("video", "eve", "rides/city")
+    await cutting
+    assert cut == []
+    await settlement.seal(1)
+    monkeypatch.setattr(clearing, "_OWNERS_FIRST_SECONDS", 0.1)
+    await settlement.close(2)
+    assert cut == [2]
+    await example.prove()
 
 
 # Figures while it goes on
