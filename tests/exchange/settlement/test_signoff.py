@@ -42,6 +42,7 @@ from exchange.settlement.signoff import (
     tiers_checked,
 )
 from exchange.settlement.statement import Standing, Statement, StatementStatus
+from exchange.store.connection import settled
 from exchange.store.signoff import SignOff
 from tests.examples import DOCS
 from tests.exchange.settlement.conftest import World
@@ -384,6 +385,25 @@ async def test_a_period_is_settled_when_all_its_statements_are_paid(closed: Worl
     assert await closed.settle().period(1) == period
     await closed.prove()
     await closed.settle().close(2)
+
+
+async def test_a_payment_waits_for_whoever_writes_the_period(closed: World) -> None:
+    """The last one settles the period; if a close is writing that just then, it is paid a moment later all the same."""
+    for partner in ("delivery", "video"):
+        await take(closed, *WHOLE, partner=partner)
+    await take(closed, *WHOLE[:3])
+    for amount in left_to_pay((await stored(closed)).totals, ())[1:]:
+        await SignOff(closed.database).sign(await ask(closed, PAY, "ada", amount=amount))
+    last = await ask(closed, PAY, "ada", amount=left_to_pay((await stored(closed)).totals, ())[0])
+    async with await settled(closed.database.client.start_session()) as closing:
+        await settled(closing.start_transaction())
+        await closed.database["periods"].update_one({"_id": 1}, {"$set": {"statements": 3}}, session=closing)
+        await closed.database["periods"].update_one({"_id": 1}, {"$set": {"written": 1}}, session=closing)
+        paying = asyncio.create_task(SignOff(closed.database).sign(last))
+        await asyncio.sleep(0.05)
+        await closing.abort_transaction()
+    assert (await paying).statement.status is STATUS.PAID
+    assert (await closed.settle().period(1)).status is PeriodStatus.SETTLED  # type: ignore[union-attr]
 
 
 async def test_the_log_has_every_step(closed: World) -> None:
