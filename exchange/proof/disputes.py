@@ -75,6 +75,7 @@ class DisputeJudge:
     def end(self) -> Iterator[str]:
         """Say what does not fit together, now that the whole journal has gone by."""
         moved: Counter[str] = Counter()
+        claimed: Counter[str] = Counter()
         for name, found in self._adjustments.items():
             dispute = self._disputes.get(name)
             for entry, period in found:
@@ -87,6 +88,10 @@ class DisputeJudge:
             if len(found) > 1:
                 yield f"dispute {name} was carried out {len(found)} times"
         for dispute in self._disputes.values():
+            steps = [str(record.step) for record in dispute.records]
+            if steps[-1] != "WITHDRAW" or "ANSWER" in steps:
+                claimed[dispute.line.id] += dispute.claim.minor
+        for dispute in self._disputes.values():
             line, cited = dispute.line, self._cited.get(dispute.id)
             here = f"dispute {dispute.id}"
             told = _Cited(line.period, line.counterparty, str(line.kind), *line.net)
@@ -95,6 +100,8 @@ class DisputeJudge:
                 yield f"{here} says that its line is {tuple(told)}, the journal says {found_there}"
             if moved[line.id] > abs(line.net.minor):
                 yield f"{here}: {moved[line.id]} were moved of a line of {line.net.minor}"
+            if claimed[line.id] > abs(line.net.minor):
+                yield f"{here}: {claimed[line.id]} were claimed of a line of {line.net.minor}"
             carried = [(entry.id, period) for entry, period in self._adjustments.get(dispute.id, ())]
             if dispute.adjustment is not None and (dispute.adjustment, dispute.adjusted_in) not in carried:
                 yield f"{here} was carried out by {dispute.adjustment}, which is not there"

@@ -179,7 +179,9 @@ class OpenDisputeInput:
     entry: strawberry.ID = strawberry.field(description="The line's `entry`.")
     line: int = strawberry.field(default=0, description="The line's `line`: an entry can have several.")
     reason: DisputeReason = strawberry.field(description="Why it is wrong.")
-    amount: MoneyInput = strawberry.field(description="By how much, to the caller's favour; at most the line's net.")
+    amount: MoneyInput = strawberry.field(
+        description="By how much, to the caller's favour; at most what no dispute has claimed of the line's net."
+    )
     text: str = strawberry.field(description="What the other side should know; at most 500 characters.")
     evidence: EvidenceInput | None = strawberry.field(default=UNSET, description="More of it.")
     idempotency_key: str = strawberry.field(description=SAME_FOR_EVER)

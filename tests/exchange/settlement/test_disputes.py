@@ -192,15 +192,27 @@ def test_no_more_is_claimed_than_the_line_is_of(claim: Money) -> None:
 
 
 def test_a_line_is_disputed_until_nothing_is_left_of_it() -> None:
-    """One dispute at a time; what earlier ones have moved is gone, what they have not is left."""
+    """One dispute at a time; what earlier ones have claimed is decided, whatever was upheld of it."""
     first = taken(a_dispute(100), (ANSWER, RIDES))
     with pytest.raises(InvalidDispute, match="already"):
         a_dispute(1, first)
     part = decide(first, asked(UPHOLD, EXCHANGE, award=euros(60)), NOW)
-    rejected = taken(a_dispute(107, part), (ANSWER, RIDES), (REJECT, EXCHANGE))
-    with pytest.raises(ValidationFailed, match=r"at most 1\.07 EUR"):
-        a_dispute(108, part, rejected)
-    assert a_dispute(107, part, rejected).number == 3
+    with pytest.raises(ValidationFailed, match=r"at most 0\.67 EUR"):
+        a_dispute(68, part)
+    rejected = taken(a_dispute(67, part), (ANSWER, RIDES), (REJECT, EXCHANGE))
+    with pytest.raises(ValidationFailed, match="decided, all of it"):
+        a_dispute(1, part, rejected)
+
+
+def test_what_is_taken_back_at_once_can_be_claimed_again() -> None:
+    """A slip is no dispute; who withdraws an answered one has given it up, and so has who never replied."""
+    slip = taken(a_dispute(167), (WITHDRAW, VIDEO))
+    assert a_dispute(100, slip).number == 2
+    given_up = taken(a_dispute(167), (ANSWER, RIDES), (WITHDRAW, VIDEO))
+    never_replied = as_of(taken(a_dispute(167), (ANSWER, RIDES)), NOW + RESPONSE)
+    for over in (given_up, never_replied):
+        with pytest.raises(ValidationFailed, match="decided, all of it"):
+            a_dispute(1, slip, over)
 
 
 @pytest.mark.parametrize("change", [{"kind": LineKind.ADJUSTMENT}, {"counterparty": VIDEO}, {"counterparty": EXCHANGE}])
@@ -254,6 +266,18 @@ def test_the_ledger_moves_no_more_than_the_line_either() -> None:
 
 def followed(dispute: Dispute) -> list[str]:
     return list(DisputeJudge({"1:video": "h" * 64}).add(dispute))
+
+
+def test_more_claims_than_a_line_is_of_are_named() -> None:
+    """Disputes that could not both have been opened, whatever became of them; what was taken back does not count."""
+    slip = taken(a_dispute(167), (WITHDRAW, VIDEO))
+    rejected = replace(taken(a_dispute(100), (ANSWER, RIDES), (REJECT, EXCHANGE)), id="D2")
+    again = replace(a_dispute(68), id="D3")
+    for last, wrong in ((replace(again, claim=euros(67)), False), (again, True)):
+        judge = DisputeJudge({})
+        for each in (slip, rejected, last):
+            list(judge.add(each))
+        assert any("168 were claimed of a line of -167" in each for each in judge.end()) is wrong
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(STEPS)), st.sampled_from([VIDEO, RIDES, EXCHANGE]),
@@ -522,17 +546,19 @@ async def test_a_deadline_decides_by_the_databases_clock(closed: World) -> None:
     assert carried is not None
     assert (carried.records, carried.adjusted_in) == (lapsed.records, 2)
     assert len(await adjustments(closed)) == 1
-    with pytest.raises(ValidationFailed, match=r"at most 0\.00 EUR"):
+    with pytest.raises(ValidationFailed, match="decided, all of it"):
         await disputed(closed, claim=1)
 
 
 async def test_who_does_not_reply_has_lost(closed: World) -> None:
-    """Then the line can be disputed again, all of it, because nothing was moved."""
-    dispute = await disputed(closed)
+    """Then what it claimed is decided, although nothing was moved; the rest of the line can be disputed."""
+    dispute = await disputed(closed, claim=100)
     room = disputing(closed, timedelta(milliseconds=150))
     await room.step(dispute.id, asked(ANSWER, RIDES))
     await asyncio.sleep(0.2)
-    again = await disputed(closed)
+    with pytest.raises(ValidationFailed, match=r"at most 0\.67 EUR"):
+        await disputed(closed, claim=68)
+    again = await disputed(closed, claim=67)
     assert again.number == 2
     rejected = await room.dispute(dispute.id)
     assert rejected is not None
@@ -662,5 +688,5 @@ async def test_the_example_in_the_docs(closed: World) -> None:
     assert [told_of(docs.entry_from(each)) for each in entries] == told_in("disputes.md", "What is posted")
     await closed.settle().close(2)
     (position,) = await closed.settle().positions(2, VIDEO)
-    assert position.net == euros(167)
+    assert position.net == euros(117)
     assert [line.kind for line in await lines(closed, VIDEO, 2)] == [LineKind.ADJUSTMENT] * 2
