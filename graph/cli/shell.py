@@ -41,6 +41,9 @@ _POLL_SECONDS: Final = 0.2
 _LOOKS: Final = 20
 _LOOK_AGAIN_SECONDS: Final = 0.05
 
+TAKES_NAMES: Final = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
+"""The settings of a command that takes a sealed name: it may begin with a hyphen, and even with -h."""
+
 _OPTIONS: Final = {
     "pricePer1000Points": "--price",
     "feeBasisPoints": "--fee-bps",
