@@ -321,8 +321,9 @@ def decide(dispute: Dispute, asked: Asked, now: datetime, within: timedelta = RE
     # From here on it is done.
     if step is DisputeStep.ANSWER and standing.round == ROUNDS_MAX:
         leads = DisputeStatus.REFERRED
-    deadline = now + within if leads in LAPSES else None
-    return standing.appended(_record(asked, step, leads, now, award=award, deadline=deadline))
+    at = max(now, standing.last.at)  # the clock of a primary that takes over can be behind
+    deadline = at + within if leads in LAPSES else None
+    return standing.appended(_record(asked, step, leads, at, award=award, deadline=deadline))
 
 
 def _step_of(dispute: Dispute, asked: Asked) -> DisputeStep:

@@ -168,6 +168,14 @@ def test_a_deadline_decides_against_whoever_had_to_act(
         assert refused.value.status == ends
 
 
+def test_a_clock_that_was_put_back_puts_no_record_before_another() -> None:
+    """A primary that takes over can be behind: what comes next is of the same moment, and both opinions agree."""
+    dispute = taken(a_dispute(), (ANSWER, RIDES), at=NOW - timedelta(seconds=2))
+    assert dispute.last.at == NOW
+    assert dispute.deadline == NOW + RESPONSE
+    assert followed(dispute) == []
+
+
 def test_a_party_does_what_is_its_own_to_do() -> None:
     """Only who opened it withdraws, only the other side concedes, and nobody answers itself."""
     dispute = a_dispute()
@@ -580,6 +588,30 @@ async def test_what_a_process_left_undone_the_next_sweep_does(closed: World) -> 
     assert await adjustments(closed) == []
     assert await disputing(closed).sweep() == 1
     assert len(await adjustments(closed)) == 1
+
+
+async def test_what_cannot_be_carried_out_keeps_nothing_else_from_it(example: World) -> None:
+    """A line of which more was moved than it knows of, which the check names: the other disputes are carried out."""
+    await example.settle().close(1)
+    stopped = Ledger(Books(example.database), example.keyring)
+    await stopped.start()
+    await stopped.stop()
+    room, late = disputing(example), disputing(example, ledger=stopped)
+    spoiled = await disputed(example, claim=100)
+    await late.step(spoiled.id, asked(CONCEDE, RIDES))
+    others = [n for n, line in enumerate(await lines(example, VIDEO)) if line.counterparty == RIDES and line.net.minor]
+    other = (await room.open(await opening(example, n=others[1], claim=1), asked(OPEN, VIDEO))).dispute
+    await late.step(other.id, asked(CONCEDE, RIDES))
+    line = spoiled.line
+    await example.ledgers[0].submit(AdjustLine(
+        id="A", fingerprint="", partner=VIDEO, payer=RIDES, net=line.net, amount=euros(167), dispute="none", record="r",
+        whose=ByWallet(example.keyring.digest("line", line.id)), statement=line.statement,
+        statement_hash=line.statement_hash, entry=line.entry, line=0,
+    ))  # fmt: skip
+    with pytest.raises(ValidationFailed, match="left of the line"):
+        await room.sweep()
+    assert (await room.dispute(other.id)).adjusted_in == 2  # type: ignore[union-attr]
+    assert (await room.dispute(spoiled.id)).adjusted_in is None  # type: ignore[union-attr]
 
 
 async def test_pages_of_disputes_are_cut_behind_a_place(closed: World) -> None:
