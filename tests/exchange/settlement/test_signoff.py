@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from itertools import count
@@ -43,6 +44,7 @@ from exchange.settlement.signoff import (
 )
 from exchange.settlement.statement import Standing, Statement, StatementStatus
 from exchange.store.connection import settled
+from exchange.store.periods import Periods
 from exchange.store.signoff import SignOff
 from tests.examples import DOCS
 from tests.exchange.settlement.conftest import World
@@ -478,6 +480,20 @@ async def test_statements_signed_at_once_are_one_log(closed: World) -> None:
     log = await SignOff(closed.database).records()
     assert [record.seq for record in log] == list(range(1, len(log) + 1))
     assert {record.statement for record in log} == {f"1:{partner}" for partner in partners}
+
+
+async def test_a_hundred_statements_are_signed_at_once(world: World) -> None:
+    """As a console does for who approves them all: each is signed, by either of two processes, and in moments."""
+    several = [SignOff(world.database) for _ in range(2)]
+    await several[0].create_indexes()
+    of = [replace(a_statement(), id=f"1:p{n}", partner=f"p{n}") for n in range(100)]
+    await asyncio.gather(*(Periods(world.database).add_statement(each) for each in of))
+    begun = time.monotonic()
+    done = await asyncio.gather(*(
+        several[n % 2].sign(asked(REVIEW, "ada", of=each.id)) for n, each in enumerate(of)
+    ))  # fmt: skip
+    assert time.monotonic() - begun < 15
+    assert {each.record.seq for each in done} == set(range(1, 101))
 
 
 async def test_a_policy_set_during_an_approval_comes_before_or_after_it(closed: World) -> None:
