@@ -110,6 +110,19 @@ class Match(Struct, frozen=True):
     dues: tuple[Due, ...]
 
 
+class FoundPayment(Struct, frozen=True):
+    """What lines pay of a due: `due.amount`, signed as the account sees it. `record`: which says so, by its number."""
+
+    record: int
+    due: Due
+    lines: tuple[Booked, ...]
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Where it stands among those of its file; no other has the same."""
+        return self.record, self.due.reference
+
+
 class Unmatched(Struct, frozen=True):
     """Lines that a person has to look at. `dues`: what they are about, or might be."""
 
