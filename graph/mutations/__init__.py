@@ -53,6 +53,7 @@ from graph.mutations.households import HouseholdMutations
 from graph.mutations.merging import MergingMutations
 from graph.mutations.outcomes import OfMember, OfRedemption, OfWallet, Repeatable
 from graph.mutations.points import PointsMutations
+from graph.mutations.reconciliation import ReconciliationMutations
 from graph.mutations.rules import RulesMutations
 from graph.mutations.signoff import SignOffMutations
 from graph.refusals import AsData, Forbidden, ValidationError, VersionConflict, made_of
@@ -217,7 +218,7 @@ ClosePeriodPayload = Annotated[
 @strawberry.type(description="Writes. Expected outcomes are data: each payload is a union.")
 class Mutation(
     PointsMutations, HouseholdMutations, MergingMutations, ExposureMutations, RulesMutations, SignOffMutations,
-    DisputeMutations, CalendarMutations,
+    DisputeMutations, CalendarMutations, ReconciliationMutations,
 ):  # fmt: skip
     """The root of mutations."""
 

@@ -65,6 +65,23 @@ fragment dispute on Dispute { id status round deadline reason kind entry stateme
   net { amount } award { amount } partner { handle } counterparty { handle } waitingFor { handle } period { number }
   adjustment adjustedIn { number }
   records { step at status deadline text link sha256 hash award { amount } party { handle } } }"""
+DUE = """
+fragment due on DuePayment { reference since partner { handle } statement { id } amount { amount currency }
+  whole { amount } }"""
+EXCEPTION = """
+fragment exception on PaymentException { id kind file movements { line date text amount { amount currency } }
+  dues { ...due } resolved { reason by pays amount { amount } } }"""
+BANK_FILE = """
+fragment bankFile on BankFile { number hash name uploadedAt by movementCount matchedCount knownCount exceptionCount
+  matches { nodes { how movements { line date name bankReference amount { amount } } dues { ...due } } }
+  exceptions { nodes { ...exception } } }"""
+USAGE = """
+fragment usage on ReconcileUsageSuccess { compared rows agreed missingHere missingThere differs rejectedRows
+  statement { id } rejections { line field reason }
+  totals { currency ours { ...figures } theirs { ...figures } }
+  differences { pageInfo { hasNextPage endCursor }
+    nodes { kind entry currency day line ours { ...figures } theirs { ...figures } } } }"""
+FIGURES = "fragment figures on UsageFigures { points gross { amount } fee { amount } net { amount currency } }"
 LOT = "fragment lot on Lot { id awarded remaining held given withdrawn frozen activeFrom expiresAt issuer { handle } }"
 POINTS = (
     "fragment points on Wallet { balance held available pending frozen debts { issuer { handle } points }"
@@ -137,11 +154,21 @@ SUCCESS = {
     ),
     "setPeriodCalendar": "... on PeriodCalendar { version every on at timeZone reviewDays businessDays }"
     " ... on VersionConflict { currentVersion }",
+    "uploadBankFile": "... on UploadBankFileSuccess { replayed file { ...bankFile } }",
+    "resolvePaymentException": "... on ResolvePaymentExceptionSuccess { replayed"
+    " resolution { reason by at pays amount { amount currency } } }",
+    "recordBankFilePayments": "... on RecordBankFilePaymentsSuccess { file { number }"
+    " payments { pageInfo { hasNextPage endCursor } nodes { replayed due { ...due } statement { ...signOff }"
+    " refused { __typename code message path ... on InvalidSignOff { status } } } } }",
+    "reconcileUsage": "... on ReconcileUsageSuccess { ...usage }",
     "closePeriod": "... on ClosePeriodSuccess { period { id number status closedAt root } next { id number status } }",
 }
 FRAGMENTS = {
     "signOff": SIGN_OFF,
     "dispute": DISPUTE,
+    "due": DUE,
+    "bankFile": f"{BANK_FILE} {EXCEPTION} {DUE}",
+    "usage": f"{USAGE} {FIGURES}",
     "exposure": EXPOSURE,
     "benefit": BENEFIT,
     "redemption": REDEMPTION,
