@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 import pytest
+from graphql import parse, validate
 
 from graph.inputs.reconciliation import CONTENT_BYTES_MAX
+from graph.schema import make_schema
+from tests.examples import DOCS
 from tests.graph.speech import BANK_FILE, DUE, EXCEPTION, SIGN_OFF, Payload, World, refusal
 
 HEADER = "date,amount,currency,end_to_end_id,text,name,reference"
@@ -110,6 +114,14 @@ async def queue(world: World, *, resolved: bool = False) -> list[Payload]:
 
 
 # ---------------------------------------------------------------- files
+
+
+def test_the_page_asks_what_can_be_asked() -> None:
+    """The documents on the page in the docs are valid."""
+    shown = re.findall(r"```graphql\n(.*?)```", (DOCS / "reconciliation.md").read_text(), re.DOTALL)
+    assert len(shown) == 2
+    schema = make_schema()._schema  # noqa: SLF001 - what Strawberry hands to graphql-core
+    assert [validate(schema, parse(text)) for text in shown] == [[], []]
 
 
 async def test_a_bank_s_file_is_read_and_every_movement_is_on_a_pile(trading: World, scene: Scene) -> None:
