@@ -123,6 +123,41 @@ async def test_an_answer_can_count_as_payment(example: World) -> None:
     ]  # fmt: skip
 
 
+async def test_the_queue_goes_on_behind_any_place(example: World) -> None:
+    """Over more files than are read at once: each exception once, in order, and the missing payments at the end."""
+    reconciliation = await instructed(example, "video")
+    late = (await reconciliation.dues())[0].since + timedelta(days=9)
+    for file in range(12):
+        await filed(reconciliation, *(said(10 * file + n, n=n, day=late) for n in (1, 2)))
+    for name in ("1-2", "12-1"):
+        await reconciliation.resolve(name, "why", "ben")
+    names = [f"{file}-{n}" for file in range(1, 13) for n in (1, 2)]
+    missing = sorted(due.reference for due in await reconciliation.dues())
+    for resolved, expected in ((True, names), (False, [each for each in names if each not in ("1-2", "12-1")])):
+        found, after = [], None
+        while some := await reconciliation.exceptions(resolved=resolved, after=after, limit=5):
+            found += some
+            after = some[-1].place
+        assert [each.id for each in found] == [*expected, *missing]
+        assert found == await reconciliation.exceptions(resolved=resolved)
+    assert [each.number for each in await reconciliation.files(13)] == list(range(12, 0, -1))
+    assert [each.number for each in await reconciliation.files(5, 2)] == [4, 3]
+    assert [each.excepted for each in await reconciliation.files(limit=1)] == [2]
+
+
+async def test_a_missing_payment_that_an_exception_is_about_stands_once(example: World) -> None:
+    """With the exception while it is open; alone again when that was resolved without paying it."""
+    reconciliation = await instructed(example, "video")
+    due = next(each for each in await reconciliation.dues() if each.reference == VIDEO)
+    late = due.since + timedelta(days=9)
+    await filed(reconciliation, said(1 if due.amount.minor > 0 else -1, VIDEO, day=late))
+    assert [each.id for each in await reconciliation.exceptions() if VIDEO in {one.reference for one in each.dues}] == [
+        "1-1"
+    ]
+    await reconciliation.resolve("1-1", "a test of theirs", "ben")
+    assert VIDEO in [each.id for each in await reconciliation.exceptions()]
+
+
 async def test_what_the_bank_has_not_booked(example: World) -> None:
     """Is told when its files go beyond the days that it may take; until it is found, or somebody says why."""
     reconciliation = await instructed(example, "video", "delivery")
