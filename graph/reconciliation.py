@@ -89,7 +89,7 @@ class BankMatch:
 
 @strawberry.type(description="What a person said about an exception.")
 class PaymentResolution:
-    """exchange.store.reconciliation.Resolution."""
+    """exchange.settlement.reconciliation.Resolution."""
 
     reason: str = strawberry.field(description="Why it is settled.")
     at: datetime = strawberry.field(description="When.")
@@ -97,7 +97,7 @@ class PaymentResolution:
     amount: Money | None = strawberry.field(description="How much of that.")
 
     @strawberry.field(description="Who said it: an address, if still on the staff.")
-    async def by(root: Parent[store.Resolution], info: Info) -> str:
+    async def by(root: Parent[reconciliation.Resolution], info: Info) -> str:
         """Name whoever it was."""
         return await _named(info.context, root.actor)
 
@@ -167,7 +167,7 @@ class BankFile:
         return page(cursors, window, rows[: window.size + 1])
 
 
-async def _filed(context: Context, number: int) -> store.Filed:
+async def _filed(context: Context, number: int) -> reconciliation.Filed:
     filed = await context.services.reconciliation.filed(number)
     assert filed is not None  # noqa: S101 - files are only added
     return filed

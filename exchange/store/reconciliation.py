@@ -23,10 +23,12 @@ from exchange.settlement.reconciliation import (
     Booked,
     Due,
     ExceptionKind,
+    Filed,
     FoundPayment,
     How,
     Match,
     Piles,
+    Resolution,
     Tolerance,
     Unmatched,
     dues_of,
@@ -55,35 +57,6 @@ _NAMES_AT_ONCE: Final = 1_000
 """Bank references or statements asked for in one question."""
 _FILES_AT_ONCE: Final = 10
 """Files read at once: one can have megabytes."""
-
-
-class Resolution(Struct, frozen=True, kw_only=True):
-    """What a person said: the `reason`, and if its lines pay a due after all, of which how much.
-
-    `replayed`: it had been said before.
-    """
-
-    number: int
-    exception: str
-    reason: str
-    at: datetime
-    actor: str
-    pays: str | None = None
-    amount: Money | None = None
-    replayed: bool = False
-
-
-class Filed(Struct, frozen=True, kw_only=True):
-    """A bank's file and its piles. `number`: of the record; `hash`: of the file; `replayed`: it was there before."""
-
-    number: int
-    hash: str
-    name: str
-    at: datetime
-    actor: str
-    lines: tuple[Booked, ...]
-    piles: Piles
-    replayed: bool = False
 
 
 class FileSummary(Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ import strawberry
 from strawberry import Parent
 
 from exchange.errors import NotFound, ValidationFailed
-from exchange.settlement import statement
+from exchange.settlement import reconciliation, statement
 from exchange.settlement.reconciling import RecordedPayment as Recorded
 from exchange.settlement.reconciling import Recording, UsageCheck, usage_check
 from exchange.settlement.usage import Difference, DifferenceKind, Tally, UsageRow
@@ -59,24 +59,24 @@ _CONTENT = ("input", "content")
 
 @strawberry.type(description="The file is there, and each of its movements on a pile.")
 class UploadBankFileSuccess(Repeatable):
-    """exchange.store.reconciliation.Filed."""
+    """exchange.settlement.reconciliation.Filed."""
 
-    is_type_of = made_of(store.Filed)
+    is_type_of = made_of(reconciliation.Filed)
 
     @strawberry.field(graphql_type=BankFile, description="The file.")
-    def file(root: Parent[store.Filed]) -> store.FileSummary:
+    def file(root: Parent[reconciliation.Filed]) -> store.FileSummary:
         """Show it without its lines."""
         return store.summary_of(root)
 
 
 @strawberry.type(description="The exception is resolved.")
 class ResolvePaymentExceptionSuccess(Repeatable):
-    """exchange.store.reconciliation.Resolution."""
+    """exchange.settlement.reconciliation.Resolution."""
 
-    is_type_of = made_of(store.Resolution)
+    is_type_of = made_of(reconciliation.Resolution)
 
     @strawberry.field(graphql_type=PaymentResolution, description="What was said.")
-    def resolution(root: Parent[store.Resolution]) -> store.Resolution:
+    def resolution(root: Parent[reconciliation.Resolution]) -> reconciliation.Resolution:
         """Show it."""
         return root
 
@@ -186,7 +186,7 @@ class ReconciliationMutations:
         description="Finds what is due in a bank's file. A file is read as a whole or not at all, and known by its "
         "hash: sent again it stays as it was.",
     )  # fmt: skip
-    async def upload_bank_file(self, info: Info, input: UploadBankFileInput) -> store.Filed:  # noqa: A002
+    async def upload_bank_file(self, info: Info, input: UploadBankFileInput) -> reconciliation.Filed:  # noqa: A002
         """Read and file it as finance that prepares."""
         data, tolerance = input.checked()
         context = info.context
@@ -204,7 +204,7 @@ class ReconciliationMutations:
     )  # fmt: skip
     async def resolve_payment_exception(
         self, info: Info, input: ResolvePaymentExceptionInput  # noqa: A002
-    ) -> store.Resolution:  # fmt: skip
+    ) -> reconciliation.Resolution:  # fmt: skip
         """Resolve it as finance that prepares."""
         input.check()
         context = info.context

@@ -88,11 +88,11 @@ BEHIND: dict[str, type] = {
     "Liability": liability.Liability, "LiabilityVintage": liability.Vintage, "LiabilityAge": liability.Aged,
     "LiabilityEnding": liability.Ending, "RedemptionEstimate": liability.Estimate,
     "DuePayment": bank.Due, "BankMovement": bank.Booked, "BankMatch": reconciliation.Matched,
-    "BankFile": filing.FileSummary, "PaymentException": filing.Exceptional, "PaymentResolution": filing.Resolution,
+    "BankFile": filing.FileSummary, "PaymentException": filing.Exceptional, "PaymentResolution": bank.Resolution,
     "RecordedPayment": reconciling.RecordedPayment, "UsageFigures": reconciliation.Figures,
     "UsageDifference": reconciliation.SeenDifference, "UsageTotal": reconciliation.SeenTotal,
-    "UsageRejection": Rejected, "UploadBankFileSuccess": filing.Filed,
-    "ResolvePaymentExceptionSuccess": filing.Resolution, "RecordBankFilePaymentsSuccess": FileRecorded,
+    "UsageRejection": Rejected, "UploadBankFileSuccess": bank.Filed,
+    "ResolvePaymentExceptionSuccess": bank.Resolution, "RecordBankFilePaymentsSuccess": FileRecorded,
     "ReconcileUsageSuccess": UsageCompared,
 }  # fmt: skip
 """What the resolvers of each type return. Connections are Pages and edges are Rows, whatever they hold."""

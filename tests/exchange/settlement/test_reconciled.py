@@ -10,9 +10,9 @@ import pytest
 
 from exchange.amounts import Money
 from exchange.errors import IdempotencyConflict, NotFound, ValidationFailed
-from exchange.settlement.reconciliation import LINES_MAX, Booked, ExceptionKind, Tolerance
+from exchange.settlement.reconciliation import LINES_MAX, Booked, ExceptionKind, Filed, Tolerance
 from exchange.settlement.signoff import Asked, SignOffStep
-from exchange.store.reconciliation import Filed, Reconciliation
+from exchange.store.reconciliation import Reconciliation
 from exchange.store.signoff import SignOff
 from tests.exchange.settlement.conftest import World
 
