@@ -484,6 +484,16 @@ def _filed_document(filed: Filed) -> Document:
     }  # fmt: skip
 
 
+def record_from(document: Document) -> Filed | Resolution:
+    """Return the record that was stored; ValueError if what it is asked by says something else."""
+    record = _filed_from(document) if "hash" in document else _resolution_from(document)
+    told = _filed_document(record) if isinstance(record, Filed) else _resolution_document(record)
+    if told != document:
+        message = "is asked by something else than it says"
+        raise ValueError(message)
+    return record
+
+
 def _filed_from(document: Document) -> Filed:
     return Filed(
         number=document["_id"], hash=document["hash"], name=document["name"], at=document["at"],
