@@ -365,6 +365,15 @@ async def test_what_cannot_be_recorded_is_refused(trading: World, scene: Scene) 
     assert (await record(trading, file, first=0)) == []
 
 
+async def test_a_page_in_an_answer_counts_as_full(trading: World) -> None:
+    """What stands in the input is not known when a request is measured: so a hundred payments' lines are too many."""
+    asked = """mutation { recordBankFilePayments(input: {file: 0, hash: "", first: 1}) {
+        ... on RecordBankFilePaymentsSuccess { payments { nodes { statement { lines(first: %d) { nodes {
+        entry at kind line points late } } } } } } } }"""
+    assert (await trading.ask("preparer", asked % 50)).codes == []
+    assert (await trading.ask("preparer", asked % 100)).codes == ["COST_EXCEEDED"]
+
+
 # ---------------------------------------------------------------- partners
 
 
