@@ -16,6 +16,7 @@ from strawberry import Parent
 from exchange.amounts import Money as Amount
 from exchange.settlement import reconciliation, statement, usage
 from exchange.settlement.reconciliation import Booked
+from exchange.settlement.reconciling import ReconciledStatement as Reconciled
 from exchange.settlement.reconciling import RecordedPayment as Recorded
 from exchange.settlement.usage import POINTS, Tally, UsageRow
 from exchange.store import reconciliation as store
@@ -187,6 +188,19 @@ class RecordedPayment:
 
     @strawberry.field(graphql_type=UserError | None, description="Why it is not recorded; null if it is.")
     def refused(root: Parent[Recorded]) -> Said | None:
+        """Say it as any mutation does."""
+        return None if root.refusal is None else Said(root.refusal)
+
+
+@strawberry.type(description="What came of reconciling one statement.")
+class ReconciledStatement:
+    """exchange.settlement.reconciling.ReconciledStatement."""
+
+    statement: Statement = strawberry.field(description="The statement, as it now stands.")
+    replayed: bool = strawberry.field(description="Whether it had been done before.")
+
+    @strawberry.field(graphql_type=UserError | None, description="Why it is not reconciled; null if it is.")
+    def refused(root: Parent[Reconciled]) -> Said | None:
         """Say it as any mutation does."""
         return None if root.refusal is None else Said(root.refusal)
 

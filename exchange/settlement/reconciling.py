@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-from exchange.amounts import Money
-from exchange.errors import NotFound, Refusal
+from exchange.amounts import Money, decimal_from_minor
+from exchange.errors import NotFound, Refusal, ValidationFailed
 from exchange.journal import canonical
 from exchange.keyring import Keyring
 from exchange.settlement.clearing import Settlement
-from exchange.settlement.reconciliation import FoundPayment
+from exchange.settlement.reconciliation import Due, FoundPayment
 from exchange.settlement.signoff import Asked, SignOffStep
 from exchange.settlement.statement import Place, Statement, StatementLine
 from exchange.settlement.usage import Difference, Tally, UsageRow, compared, row_of
@@ -79,8 +79,19 @@ class RecordedPayment(NamedTuple):
     refusal: Refusal | None = None
 
 
+class ReconciledStatement(NamedTuple):
+    """What came of reconciling a statement; with a `refusal` nothing did. `replayed`: it had been done so before."""
+
+    statement: Statement
+    replayed: bool = False
+    refusal: Refusal | None = None
+
+
 class Recording:
-    """Records what was found in a bank's file, each payment as a step of the sign-off, with its rules."""
+    """Acts on what was found in a bank's file: each payment, and each statement, is a step of the sign-off by itself.
+
+    The rules are those of the sign-off. Whoever of the staff repeats a step: it is taken once.
+    """
 
     def __init__(self, settlement: Settlement, sign_off: SignOff, keyring: Keyring) -> None:
         self._settlement = settlement
@@ -89,24 +100,49 @@ class Recording:
 
     async def record(self, found: FoundPayment, file: str, actor: str) -> RecordedPayment:
         """Record a payment, once. `file`: the hash of the bank's file."""
-        statement = await self._settlement.statement(found.due.statement)
-        if statement is None:
-            raise NotFound(f"there is no statement {found.due.statement}")
+        statement = await self._statement(found.due.statement)
         said = {"file": file, "record": found.record, "reference": found.due.reference}
         asked = Asked(
             step=SignOffStep.PAY, statement=statement.id, hash=statement.hash, actor=actor, note=_where(found),
             amount=Money(abs(found.due.amount.minor), found.due.amount.currency),
             fingerprint=sha256(canonical(said)).hexdigest(),
-            # Whoever of the staff repeats it: the money went once.
             key=self._keyring.digest("sign-off", "found", str(found.record), found.due.reference),
         )  # fmt: skip
         try:
             signed = await self._sign_off.sign(asked)
         except Refusal as refusal:
-            # What it names of an input is not in the input of who asks for a whole file.
-            refusal.path = None
-            return RecordedPayment(found, statement, refusal=refusal)
+            return RecordedPayment(found, statement, refusal=_of_a_whole_file(refusal))
         return RecordedPayment(found, signed.statement, signed.replayed)
+
+    async def reconcile(self, name: str, left: Sequence[Due], actor: str) -> ReconciledStatement:
+        """Reconcile a statement, once, if nothing of it is `left` to be found in the bank's books."""
+        statement = await self._statement(name)
+        if left:
+            amount, currency = decimal_from_minor(*left[0].amount), left[0].amount.currency
+            missing = ValidationFailed(f"{amount} {currency} of {left[0].reference} is not found yet")
+            return ReconciledStatement(statement, refusal=missing)
+        asked = Asked(
+            step=SignOffStep.RECONCILE, statement=name, hash=statement.hash, actor=actor,
+            fingerprint=sha256(canonical({"statement": name})).hexdigest(),
+            key=self._keyring.digest("sign-off", "reconciled", name),
+        )  # fmt: skip
+        try:
+            signed = await self._sign_off.sign(asked)
+        except Refusal as refusal:
+            return ReconciledStatement(statement, refusal=_of_a_whole_file(refusal))
+        return ReconciledStatement(signed.statement, signed.replayed)
+
+    async def _statement(self, name: str) -> Statement:
+        found = await self._settlement.statement(name)
+        if found is None:
+            raise NotFound(f"there is no statement {name}")
+        return found
+
+
+def _of_a_whole_file(refusal: Refusal) -> Refusal:
+    """Let a refusal name no input: of who asks for a whole file it is not."""
+    refusal.path = None
+    return refusal
 
 
 def _where(found: FoundPayment) -> str:

@@ -79,14 +79,14 @@ class ResolvePaymentExceptionInput:
             raise ValidationFailed(f"must have 1 to {REASON_MAX} characters", ("input", "exception"))
 
 
-@strawberry.input(description="A bank's file whose findings are recorded as payments, a page of them at a time.")
-class RecordBankFilePaymentsInput:
-    """Needs no idempotency key: what was found once is recorded once."""
+@strawberry.input(description="A bank's file that is acted upon, a page of what was found in it at a time.")
+class BankFileInput:
+    """Needs no idempotency key: what was found once is recorded, and reconciled, once."""
 
     file: int = strawberry.field(description="The file's number.")
     hash: str = strawberry.field(description="Its hash, as the caller has read it: that is what is signed.")
-    first: int = strawberry.field(default=SIZE_MAX, description="At most so many payments, 100 at most.")
-    after: str | None = strawberry.field(default=UNSET, description="Only what is behind the payment of this cursor.")
+    first: int = strawberry.field(default=SIZE_MAX, description="At most so many, 100 at most.")
+    after: str | None = strawberry.field(default=UNSET, description="Only what is behind this cursor.")
 
 
 @strawberry.input(description="A partner's own record of what its statement is about. Nothing of it is kept.")

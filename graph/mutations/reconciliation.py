@@ -12,6 +12,7 @@ from strawberry import Parent
 
 from exchange.errors import NotFound, ValidationFailed
 from exchange.settlement import reconciliation, statement
+from exchange.settlement.reconciling import ReconciledStatement as Reconciled
 from exchange.settlement.reconciling import RecordedPayment as Recorded
 from exchange.settlement.reconciling import Recording, UsageCheck, usage_check
 from exchange.settlement.usage import Difference, DifferenceKind, Tally, UsageRow
@@ -21,8 +22,8 @@ from graph.context import Context, Info
 from graph.identifiers import Kind
 from graph.inputs import sent
 from graph.inputs.reconciliation import (
+    BankFileInput,
     ReconcileUsageInput,
-    RecordBankFilePaymentsInput,
     ResolvePaymentExceptionInput,
     UploadBankFileInput,
     content_bytes,
@@ -32,6 +33,7 @@ from graph.paging import Connection, Page, page
 from graph.reconciliation import (
     BankFile,
     PaymentResolution,
+    ReconciledStatement,
     RecordedPayment,
     SeenDifference,
     SeenTotal,
@@ -96,6 +98,25 @@ class RecordBankFilePaymentsSuccess:
 
     file: BankFile = strawberry.field(description="The file.")
     payments: Connection[RecordedPayment] = strawberry.field(description="What came of each, as far as `first` goes.")
+
+
+class FileReconciled(NamedTuple):
+    """What came of reconciling a page of the statements that a file pays."""
+
+    file: store.FileSummary
+    statements: Page[Reconciled]
+
+
+@strawberry.type(description="Each statement was tried for itself: some may be refused while the others are done.")
+class ReconcileBankFileSuccess:
+    """FileReconciled."""
+
+    is_type_of = made_of(FileReconciled)
+
+    file: BankFile = strawberry.field(description="The file.")
+    statements: Connection[ReconciledStatement] = strawberry.field(
+        description="What came of each, as far as `first` goes."
+    )
 
 
 class UsageCompared(NamedTuple):
@@ -168,6 +189,10 @@ RecordBankFilePaymentsPayload = Annotated[
     RecordBankFilePaymentsSuccess | ValidationError | refusals.NotFound | Forbidden,
     strawberry.union("RecordBankFilePaymentsPayload", description="What came of recording what was found in a file."),
 ]
+ReconcileBankFilePayload = Annotated[
+    ReconcileBankFileSuccess | ValidationError | refusals.NotFound | Forbidden,
+    strawberry.union("ReconcileBankFilePayload", description="What came of reconciling what a file pays."),
+]
 ReconcileUsagePayload = Annotated[
     ReconcileUsageSuccess | ValidationError | refusals.NotFound | Forbidden,
     strawberry.union("ReconcileUsagePayload", description="What came of comparing a partner's own record."),
@@ -218,12 +243,23 @@ class ReconciliationMutations:
         "after all, a payment of the statement, as `recordPayment` does. Repeated, it records what is not recorded.",
     )  # fmt: skip
     async def record_bank_file_payments(
-        self, info: Info, input: RecordBankFilePaymentsInput  # noqa: A002
+        self, info: Info, input: BankFileInput  # noqa: A002
     ) -> FileRecorded:  # fmt: skip
         """Record them as finance that prepares."""
         context = info.context
         context.require_of_mutation("finance:prepare")
         return await _recorded(context, input)
+
+    @strawberry.field(
+        graphql_type=ReconcileBankFilePayload, extensions=[AsData()],
+        description="Reconciles the statements that a bank's file pays, as `reconcileStatement` does: those of which "
+        "all is paid and nothing is left to be found. Whoever recorded a payment of one cannot.",
+    )  # fmt: skip
+    async def reconcile_bank_file(self, info: Info, input: BankFileInput) -> FileReconciled:  # noqa: A002
+        """Reconcile them as anybody of finance who signs."""
+        context = info.context
+        context.require_of_mutation("finance:approve", "finance:prepare")
+        return await _reconciled(context, input)
 
     @strawberry.field(
         graphql_type=ReconcileUsagePayload, extensions=[AsData()],
@@ -248,22 +284,47 @@ class ReconciliationMutations:
             raise ValidationFailed(wrong.message, _CONTENT) from None
 
 
-async def _recorded(context: Context, asked: RecordBankFilePaymentsInput) -> FileRecorded:
-    services = context.services
-    filed = await services.reconciliation.filed(asked.file)
+async def _filed(context: Context, asked: BankFileInput) -> reconciliation.Filed:
+    filed = await context.services.reconciliation.filed(asked.file)
     if filed is None:
         raise NotFound("no such file", ("input", "file"))
     if asked.hash != filed.hash:
         raise ValidationFailed("is not the hash of this file: read it again", ("input", "hash"))
+    return filed
+
+
+def _recording(context: Context) -> Recording:
+    services = context.services
+    return Recording(services.settlement, services.sign_off, services.keyring)
+
+
+async def _recorded(context: Context, asked: BankFileInput) -> FileRecorded:
+    filed = await _filed(context, asked)
     cursors = context.cursors(f"payments/{filed.number}")
     window = cursors.window(asked.first, sent(asked.after))
     behind = (0, "") if window.after is None else window.after
-    found = [each for each in await services.reconciliation.payments(filed) if each.place > behind]
-    recording = Recording(services.settlement, services.sign_off, services.keyring)
-    actor = context.principal.subject
+    found = [each for each in await context.services.reconciliation.payments(filed) if each.place > behind]
+    recording, actor = _recording(context), context.principal.subject
     done = [(each.place, await recording.record(each, filed.hash, actor)) for each in found[: window.size]]
     stopped = done[-1][0] if done and len(found) > len(done) else None
     return FileRecorded(store.summary_of(filed), page(cursors, window, done, stopped=stopped))
+
+
+async def _reconciled(context: Context, asked: BankFileInput) -> FileReconciled:
+    filed, payments = await _filed(context, asked), context.services.reconciliation
+    cursors = context.cursors(f"reconciled/{filed.number}")
+    window = cursors.window(asked.first, sent(asked.after))
+    behind = "" if window.after is None else window.after[0]
+    paid = {each.due.statement for each in await payments.payments(filed)}
+    names = sorted(name for name in paid if name > behind)
+    left = await payments.dues()
+    recording, actor = _recording(context), context.principal.subject
+    done = [
+        ((name,), await recording.reconcile(name, [due for due in left if due.statement == name], actor))
+        for name in names[: window.size]
+    ]
+    stopped = done[-1][0] if done and len(names) > len(done) else None
+    return FileReconciled(store.summary_of(filed), page(cursors, window, done, stopped=stopped))
 
 
 async def _compared(

@@ -160,6 +160,8 @@ SUCCESS = {
     "recordBankFilePayments": "... on RecordBankFilePaymentsSuccess { file { number }"
     " payments { pageInfo { hasNextPage endCursor } nodes { replayed due { ...due } statement { ...signOff }"
     " refused { __typename code message path ... on InvalidSignOff { status } } } } }",
+    "reconcileBankFile": "... on ReconcileBankFileSuccess { statements { pageInfo { hasNextPage endCursor }"
+    " nodes { replayed statement { ...signOff } refused { __typename code message path } } } }",
     "reconcileUsage": "... on ReconcileUsageSuccess { ...usage }",
     "closePeriod": "... on ClosePeriodSuccess { period { id number status closedAt root } next { id number status } }",
 }
@@ -221,6 +223,7 @@ def input_type(mutation: str) -> str:
         "unfreezePartner": "FreezePartnerInput", "unfreezeBenefit": "FreezeBenefitInput",
         "payIntoPool": "PoolInput", "drawFromPool": "PoolInput", "inviteToHousehold": "InviteInput",
         **dict.fromkeys(("answerDispute", "withdrawDispute", "concedeDispute"), "DisputeActionInput"),
+        **dict.fromkeys(("recordBankFilePayments", "reconcileBankFile"), "BankFileInput"),
         "unfreezeLot": "FreezeLotInput", "unfreezeMember": "FreezeMemberInput",
     }  # fmt: skip
     if mutation in shared:

@@ -123,6 +123,11 @@ MUTATIONS: list[tuple[str, Payload, set[tuple[str, str]]]] = [
     ("uploadBankFile", {"content": "date,amount,currency"}, {("staff", "finance:prepare")}),
     ("resolvePaymentException", {"exception": "1-1", "reason": "none"}, {("staff", "finance:prepare")}),
     ("recordBankFilePayments", {"file": 99, "hash": "none"}, {("staff", "finance:prepare")}),
+    (
+        "reconcileBankFile",
+        {"file": 99, "hash": "none"},
+        {("staff", "finance:approve"), ("staff", "finance:prepare")},
+    ),
     ("reconcileUsage", {"statement": NOTHING, "content": "none"}, SETTLEMENT),
     ("setSignOffPolicy", {"tiers": []}, {("staff", "admin")}),
     ("setPeriodCalendar", {"every": "NEVER"}, {("staff", "admin")}),

@@ -306,6 +306,40 @@ async def test_what_was_found_is_recorded_and_reconciled(trading: World, scene: 
     ]  # fmt: skip
 
 
+async def test_a_file_s_statements_are_reconciled_together(trading: World, scene: Scene) -> None:
+    """Those of which all is paid and found, once, page by page, and by another person than who recorded a payment."""
+    video = f"{scene.number}:video:EUR"
+    file = await upload(trading, booked(scene, ("-8.00", f"{scene.number}:rides:EUR"), ("3.00", video)))
+    name = f"{file['number']}-2"
+    await trading.done("preparer", "resolvePaymentException", exception=name, reason="a part", pays=video)
+    given: dict[str, Any] = {"file": file["number"], "hash": file["hash"], "first": 1}
+
+    async def reconciled(who: str) -> list[Payload]:
+        found, cursor, more = [], None, True
+        while more:
+            page = given | ({"after": cursor} if cursor else {})
+            shown = (await trading.done(who, "reconcileBankFile", **page))["statements"]
+            found += shown["nodes"]
+            more, cursor = shown["pageInfo"]["hasNextPage"], shown["pageInfo"]["endCursor"]
+        return found
+
+    early = await reconciled("approver")
+    assert [(each["refused"]["__typename"], each["refused"]["path"]) for each in early] == [
+        ("InvalidSignOff", None), ("ValidationError", None),
+    ]  # fmt: skip
+    assert early[1]["refused"]["message"] == f"5.00 EUR of {video} is not found yet"
+    await record(trading, file)
+    assert [each["refused"]["code"] for each in await reconciled("preparer")] == ["FORBIDDEN", "VALIDATION_ERROR"]
+    many = await asyncio.gather(*(reconciled("approver") for _ in range(2)))
+    assert sorted(some[0]["replayed"] for some in many) == [False, True]
+    assert {some[0]["statement"]["status"] for some in many} == {"RECONCILED"}
+    rest = await upload(trading, booked(scene, ("5.00", video)))
+    assert [each["statement"]["status"] for each in await record(trading, rest)] == ["PAID"]
+    first, second = await reconciled("second")
+    assert (first["replayed"], second["replayed"]) == (True, False)
+    assert (first["refused"], second["refused"], second["statement"]["status"]) == (None, None, "RECONCILED")
+
+
 async def test_each_payment_is_tried_for_itself(trading: World, scene: Scene) -> None:
     """What was recorded by hand is not paid twice: that one is refused, and the others are recorded."""
     file = await upload(

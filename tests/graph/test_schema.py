@@ -50,7 +50,7 @@ from graph import reconciliation
 from graph.context import Context
 from graph.listings import OwedPoints, SeenDebit
 from graph.mutations import Closed
-from graph.mutations.reconciliation import FileRecorded, UsageCompared
+from graph.mutations.reconciliation import FileReconciled, FileRecorded, UsageCompared
 from graph.paging import Page, PageInfo, Row
 from graph.schema import make_schema, sdl
 from partners.feeds.rows import Rejected
@@ -93,7 +93,8 @@ BEHIND: dict[str, type] = {
     "UsageDifference": reconciliation.SeenDifference, "UsageTotal": reconciliation.SeenTotal,
     "UsageRejection": Rejected, "UploadBankFileSuccess": bank.Filed,
     "ResolvePaymentExceptionSuccess": bank.Resolution, "RecordBankFilePaymentsSuccess": FileRecorded,
-    "ReconcileUsageSuccess": UsageCompared,
+    "ReconcileUsageSuccess": UsageCompared, "ReconcileBankFileSuccess": FileReconciled,
+    "ReconciledStatement": reconciling.ReconciledStatement,
 }  # fmt: skip
 """What the resolvers of each type return. Connections are Pages and edges are Rows, whatever they hold."""
 
