@@ -84,15 +84,15 @@ def opening(number: int, last: RecordedNetting | None) -> Opening:
     return Opening(carried=last.carried, after=after, follows=last.period)
 
 
-def check_turn(period: Period, last: RecordedNetting | None) -> None:
-    """Refuse (ValidationFailed) to record a netting of this period behind the last that is recorded."""
+def check_turn(period: Period, own: RecordedNetting | None, last: RecordedNetting | None) -> None:
+    """Refuse (ValidationFailed) to record a netting of this period, when it has its `own`, or behind the last."""
     number = period.number
     if not period.closed or period.statements is None:
         raise ValidationFailed(f"period {number} is not closed with all its statements: that comes first", _PERIOD)
+    if own is not None:
+        raise ValidationFailed(f"the netting of period {number} is recorded already", _PERIOD)
     if last is None or last.period == number - 1:
         return
-    if last.period == number:
-        raise ValidationFailed(f"the netting of period {number} is recorded already", _PERIOD)
     if last.period > number:
         message = f"the netting of period {last.period} is recorded, and took in nothing of period {number}"
         raise ValidationFailed(message, _PERIOD)

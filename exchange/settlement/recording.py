@@ -115,7 +115,7 @@ class Recording:
         if period is None:
             raise NotFound(f"there is no period {number}", ("input", "period"))
         last = await self._nettings.last()
-        check_turn(period, last)
+        check_turn(period, await self._nettings.get(number), last)
         taken = opening(number, last)
         if asked.after not in (None, taken.after):
             raise ValidationFailed("is not the certificate of the netting recorded before", ("input", "after"))

@@ -58,7 +58,6 @@ def recorded(number: int, carried: Carried = SMALL, follows: int = 0) -> Recorde
         (period(2), recorded(1), None),
         (period(2, PeriodStatus.SETTLED), recorded(1), None),
         (period(4), recorded(1, Carried()), None),
-        (period(1), recorded(1), "the netting of period 1 is recorded already"),
         (period(1), recorded(2, Carried()), "that of 2 took in nothing of it"),
         (period(3), recorded(1), "what the netting of period 1 carries would be lost: record period 2 first"),
         (period(1, statements=None), None, "not closed with all its statements"),
@@ -68,12 +67,15 @@ def recorded(number: int, carried: Carried = SMALL, follows: int = 0) -> Recorde
 def test_nothing_carried_is_ever_lost(of: Period, last: RecordedNetting | None, refused: str | None) -> None:
     """Once each, in the order of periods, of closed ones; one may be left out only where nothing is carried."""
     if refused is None:
-        check_turn(of, last)
+        check_turn(of, None, last)
         return
     words = {"that of 2 took in nothing of it": "the netting of period 2 is recorded, and took in nothing of period 1"}
     with pytest.raises(ValidationFailed, match=words.get(refused, refused)) as raised:
-        check_turn(of, last)
+        check_turn(of, None, last)
     assert raised.value.path == ["input", "period"]
+    for behind in (last, recorded(9)):
+        with pytest.raises(ValidationFailed, match=r"not closed|recorded already"):
+            check_turn(of, recorded(of.number), behind)
 
 
 def test_an_opening_is_what_the_one_before_carries() -> None:
