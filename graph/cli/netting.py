@@ -31,6 +31,7 @@ from partners.oauth.seals import check_signature, seal_of
 
 _FORMATS = {netting_certificate.FORMAT: netting_certificate.NettingCertificate}
 _DEFAULT = "period"
+_TOGETHER = "--settle and --fix go together"
 _SHOWN = 20
 _SHOWN_MAX = 1_000
 
@@ -47,7 +48,7 @@ class _PeriodOrCommand(click.Group):
 
 @click.group(cls=_PeriodOrCommand)
 def netting() -> None:
-    """Net periods and plan their payments; record a netting, and show what was recorded.
+    """Net periods, plan their payments, and record it.
 
     `exchange netting 7` is short for `exchange netting period 7`.
     """
@@ -113,7 +114,7 @@ def of_period(
     exchange netting 7 --settle video=EUR --fix ecb-2023-12-08
     """  # noqa: D301 - click's mark for a paragraph that is not to be rewrapped
     if options["settle"] and fix_id is None:
-        raise click.UsageError("--settle and --fix go together")
+        raise click.UsageError(_TOGETHER)
     wish = _wish(**options)
     before = None if after is None else after.read()
 
@@ -193,10 +194,10 @@ def show(shell: Shell, number: int, out: Path | None) -> None:
 @by_option
 @on_exchange
 def policy(shell: Shell, actor: str, *, none: bool, **options: Any) -> None:
-    """Show the standing policy, by which every netting goes that is not wished otherwise; or set it.
+    """Show the standing policy, or set it.
 
-    What is given is all there is: what it said before is replaced. Each change adds a version. Nettings that are
-    recorded stay as they are.
+    Every netting goes by it that is not wished otherwise. What is given is all there is: what it said before is
+    replaced. Each change adds a version. Nettings that are recorded stay as they are.
 
     \b
     exchange netting policy
@@ -323,6 +324,8 @@ async def _whole(services: Services, wish: Wish, fix_id: str | None, *, alone: b
         fix = await services.fixes.get(fix_id)
         if fix is None:
             raise NotFound(f"there is no fix {fix_id}: `exchange rates import` it")
+        if not wish.settle and (alone or not (await services.recording.standing()).settle):
+            raise click.UsageError(_TOGETHER)
     if not alone:
         return replace(wish, fix=fix)
     return replace(

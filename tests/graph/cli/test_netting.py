@@ -37,6 +37,13 @@ def there(mongo_url: str, _mongo_admin: MongoClient[dict[str, Any]], folder: Pat
         yield at
 
 
+@pytest.fixture(scope="module")
+def apart(mongo_url: str, _mongo_admin: MongoClient[dict[str, Any]], folder: Path) -> Iterator[tuple[str, ...]]:
+    """Give one that has lived the same, for the page, which records what it shows."""
+    with lived(mongo_url, _mongo_admin, folder, PARTNERS, partial(_live, keys=folder / "jwks.json")) as at:
+        yield at
+
+
 def wanted_of(redemption: tuple[str, str, int], number: int) -> Benefit:
     _, provider, points = redemption
     return benefit(f"{provider}/for-{points}-{number}", points)
@@ -70,13 +77,13 @@ def words_of(text: str, there: tuple[str, ...]) -> list[str]:
     return words if words[0] == "verify" else [*words, *there]
 
 
-def test_the_page_shows_what_is_printed(there: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_shows_what_is_printed(apart: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command of the page, in its order, prints what is written there; "…" stands for what chance decides."""
     monkeypatch.chdir(folder)
     shown = transcript_in("netting.md")
     assert len(shown) > 5
     for command, printed in shown:
-        said = run(*words_of(" ".join(command), there))
+        said = run(*words_of(" ".join(command), apart))
         assert (said.status, said.err) == (0, "")
         expected = "".join(map(re.escape, printed.rstrip())).replace("…", ".*")
         assert re.fullmatch(expected, said.out.rstrip()), said.out
