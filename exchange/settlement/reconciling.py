@@ -87,7 +87,7 @@ class ReconciledStatement(NamedTuple):
     refusal: Refusal | None = None
 
 
-class Recording:
+class BankRecording:
     """Acts on what was found in a bank's file: each payment, and each statement, is a step of the sign-off by itself.
 
     The rules are those of the sign-off. Whoever of the staff repeats a step: it is taken once.

@@ -12,9 +12,9 @@ from strawberry import Parent
 
 from exchange.errors import NotFound, ValidationFailed
 from exchange.settlement import reconciliation, statement
+from exchange.settlement.reconciling import BankRecording, UsageCheck, usage_check
 from exchange.settlement.reconciling import ReconciledStatement as Reconciled
 from exchange.settlement.reconciling import RecordedPayment as Recorded
-from exchange.settlement.reconciling import Recording, UsageCheck, usage_check
 from exchange.settlement.usage import Difference, DifferenceKind, Tally, UsageRow
 from exchange.store import reconciliation as store
 from graph import refusals
@@ -293,9 +293,9 @@ async def _filed(context: Context, asked: BankFileInput) -> reconciliation.Filed
     return filed
 
 
-def _recording(context: Context) -> Recording:
+def _recording(context: Context) -> BankRecording:
     services = context.services
-    return Recording(services.settlement, services.sign_off, services.keyring)
+    return BankRecording(services.settlement, services.sign_off, services.keyring)
 
 
 async def _recorded(context: Context, asked: BankFileInput) -> FileRecorded:

@@ -65,6 +65,19 @@ fragment dispute on Dispute { id status round deadline reason kind entry stateme
   net { amount } award { amount } partner { handle } counterparty { handle } waitingFor { handle } period { number }
   adjustment adjustedIn { number }
   records { step at status deadline text link sha256 hash award { amount } party { handle } } }"""
+NETTING = """
+fragment netting on Netting { period { number } recordedAt recordedBy hash follows standingPolicy plan
+  minimums { amount currency } groups { parent { handle } members { handle } } settle { partner { handle } currency }
+  fix { id } without { handle }
+  standings { partner { handle } settledBy { handle } opening { amount } payable { amount } receivable { amount }
+    fees { amount } net { amount currency } }
+  nets { partner { handle } amount { amount } }
+  measures { gross { amount } bilateral { amount } multilateral { amount } efficiencyBasisPoints }
+  payments { from { handle } to { handle } amount { amount currency } }
+  carried { from { handle } to { handle } amount { amount currency } }
+  conversions { partner { handle } amount { amount currency } converted { amount currency } }
+  conversionAccount { amount currency }
+  changes { partner { handle } before { amount } after { amount } difference { amount } } }"""
 DUE = """
 fragment due on DuePayment { reference since partner { handle } statement { id } amount { amount currency }
   whole { amount } }"""
@@ -154,6 +167,11 @@ SUCCESS = {
     ),
     "setPeriodCalendar": "... on PeriodCalendar { version every on at timeZone reviewDays businessDays }"
     " ... on VersionConflict { currentVersion }",
+    "recordNetting": "... on RecordNettingSuccess { replayed netting { ...netting } }",
+    "setNettingPolicy": "... on NettingPolicy { version plan minimums { amount currency }"
+    " groups { parent { handle } members { handle } } settle { partner { handle } currency } }"
+    " ... on VersionConflict { currentVersion }",
+    "importFixes": "... on ImportFixesSuccess { added known first { id } last { id date } }",
     "uploadBankFile": "... on UploadBankFileSuccess { replayed file { ...bankFile } }",
     "resolvePaymentException": "... on ResolvePaymentExceptionSuccess { replayed"
     " resolution { reason by at pays amount { amount currency } } }",
@@ -172,6 +190,7 @@ FRAGMENTS = {
     "bankFile": f"{BANK_FILE} {EXCEPTION} {DUE}",
     "usage": f"{USAGE} {FIGURES}",
     "exposure": EXPOSURE,
+    "netting": NETTING,
     "benefit": BENEFIT,
     "redemption": REDEMPTION,
     "wallet": WALLET,
