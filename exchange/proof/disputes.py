@@ -75,7 +75,6 @@ class DisputeJudge:
     def end(self) -> Iterator[str]:
         """Say what does not fit together, now that the whole journal has gone by."""
         moved: Counter[str] = Counter()
-        claimed: Counter[str] = Counter()
         for name, found in self._adjustments.items():
             dispute = self._disputes.get(name)
             for entry, period in found:
@@ -87,10 +86,7 @@ class DisputeJudge:
                 moved[dispute.line.id] += sum(debit.owed.minor for debit in entry.debits if debit.owed is not None)
             if len(found) > 1:
                 yield f"dispute {name} was carried out {len(found)} times"
-        for dispute in self._disputes.values():
-            steps = [str(record.step) for record in dispute.records]
-            if steps[-1] != "WITHDRAW" or "ANSWER" in steps:
-                claimed[dispute.line.id] += dispute.claim.minor
+        claimed = _claimed(self._disputes.values())
         for dispute in self._disputes.values():
             line, cited = dispute.line, self._cited.get(dispute.id)
             here = f"dispute {dispute.id}"
@@ -105,6 +101,16 @@ class DisputeJudge:
             carried = [(entry.id, period) for entry, period in self._adjustments.get(dispute.id, ())]
             if dispute.adjustment is not None and (dispute.adjustment, dispute.adjusted_in) not in carried:
                 yield f"{here} was carried out by {dispute.adjustment}, which is not there"
+
+
+def _claimed(disputes: Iterable[Dispute]) -> Counter[str]:
+    """Add up by line what was claimed, but for what was taken back before it was answered."""
+    claimed: Counter[str] = Counter()
+    for dispute in disputes:
+        steps = [str(record.step) for record in dispute.records]
+        if steps[-1] != "WITHDRAW" or "ANSWER" in steps:
+            claimed[dispute.line.id] += dispute.claim.minor
+    return claimed
 
 
 def _unlike(entry: Entry, period: int, dispute: Dispute) -> Iterable[str]:

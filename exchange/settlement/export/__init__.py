@@ -1,9 +1,9 @@
 """A statement as the files that finance people load elsewhere.
 
 Each format is a module with one function, `write`: from the `Subject` and the statement's lines, all of them in order,
-to the file's bytes, piece by piece. None holds more than a few lines at a time. Into what programs read goes nothing but
-the statement's figures, so the same statement gives the same bytes. What people and banks get says besides what the
-parties are called and how far the statement has come; a payment file also when it was written.
+to the file's bytes, piece by piece. None holds more than a few lines at a time. Into what programs read goes nothing
+but the statement's figures, so the same statement gives the same bytes. What people and banks get says besides what
+the parties are called and how far the statement has come; a payment file also when it was written.
 
 Every file states the statement's id, its hash and its period. What machines read has exact decimals with a point and
 times in UTC, whatever the locale; what people read is written as the locale has it.

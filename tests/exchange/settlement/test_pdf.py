@@ -127,12 +127,12 @@ async def test_nothing_to_pay_is_said() -> None:
 
 
 async def test_what_was_paid_is_not_asked_for_again() -> None:
-    """A statement that was paid in part says of its net how much that is; a currency without a net is not asked for."""
-    zero = of(line(gross=5), line(gross=-5, counterparty="news", kind=LineKind.COMMISSION), line(gross=7, currency="JPY"))
-    zero.subject = replace(
-        zero.subject, statement=replace(zero.subject.statement, standing=Standing(paid=(Money(3, "JPY"),)))
-    )
-    first = (await pages_of(zero))[0]
+    """Of a net that was paid in part it is said how much that is; a currency without a net is not asked for."""
+    even = line(gross=5), line(gross=-5, counterparty="news", kind=LineKind.COMMISSION)
+    part = of(*even, line(gross=7, currency="JPY"))
+    paid = replace(part.subject.statement, standing=Standing(paid=(Money(3, "JPY"),)))
+    part.subject = replace(part.subject, statement=paid)
+    first = (await pages_of(part))[0]
     assert "To be paid to Komet Rides Sàrl: ¥7, of which ¥3 was paid" in first
     assert first.count("To be paid") == 1
 
