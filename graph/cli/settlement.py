@@ -25,9 +25,9 @@ from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement, StatementLine
 from graph.cli.rules import BY
 from graph.cli.shell import (
-    TAKES_NAMES,
     Progress,
     Shell,
+    TakesName,
     WholeNumber,
     identifiers,
     misused,
@@ -195,7 +195,7 @@ def list_statements(shell: Shell, number: int | None) -> None:
     shell.answer({"statements": statements}, table(header, rows, right=("period", "lines", *_FIGURES)))
 
 
-@statement.command("export", context_settings=TAKES_NAMES)
+@statement.command("export", cls=TakesName)
 @click.option(
     "--format", "form", type=click.Choice([*FORMATS, BUNDLE]), default="csv", show_default=True, help="The form."
 )

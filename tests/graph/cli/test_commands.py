@@ -66,6 +66,7 @@ def test_it_tells_its_version() -> None:
     ("arguments", "complaint"),
     [
         ("nonsense", "No such command 'nonsense'. (see exchange --help)"),
+        ("statement export --fromat csv 1:rides", "No such option '--fromat'. (Did you mean one of: '--format',"),
         ("partner create --handle x", "Missing option '--name'. (see exchange partner create --help)"),
         ("partner list --colour", "No such option"),
         ("staff create --email a@b.example --role king", "'king' is not one of"),
