@@ -19,6 +19,7 @@ from exchange.commands import AdjustLine, ByWallet
 from exchange.decisions import Terms
 from exchange.decisions import decide as ledger_decides
 from exchange.errors import (
+    Contended,
     Forbidden,
     IdempotencyConflict,
     InvalidDispute,
@@ -515,6 +516,18 @@ async def test_of_many_at_once_one_has_done_it(closed: World) -> None:
     assert not once.live
     await rush(*(room.carry_out(once) for room in rooms * 2))
     assert len(await adjustments(closed)) == (once.status is STATUS.UPHELD)
+
+
+async def test_who_is_always_too_late_is_told(closed: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that others are faster than, however often it is tried, is not taken; nothing was changed."""
+    monkeypatch.setattr("exchange.settlement.disputing._ATTEMPTS", 3)
+    dispute = await disputed(closed)
+    stored = closed.database["disputes"]
+    await stored.update_one({"_id": dispute.id}, {"$set": {"version": 7}})  # as if it were another one at every write
+    with pytest.raises(Contended):
+        await disputing(closed).step(dispute.id, asked(ANSWER, RIDES))
+    await stored.update_one({"_id": dispute.id}, {"$set": {"version": 1}})
+    assert await disputing(closed).dispute(dispute.id) == dispute
 
 
 async def test_disputes_of_one_line_raced_move_no_more_than_it(closed: World) -> None:
