@@ -95,7 +95,11 @@ class SignOff:
                 await self._periods.settle(statement.period, session)
             return Signed(statement_from(found | standing_document(after)), record, replayed=False)
 
-        return await self._in_turn(work)
+        signed = await self._in_turn(work)
+        if signed.record.status is StatementStatus.PAID:
+            # A close that wrote meanwhile that all is drafted is not in our snapshot, nor was this payment in its look.
+            await self._periods.settle(signed.statement.period)
+        return signed
 
     async def _write(self, statement: Statement, asked: Asked, after: Standing, session: Session) -> None:
         unsigned: Document = {

@@ -408,6 +408,25 @@ async def test_a_payment_waits_for_whoever_writes_the_period(closed: World) -> N
     assert (await closed.settle().period(1)).status is PeriodStatus.SETTLED  # type: ignore[union-attr]
 
 
+async def test_a_close_that_ends_during_the_last_payment_leaves_nothing_unsettled(closed: World) -> None:
+    """The payment does not see yet that all is drafted, nor the close that all is paid: the period is settled."""
+
+    class DuringAClose(SignOff):
+        async def _write(self, *what: Any) -> None:
+            await super()._write(*what)
+            assert (await closed.settle().close(1)).status is PeriodStatus.CLOSED
+
+    await closed.database["periods"].update_one({"_id": 1}, {"$set": {"statements": None}})
+    for partner in ("delivery", "video"):
+        await take(closed, *WHOLE, partner=partner)
+    await take(closed, *WHOLE[:3])
+    last, *others = left_to_pay((await stored(closed)).totals, ())
+    for amount in others:
+        await SignOff(closed.database).sign(await ask(closed, PAY, "ada", amount=amount))
+    await DuringAClose(closed.database).sign(await ask(closed, PAY, "ada", amount=last))
+    assert (await closed.settle().period(1)).status is PeriodStatus.SETTLED  # type: ignore[union-attr]
+
+
 async def test_the_log_has_every_step(closed: World) -> None:
     """Numbered and chained over all statements, with who did what to which hash; its head is the last one's hash."""
     sign_off = SignOff(closed.database)
