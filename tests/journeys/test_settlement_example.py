@@ -297,12 +297,46 @@ def test_the_api_has_the_positions_and_who_owes_whom(told: Lived, number: int) -
     ] == payments(number, "exchange")
 
 
+@pytest.mark.parametrize("number", PERIODS)
+def test_who_owes_whom_comes_from_the_redemptions_that_the_page_names(
+    entries: dict[str, dict[str, Any]], number: int
+) -> None:
+    """By the journal: the issuer owes the provider, and it the fee and the commission, where there are any."""
+    happened = {row["of"] for partner in PARTNERS for row in lines_of(f"{number}:{partner}")}
+    named: dict[tuple[str, str, str], set[str]] = {}
+    for name in happened:
+        provider, channel = entries[name]["provider"], entries[name]["channel"]
+        for issuer, _, _, what, fee, commission in entries[name]["debits"]:
+            for debtor, creditor, due in (
+                (issuer, provider, what and what[0]), (provider, "exchange", fee), (provider, channel, commission),
+            ):  # fmt: skip
+                if due and due != "0":
+                    named.setdefault((debtor, creditor, what[1]), set()).add(name)
+    rows = table(f"Who owes whom in period {number}")
+    assert named == {(row["debtor"], row["creditor"], row["currency"]): set(row["of"].split(", ")) for row in rows}
+    assert [row["count"] for row in rows] == [str(len(row["of"].split(", "))) for row in rows]
+
+
 def payments(number: int, plan: str, mark: str = "") -> list[tuple[str, str, str, str]]:
     """Return the page's payments of a plan; `mark`: "carried" for those that are."""
     rows, *_ = tables(f"Payments of period {number}")
     return [
         (row["from"], row["to"], figure(row["amount"]), row["currency"])
         for row in rows if (row["plan"], row[""]) == (plan, mark)
+    ]  # fmt: skip
+
+
+def test_the_list_of_statements_has_the_totals(told: Lived) -> None:
+    """`exchange statement list` tells of each how many lines it has, and what it comes to."""
+    names = ("payable", "receivable", "fees", "net")
+    listed = tell("statement", "list", *told.at)["statements"]
+    assert sorted(
+        (each["statement"], each["lines"], [tuple(money(row[name]) for name in names) for row in each["totals"]])
+        for each in listed
+    ) == [
+        (statement, len(lines_of(statement)),
+         [tuple((row[name], row["currency"]) for name in names) for row in totals_of(statement)])
+        for statement in STATEMENTS
     ]  # fmt: skip
 
 
@@ -682,6 +716,16 @@ def test_the_other_plans_pay_what_the_page_says(told: Lived, number: int, plan: 
     shown = tell("netting", str(number), "--plan", plan, *told.at)
     assert moves(shown["payments"]) == sorted(payments(number, plan))
     assert shown["carried"] == []
+
+
+def test_the_survivors_of_a_default(told: Lived) -> None:
+    """What changes for whom when air does not pay, and for nobody else."""
+    shown = tell("netting", "1", "--without", "air", *told.at)["survivors"]
+    names = ("before", "after", "difference")
+    assert sorted((each["partner"], *(money(each[name]) for name in names)) for each in shown) == sorted(
+        (row["partner"], *((figure(row[name]), row["currency"]) for name in names))
+        for row in table("If air did not pay in period 1")
+    )
 
 
 @pytest.mark.parametrize("number", PERIODS)
