@@ -51,6 +51,7 @@ from graph.mutations.disputes import DisputeMutations
 from graph.mutations.exposure import ExposureMutations
 from graph.mutations.households import HouseholdMutations
 from graph.mutations.merging import MergingMutations
+from graph.mutations.nettings import NettingMutations
 from graph.mutations.outcomes import OfMember, OfRedemption, OfWallet, Repeatable
 from graph.mutations.points import PointsMutations
 from graph.mutations.rules import RulesMutations
@@ -217,7 +218,7 @@ ClosePeriodPayload = Annotated[
 @strawberry.type(description="Writes. Expected outcomes are data: each payload is a union.")
 class Mutation(
     PointsMutations, HouseholdMutations, MergingMutations, ExposureMutations, RulesMutations, SignOffMutations,
-    DisputeMutations, CalendarMutations,
+    DisputeMutations, CalendarMutations, NettingMutations,
 ):  # fmt: skip
     """The root of mutations."""
 
