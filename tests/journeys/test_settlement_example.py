@@ -646,14 +646,23 @@ def whole_sum(amounts: list[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def netted(told: Lived, folder: Path) -> dict[int, Any]:
-    """Net the periods one after the other, each with what the one before carried; give what is printed of each."""
+def alone(told: Lived) -> dict[tuple[int, str], Any]:
+    """Net each period for itself, before anything is recorded that could be carried to it."""
+    return {
+        (number, plan): tell("netting", str(number), "--plan", plan, *told.at)
+        for number in PERIODS for plan in ("exchange", "contracted")
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def netted(alone: dict[tuple[int, str], Any], told: Lived, folder: Path) -> dict[int, Any]:
+    """Record the periods' nettings one after the other, each with what the one before carries."""
+    assert alone
     shown: dict[int, Any] = {}
     for number in PERIODS:
         minimums = MINIMUMS if number < PERIODS[-1] else ()
-        after = ("--after", folder / f"netting-{number - 1}.jsonl") if number > 1 else ()
-        out = ("--out", folder / f"netting-{number}.jsonl")
-        shown[number] = tell("netting", str(number), "--plan", "fewest", *minimums, *after, *out, *told.at)
+        out = ("--record", "--out", folder / f"netting-{number}.jsonl")
+        shown[number] = tell("netting", str(number), "--plan", "fewest", *minimums, *out, *told.at)
     return shown
 
 
@@ -711,9 +720,9 @@ def to_move(number: int) -> list[Row]:
 
 @pytest.mark.parametrize("number", PERIODS)
 @pytest.mark.parametrize("plan", ["exchange", "contracted"])
-def test_the_other_plans_pay_what_the_page_says(told: Lived, number: int, plan: str) -> None:
+def test_the_other_plans_pay_what_the_page_says(alone: dict[tuple[int, str], Any], number: int, plan: str) -> None:
     """Of the period alone, with nothing carried."""
-    shown = tell("netting", str(number), "--plan", plan, *told.at)
+    shown = alone[number, plan]
     assert moves(shown["payments"]) == sorted(payments(number, plan))
     assert shown["carried"] == []
 
@@ -730,9 +739,10 @@ def test_the_survivors_of_a_default(told: Lived) -> None:
 
 @pytest.mark.parametrize("number", PERIODS)
 def test_netting_certificates(netted: dict[int, Any], told: Lived, folder: Path, number: int) -> None:
-    """`exchange verify` finds each sound, and every row of it is the page's."""
-    assert netted
-    path = folder / f"netting-{number}.jsonl"
+    """Each is written again byte for byte, `exchange verify` finds it sound, and every row of it is the page's."""
+    path, again = folder / f"netting-{number}.jsonl", folder / f"netting-{number}-again.jsonl"
+    shown = tell("netting", "show", str(number), "--out", again, *told.at)
+    assert (again.read_bytes(), shown["payments"]) == (path.read_bytes(), netted[number]["payments"])
     verdict = tell("verify", path, "--keys", folder / "jwks.json")
     assert (verdict["sound"], verdict["signature"]) == (True, "checked")
     first, *rows, _ = [json.loads(line) for line in path.read_text().splitlines()]
