@@ -65,6 +65,7 @@ class Recording:
         self._nettings = RecordedNettings(db)
         self._policies = StandingPolicies(db)
         self._made: dict[int, Netted] = {}
+        self._making = asyncio.Lock()
 
     async def create_indexes(self) -> None:
         """Create what keeps nettings one behind another. Idempotent."""
@@ -149,15 +150,16 @@ class Recording:
         return await self._nettings.page(before, limit)
 
     async def anew(self, netting: RecordedNetting) -> Netted:
-        """Return the figures of a recorded netting, made anew of the journal."""
-        made = self._made.get(netting.period)
-        if made is None:
-            taken = await self._taken(netting)
-            made = await self._settlement.netted(netting.period, netting.policy, taken.carried.payments)
-            while len(self._made) >= _KEPT:
-                del self._made[next(iter(self._made))]
-            self._made[netting.period] = made
-        return made
+        """Return the figures of a recorded netting, made anew of the journal; one at a time, whoever asks."""
+        async with self._making:
+            made = self._made.get(netting.period)
+            if made is None:
+                taken = await self._taken(netting)
+                made = await self._settlement.netted(netting.period, netting.policy, taken.carried.payments)
+                while len(self._made) >= _KEPT:
+                    del self._made[next(iter(self._made))]
+                self._made[netting.period] = made
+            return made
 
     async def certificate(self, netting: RecordedNetting) -> AsyncIterator[bytes]:
         """Yield the lines of its certificate, made anew; FiguresDisagree, at the end, if it is not that one."""

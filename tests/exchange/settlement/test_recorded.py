@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import date
 from hashlib import sha256
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from exchange.amounts import Money
@@ -17,7 +20,7 @@ from exchange.proof import netting_certificate
 from exchange.proof.nettings import NettingJudge
 from exchange.settlement.fixes import Fix
 from exchange.settlement.netted import PlanKind, Policy, net
-from exchange.settlement.netting import Payment
+from exchange.settlement.netting import Payment, positions
 from exchange.settlement.period import Period, PeriodStatus
 from exchange.settlement.recorded import (
     Carried,
@@ -28,7 +31,7 @@ from exchange.settlement.recorded import (
     check_turn,
     opening,
 )
-from tests.exchange.settlement.test_netted import EUR, owing
+from tests.exchange.settlement.test_netted import EUR, any_sums, owing, policies
 from tests.exchange.speech import NOW
 from tests.exchange.test_evidence import SEAL, file_of
 
@@ -127,10 +130,10 @@ def test_a_standing_policy_does_not_contradict_itself(wrong: Mapping[str, Mappin
 # ---------------------------------------------------------------- judged
 
 
-def made(number: int, sums: Sums, last: RecordedNetting | None, minimum: int = 1) -> RecordedNetting:
+def made(number: int, sums: Sums, last: RecordedNetting | None, policy: Policy) -> RecordedNetting:
     """Record a netting as the exchange does."""
     taken = opening(number, last)
-    netted = net(sums, Policy(plan=PlanKind.FEWEST, minimums={EUR: minimum}), taken.carried.payments)
+    netted = net(sums, policy, taken.carried.payments)
     header = netting_certificate.header(number, "5e" * 32, netted.policy, taken.after)
     data = file_of(header, list(netting_certificate.lines(netted)))
     *_, end = data.splitlines()
@@ -144,13 +147,13 @@ SUMS = {1: owing(("video", "rides", 700), ("music", "rides", 30)), 2: owing(("ri
 
 
 def chain() -> list[RecordedNetting]:
-    first = made(1, SUMS[1], None, minimum=50)
-    second = made(2, SUMS[2], first)
-    return [first, second, made(4, SUMS[4], second)]
+    first = made(1, SUMS[1], None, Policy(plan=PlanKind.FEWEST, minimums={EUR: 50}))
+    second = made(2, SUMS[2], first, Policy())
+    return [first, second, made(4, SUMS[4], second, Policy())]
 
 
-def judged(*nettings: RecordedNetting) -> list[str]:
-    judge = NettingJudge(SUMS)
+def judged(*nettings: RecordedNetting, sums: Mapping[int, Sums] = SUMS) -> list[str]:
+    judge = NettingJudge(sums)
     return [wrong for each in nettings for wrong in judge.take(each)]
 
 
@@ -183,3 +186,32 @@ def test_what_is_wrong_with_a_chain_is_named() -> None:
         assert judged(wrong) == ["made anew has a certificate with another hash"]
     along = replace(first, policy=Policy(plan=PlanKind.CONTRACTED))
     assert judged(along)[0].startswith("cannot be made: no plan along contracts")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(any_sums(), policies()), min_size=1, max_size=4))
+def test_over_any_periods_everybody_is_paid_what_it_is_owed_or_has_it_carried(some: list[tuple[Sums, Policy]]) -> None:
+    """Whatever the plans and the minimums: no more and no less; and the chain is found sound."""
+    last: RecordedNetting | None = None
+    nettings: list[RecordedNetting] = []
+    due: Counter[tuple[str, str]] = Counter()
+    for number, (sums, wild) in enumerate(some, 1):
+        policy = replace(wild, without=frozenset(), groups={})
+        netted = net(sums, policy, opening(number, last).carried.payments)
+        for position in positions(sums):
+            due[position.partner, position.currency] += position.net.minor
+        for payment in netted.payments:
+            _pay(due, payment)
+        last = made(number, sums, last, policy)
+        nettings.append(last)
+    assert last is not None
+    for payment in last.carried.payments:
+        _pay(due, payment)
+    assert not any(due.values())
+    assert judged(*nettings, sums={number: sums for number, (sums, _) in enumerate(some, 1)}) == []
+
+
+def _pay(due: Counter[tuple[str, str]], payment: Payment) -> None:
+    minor, currency = payment.amount
+    due[payment.from_, currency] += minor
+    due[payment.to, currency] -= minor
