@@ -15,8 +15,8 @@ A sealed file (`sealed`). Its first line has the policy; behind it come, each ki
     {"payment": [currency, from, to, amount]}               the plan
     {"carried": [currency, from, to, amount]}               what of it is too small to be paid
 
-Amounts are minor units, as strings. Of a barter that goes on, `due` is "none". The `owed` rows are the `money` rows of the period's blocks, added up, so whoever
-holds the journal can make them again.
+Amounts are minor units, as strings. Of a barter that goes on, `due` is "none"; else it is what one owes the other. The
+`owed` rows are the `money` rows of the period's blocks, added up, so whoever holds the journal can make them again.
 
 The judge is a second opinion: positions and totals it adds up in its own way; of the plan it asks what every plan
 must be, not by which steps it was found, so it holds for any that pays the nets and keeps to the policy. Only how
@@ -467,7 +467,8 @@ class NettingCertificate:
         told.append(f"the period's root: {self._root}")
         going_on = [[row[0], *row[3:5]] for row in books.bartered if row[5] == _GOES_ON and row[3:5] != ["0", "0"]]
         facts = {
-            "after": self._after, "balances": going_on, "carried": books.carried, "fix": None if policy.fix is None else policy.fix.id,
+            "after": self._after, "balances": going_on, "carried": books.carried,
+            "fix": None if policy.fix is None else policy.fix.id,
             "groups": self._told["groups"],
             "minimums": self._told["minimums"], "obligations": len(books.owed), "opening": books.opening,
             "payments": books.payments, "period": self._period, "period_root": self._root, "plan": policy.plan.value,
