@@ -499,7 +499,8 @@ _NEWEST_RULES: Sequence[Document] = (
 
 
 def _versions(rows: Iterable[Document]) -> TermsVersions:
-    return TermsVersions(**{row["_id"]: row["version"] for row in rows})
+    # Others count here too, what no redemption is decided by: barters, and whatever a later version has.
+    return TermsVersions(**{row["_id"]: row["version"] for row in rows if row["_id"] in TermsVersions._fields})
 
 
 def _wallet_write(wallet: Wallet, period: int) -> Any:

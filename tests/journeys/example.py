@@ -15,6 +15,8 @@ shop; of that the provider pays a fee, and a commission to whoever's app it was.
     period 3  R8  the other trip of R1 is reversed
               R9  bob, in shop's app: two city rides, 1,000 points of shop
               R10 cem, in rides' app: a voucher, 333 points of rides
+              shop and rides barter: 1.50 EUR of what shop's points cost, 2.50 of what rides' cost, in kind
+    period 4  nothing but the end of the barter
 
 What comes of it was worked out by hand. It stands in the page, with its arithmetic, and nowhere else.
 """
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,10 +35,12 @@ import httpx
 from graph.app import create_app
 from graph.services import open_services
 from graph.settings import Settings
+from tests.graph.cli.running import tell
 from tests.graph.speech import ISSUER, Payload, World
 
 PARTNERS = ("air", "shop", "rides")
 PERIODS = (1, 2, 3)
+"""Those with redemptions; in period 4 a barter ends, and that is all."""
 AGREEMENTS = (
     ("air", "rides", "7.77", "EUR", 150, 250),
     ("shop", "rides", "3.33", "EUR", 150, 250),
@@ -62,10 +67,14 @@ REDEMPTION = (
 
 @dataclass
 class Lived:
-    """What finance read: each redemption when it was made or a part reversed, the dispute, each period once signed."""
+    """What finance read: each redemption when it was made or a part reversed, the dispute, each period once signed.
+
+    `barter`: its id; `at`: the options by which commands find the exchange.
+    """
 
     redemptions: dict[str, Payload] = field(default_factory=dict)
     dispute: Payload = field(default_factory=dict)
+    barter: str = ""
     periods: dict[int, Payload] = field(default_factory=dict)
     at: tuple[str, ...] = ()
 
@@ -87,11 +96,18 @@ async def live(settings: Settings, keys: Path, lived: Lived) -> None:
         http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url=ISSUER, timeout=30))
         world = World(app, http, services)
         await asyncio.to_thread(keys.write_text, json.dumps(await services.keys.published()))
-        await _tell(world, lived)
+
+        async def shell(*words: str) -> Payload:
+            """Barter, as the operator does from a shell beside the running exchange."""
+            at = ("--mongo-url", settings.mongo_url, "--data", settings.data)
+            told: Payload = await asyncio.to_thread(tell, "barter", *words, *at)
+            return told
+
+        await _tell(world, lived, shell)
         await world.prove()
 
 
-async def _tell(world: World, lived: Lived) -> None:
+async def _tell(world: World, lived: Lived, shell: Callable[..., Awaitable[Payload]]) -> None:
     async def read(name: str, taken: Payload) -> Payload:
         shown: Payload = await world.read("viewer", REDEMPTION, id=taken["id"])
         lived.redemptions[name] = shown
@@ -130,13 +146,19 @@ async def _tell(world: World, lived: Lived) -> None:
     await read("R7", await world.redeem("bob@air", voucher))
     await _close_and_sign(world, lived, 2)
 
-    # Period 3: the other trip comes back too, and shop and rides owe each other.
+    # Period 3: the other trip comes back too; shop and rides owe each other, and barter.
+    lived.barter = (await shell("add", "--one", "shop=1.50", "--other", "rides=2.50", "--currency", "EUR",
+                                "--until", "2100-01-01T00:00:00Z"))["barter"]  # fmt: skip
     await read("R8", await _give_back(world, trips))
     await world.award("shop", "bob", 1000)
     await world.award("rides", "cem", 300)
     await read("R9", await world.redeem("bob@shop", city, quantity=2))
     await read("R10", await world.redeem("cem@rides", voucher))
     await _close_and_sign(world, lived, 3)
+
+    # Period 4: the barter ends.
+    await shell("end", lived.barter)
+    await _close_and_sign(world, lived, 4)
 
 
 async def _give_back(world: World, redemption: Payload) -> Payload:

@@ -36,8 +36,11 @@ from tests.journeys.example import AGREEMENTS, PARTNERS, PERIODS, Lived, live
 Row = dict[str, str]
 
 PAGE = (DOCS / "settlement-example.md").read_text()
+NETTINGS = (*PERIODS, 4)
 STATEMENTS = [f"{number}:{partner}" for number in PERIODS for partner in sorted(PARTNERS)]
 FORMS = ("csv", "json", "xlsx", "pdf", "ledger", "bundle")
+CARRYING = (1, 2)
+BARTERED = 3
 MINIMUMS = ("--minimum", "EUR=0.20", "--minimum", "JPY=20")
 NAMES = {"exchange": "Exchange AG", "air": "Air SA", "rides": "Rides GmbH", "shop": "Shop BV"}
 IBANS = {
@@ -294,7 +297,7 @@ def test_the_api_has_the_positions_and_who_owes_whom(told: Lived, number: int) -
     ]
     assert [
         (each["from"]["handle"], each["to"]["handle"], *money(each["amount"])) for each in period["paymentPlan"]
-    ] == payments(number, "exchange")
+    ] == payments(number, "statements" if number == BARTERED else "exchange")
 
 
 @pytest.mark.parametrize("number", PERIODS)
@@ -659,8 +662,8 @@ def netted(alone: dict[tuple[int, str], Any], told: Lived, folder: Path) -> dict
     """Record the periods' nettings one after the other, each with what the one before carries."""
     assert alone
     shown: dict[int, Any] = {}
-    for number in PERIODS:
-        minimums = MINIMUMS if number < PERIODS[-1] else ()
+    for number in NETTINGS:
+        minimums = MINIMUMS if number in CARRYING else ()
         out = ("--record", "--out", folder / f"netting-{number}.jsonl")
         shown[number] = tell("netting", str(number), "--plan", "fewest", *minimums, *out, *told.at)
     return shown
@@ -670,7 +673,7 @@ def moves(shown: list[dict[str, Any]]) -> list[tuple[str, str, str, str]]:
     return sorted((each["from"], each["to"], *money(each["amount"])) for each in shown)
 
 
-@pytest.mark.parametrize("number", PERIODS)
+@pytest.mark.parametrize("number", NETTINGS)
 def test_netting_goes_on_from_period_to_period(netted: dict[int, Any], number: int) -> None:
     """Positions with their openings, what has to move, what is paid and what is carried."""
     shown = netted[number]
@@ -698,7 +701,7 @@ def test_netting_goes_on_from_period_to_period(netted: dict[int, Any], number: i
 def settled(number: int) -> list[Row]:
     """Return the page's positions of a period with what was carried to it, as they are settled."""
     _, nets, _ = tables(f"Payments of period {number}")
-    own = {(row["partner"], row["currency"]): row for row in table(f"Positions of period {number}")}
+    own = {(row["partner"], row["currency"]): row for row in in_money(number)}
     rows = []
     for row in nets:
         nothing = whole(0, row["currency"])
@@ -710,6 +713,14 @@ def settled(number: int) -> list[Row]:
             **{name: figure(position.get(name, nothing)) for name in names}, "net": figure(row["to be settled"]),
         })  # fmt: skip
     return rows
+
+
+def in_money(number: int) -> list[Row]:
+    """Return the page's positions of a period, less what is settled in kind."""
+    if number == BARTERED:
+        _, rows = tables(f"The barter in period {number}")
+        return rows
+    return table(f"Positions of period {number}") if number in PERIODS else []
 
 
 def to_move(number: int) -> list[Row]:
@@ -737,7 +748,7 @@ def test_the_survivors_of_a_default(told: Lived) -> None:
     )
 
 
-@pytest.mark.parametrize("number", PERIODS)
+@pytest.mark.parametrize("number", NETTINGS)
 def test_netting_certificates(netted: dict[int, Any], told: Lived, folder: Path, number: int) -> None:
     """Each is written again byte for byte, `exchange verify` finds it sound, and every row of it is the page's."""
     path, again = folder / f"netting-{number}.jsonl", folder / f"netting-{number}-again.jsonl"
@@ -747,10 +758,15 @@ def test_netting_certificates(netted: dict[int, Any], told: Lived, folder: Path,
     assert (verdict["sound"], verdict["signature"]) == (True, "checked")
     first, *rows, _ = [json.loads(line) for line in path.read_text().splitlines()]
     assert (first["period"], first["root"]) == (number, told.periods[number]["root"])
-    assert first["minimums"] == ({"EUR": "20", "JPY": "20"} if number < PERIODS[-1] else {})
+    assert first["minimums"] == ({"EUR": "20", "JPY": "20"} if number in CARRYING else {})
     carried = payments(number - 1, "fewest", "carried") if number > 1 else []
     expected = [{"opening": each} for each in in_order(carried)]
+    in_kind, used = bartered("in kind"), bartered("used")
+    expected += [{"balance": [told.barter, *used]}] if number > BARTERED else []
     expected += [{"owed": each} for each in owed(told, number)]
+    if number >= BARTERED:
+        was = [*in_kind, *used, "none"] if number == BARTERED else ["0", "0", *used, "-100"]
+        expected += [{"bartered": [told.barter, *was]}]
     names = ("opening", "payable", "receivable", "fees", "net")
     expected += [
         {"position": [row["partner"], row["currency"], *(str(minor(row[name])) for name in names)]}
@@ -763,6 +779,48 @@ def test_netting_certificates(netted: dict[int, Any], told: Lived, folder: Path,
     assert rows == expected
 
 
+def bartered(column: str) -> list[str]:
+    """Return a column of the page's barter, in minor units: what is shop's, and what is rides'."""
+    rows, _ = tables(f"The barter in period {BARTERED}")
+    return [str(minor(row[column])) for row in rows]
+
+
+def test_the_barter_is_settled_in_kind_and_its_difference_owed(netted: dict[int, Any], told: Lived) -> None:
+    """What of both sides is in kind, used and left; when it has ended rides owes what it has used more than shop."""
+    rows, _ = tables(f"The barter in period {BARTERED}")
+    for number in NETTINGS:
+        shown = netted[number]["barters"]
+        if number < BARTERED:
+            assert shown == []
+            continue
+        (one,) = shown
+        assert (one["barter"], money(one["balance"])) == (told.barter, ("-1.00", "EUR"))
+        names = ("quota", "in_kind", "used", "left")
+        assert [
+            (each["issuer"], each["provider"], *(each[name]["amount"] for name in names)) for each in one["sides"]
+        ] == [
+            (
+                row["points of"],
+                row["at"],
+                row["quota"],
+                row["in kind"] if number == BARTERED else "0.00",
+                row["used"],
+                "0.00",
+            )
+            for row in rows
+        ]
+        (owed_,) = payments(4, "fewest")
+        assert (one["ended"], one["due"] and moves([one["due"]])) == (
+            (False, None) if number == BARTERED else (True, [owed_])
+        )
+    shown = tell("barter", "show", told.barter, *told.at)
+    assert (shown["stage"], shown["balance"], [each["version"] for each in shown["versions"]]) == (
+        "ended",
+        None,
+        [2, 1],
+    )
+
+
 def in_order(paid: list[tuple[str, str, str, str]]) -> list[list[str]]:
     """Return payments as certificates have them."""
     return sorted([code, payer, payee, str(minor(amount))] for payer, payee, amount, code in paid)
@@ -770,8 +828,10 @@ def in_order(paid: list[tuple[str, str, str, str]]) -> list[list[str]]:
 
 def owed(told: Lived, number: int) -> list[list[str]]:
     """Add up the page's rows of a period by issuer, provider, channel and currency."""
+    if number not in PERIODS:
+        assert told.periods[number]["positions"] == []
+        return []
     happened = {row["of"] for partner in PARTNERS for row in lines_of(f"{number}:{partner}")}
-    assert told.periods[number]["number"] == number
     sums: dict[tuple[str, ...], list[int]] = {}
     for sign, heading in ((1, "What each redemption costs"), (-1, "What goes back")):
         for row in table(heading):
