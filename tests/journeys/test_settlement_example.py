@@ -759,6 +759,8 @@ def test_netting_certificates(netted: dict[int, Any], told: Lived, folder: Path,
     first, *rows, _ = [json.loads(line) for line in path.read_text().splitlines()]
     assert (first["period"], first["root"]) == (number, told.periods[number]["root"])
     assert first["minimums"] == ({"EUR": "20", "JPY": "20"} if number in CARRYING else {})
+    terms = [each[:6] for each in first.get("barter", {}).get("terms", ())]
+    assert terms == ([[told.barter, "shop", "rides", "EUR", *bartered("quota")]] if number >= BARTERED else [])
     carried = payments(number - 1, "fewest", "carried") if number > 1 else []
     expected = [{"opening": each} for each in in_order(carried)]
     in_kind, used = bartered("in kind"), bartered("used")
