@@ -10,6 +10,7 @@ from exchange.benefit import BenefitCategory, BenefitStatus, Fulfilment, LimitPe
 from exchange.journal import EntryKind, LineKind
 from exchange.redemption import RedemptionStatus
 from exchange.rules import AwardReversal
+from exchange.settlement.barter import Stage
 from exchange.settlement.calendar import Duty, Every
 from exchange.settlement.dispute import DisputeReason, DisputeStatus, DisputeStep
 from exchange.settlement.netted import PlanKind
@@ -231,6 +232,14 @@ made_known(
     EXCHANGE="One payment for each net, to the exchange or from it.",
     FEWEST="Partners pay each other, with the fewest transfers.",
     CONTRACTED="Partners pay each other, but only those that have an agreement, and move the least.",
+)
+made_known(
+    Stage,
+    "BarterStage",
+    description="Where a barter stands.",
+    TO_COME="It has not begun.",
+    IN_FORCE="What is owed in a period that is opened now is settled in kind.",
+    ENDED="Its difference is due, or settled.",
 )
 made_known(
     DisputeReason,

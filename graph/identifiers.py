@@ -15,6 +15,7 @@ from exchange.benefit import Benefit
 from exchange.keyring import BadToken, Keyring
 from exchange.quote import Quote
 from exchange.redemption import Redemption
+from exchange.settlement.barter import Barter
 from exchange.settlement.dispute import Dispute
 from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement
@@ -38,6 +39,7 @@ class Kind(StrEnum):
     PERIOD = "Period"
     STATEMENT = "Statement"
     DISPUTE = "Dispute"
+    BARTER = "Barter"
 
 
 class Identified(Protocol):
@@ -60,6 +62,7 @@ KINDS: dict[type, Kind] = {
     Period: Kind.PERIOD,
     Statement: Kind.STATEMENT,
     Dispute: Kind.DISPUTE,
+    Barter: Kind.BARTER,
 }
 PAIRWISE = frozenset({Kind.MEMBER, Kind.LOT})
 

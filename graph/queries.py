@@ -25,11 +25,13 @@ from exchange.settlement import reconciliation as settlement_reconciliation
 from exchange.settlement import signoff as settlement_signoff
 from exchange.settlement import simulation as settlement_simulation
 from exchange.settlement import statement as settlement_statement
+from exchange.settlement.barter import Seen
 from exchange.settlement.recorded import StandingPolicy
 from exchange.store.reconciliation import Exceptional, FileSummary
 from exchange.wallet import Lot as DomainLot
 from exchange.wallet import Wallet as DomainWallet
-from graph import disputes, liability, listings, nettings, reconciliation, settlement
+from graph import barters, disputes, liability, listings, nettings, reconciliation, settlement
+from graph.barters import Barter
 from graph.context import ANY_STAFF, Context, Info
 from graph.disputes import Dispute
 from graph.identifiers import Kind
@@ -68,6 +70,7 @@ Wished = Annotated[
     NettingWishInput | None,
     strawberry.argument(description="Tries it like this, and records nothing; without it, what is recorded is shown."),
 ]
+BarterId = Annotated[strawberry.ID, strawberry.argument(description="Its id.")]
 FixId = Annotated[strawberry.ID, strawberry.argument(description="Such as ecb-2023-12-08.")]
 FileNumber = Annotated[int, strawberry.argument(description="The file's number.")]
 WithResolved = Annotated[bool, strawberry.argument(description="Those that somebody has resolved, too.")]
@@ -267,6 +270,18 @@ class Query:
     ) -> nettings.Shown | None:  # fmt: skip
         """Read it, or try it."""
         return await nettings.netting_of(info.context, period, sent(policy))
+
+    @strawberry.field(
+        graphql_type=list[Barter], description="What partners settle in kind; a partner sees its own. The newest first."
+    )
+    async def barters(self, info: Info) -> list[Seen]:
+        """List them as they stand."""
+        return await barters.barters(info.context)
+
+    @strawberry.field(graphql_type=Barter | None, description="One of them; null when the caller has no such barter.")
+    async def barter(self, info: Info, id: BarterId) -> Seen | None:  # noqa: A002
+        """Read it as it stands."""
+        return await barters.barter_of(info.context, id)
 
     @strawberry.field(graphql_type=Connection[Netting], description="Recorded nettings, the newest period first.")
     async def nettings(

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -88,6 +89,14 @@ class Barter(Struct, frozen=True, kw_only=True):
         )  # fmt: skip
 
 
+class Stage(StrEnum):
+    """Where a barter stands."""
+
+    TO_COME = "TO_COME"
+    IN_FORCE = "IN_FORCE"
+    ENDED = "ENDED"
+
+
 class Version(Struct, frozen=True, kw_only=True):
     """One version of a barter: who added it and when. `reference`: of the contract, in somebody's books."""
 
@@ -97,11 +106,11 @@ class Version(Struct, frozen=True, kw_only=True):
     actor: str
     at: datetime
 
-    def stage(self, now: datetime) -> str:
-        """Return where it stands: to come, in force or ended."""
-        if now < self.barter.since:
-            return "to come"
-        return "in force" if now < self.barter.until else "ended"
+    def stage(self, now: datetime) -> Stage:
+        """Return where it stands."""
+        if now < self.barter.since and self.barter.since < self.barter.until:
+            return Stage.TO_COME
+        return Stage.IN_FORCE if self.barter.since <= now < self.barter.until else Stage.ENDED
 
 
 class Bartering(Struct, frozen=True, kw_only=True):
@@ -184,6 +193,20 @@ class Bartered(NamedTuple):
             return None
         one, other = (self.barter.one, self.barter.other) if self.due > 0 else (self.barter.other, self.barter.one)
         return Payment(from_=one, to=other, amount=Money(abs(self.due), self.barter.currency))
+
+
+class Seen(NamedTuple):
+    """A version, where it stands, and what is used by the last recorded netting; None once it may have been settled."""
+
+    version: Version
+    stage: Stage
+    balance: Balance | None
+
+    @property
+    def so_far(self) -> Bartered:
+        """What has become of it, with nothing of it new."""
+        _, one, other = self.balance or Balance("", 0, 0)
+        return Bartered(self.version.barter, 0, 0, one, other, None)
 
 
 class Side(NamedTuple):

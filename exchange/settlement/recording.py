@@ -7,7 +7,7 @@ was recorded is made anew of the journal when it is asked for (`recorded`, rule 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from exchange.errors import Contended, FiguresDisagree, IdempotencyConflict, NotFound, ValidationFailed
 from exchange.proof.netting_certificate import header, lines
 from exchange.proof.sealed import Seal, sealed
-from exchange.settlement.barter import Balance, Bartering, concerning
+from exchange.settlement.barter import Balance, Bartering, Seen, Stage, Version, concerning
 from exchange.settlement.clearing import Settlement
 from exchange.settlement.netted import Netted, PlanKind, Policy
 from exchange.settlement.recorded import (
@@ -164,10 +164,16 @@ class Recording:
 
     # ------------------------------------------------------------ what was recorded
 
-    async def balances(self) -> dict[str, Balance]:
-        """Return what is used of the barters that go on, by the last recorded netting."""
-        last = await self._nettings.last()
-        return {} if last is None else {each.barter: each for each in last.carried.balances}
+    async def seen(self, versions: Iterable[Version]) -> list[Seen]:
+        """Return where barters stand, and what is used of them by the last recorded netting."""
+        last, now = await self._nettings.last(), await server_time(self._db)
+        used = {} if last is None else {each.barter: each for each in last.carried.balances}
+        found = []
+        for version in versions:
+            barter, stage = version.barter.id, version.stage(now)
+            untouched = None if stage is Stage.ENDED else Balance(barter, 0, 0)
+            found.append(Seen(version, stage, used.get(barter, untouched)))
+        return found
 
     async def get(self, number: int) -> RecordedNetting | None:
         """Return the recorded netting of a period."""

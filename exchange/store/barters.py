@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Final
 
 from msgspec.structs import replace
-from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
 
-from exchange.errors import NotFound, ValidationFailed
+from exchange.errors import Contended, NotFound, StoreUnavailable, ValidationFailed
 from exchange.journal import milliseconds
 from exchange.settlement.barter import Barter, Version
 from exchange.store.connection import (
@@ -16,21 +18,21 @@ from exchange.store.connection import (
     Collection,
     Database,
     Document,
-    Session,
     answering,
     ensure_index,
     server_time,
-    settled,
 )
+
+_ATTEMPTS: Final = 20
+_LOOK_AGAIN_SECONDS: Final = 0.01
 
 
 class Barters:
-    """What partners barter with each other."""
+    """What partners barter with each other. Who adds the same version at the same time looks again."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self._versions: Collection = db["barters"].with_options(read_concern=MAJORITY)
-        self._terms: Collection = db["terms"]
 
     async def create_indexes(self) -> None:
         """Create the index by which a barter's newest version is found. Idempotent."""
@@ -46,18 +48,18 @@ class Barters:
         wished = replace(wished, since=_to_the_millisecond(wished.since), until=_to_the_millisecond(wished.until))
         wished.check()
 
-        async def make(session: Session, number: int, now: datetime) -> Version:
-            for version in await self._read({}, session):
+        async def make(now: datetime) -> Version:
+            known = await self.last_versions()
+            for version in known:
                 if replace(version.barter, id=wished.id) == wished:
                     return version
             if wished.until <= now:
                 raise ValidationFailed("must be in the future", ("input", "until"))
+            number = _number(known[0].barter.id) + 1 if known else 1
             barter = replace(wished, id=f"barter-{number}")
-            return await self._insert(
-                Version(barter=barter, version=1, reference=reference, actor=actor, at=now), session
-            )
+            return Version(barter=barter, version=1, reference=reference, actor=actor, at=now)
 
-        return await self._in_order(make)
+        return await self._insert(make)
 
     async def end(self, barter: str, actor: str) -> Version:
         """End a barter now, and return its last version; one that somebody has ended stays as it is.
@@ -65,26 +67,28 @@ class Barters:
         NotFound; ValidationFailed when its time was over already.
         """
 
-        async def make(session: Session, _number: int, now: datetime) -> Version:
-            last = await self._read({"barter": barter}, session)
-            if not last:
-                raise NotFound(f"there is no barter {barter}", ("input", "barter"))
-            if last[0].version > 1:
-                return last[0]
-            terms = last[0].barter
+        async def make(now: datetime) -> Version:
+            last = next(iter(await self.versions(barter)), None)
+            if last is None:
+                raise NotFound(f"there is no barter {barter}")
+            if last.version > 1:
+                return last
+            terms = last.barter
             if terms.until <= now:
                 raise ValidationFailed(f"{barter} ended at {milliseconds(terms.until)}", ("input", "barter"))
             # One that has not begun never will: it ends where it would have.
             ended = replace(terms, until=max(now, terms.since))
-            return await self._insert(replace(last[0], barter=ended, version=2, actor=actor, at=now), session)
+            return replace(last, barter=ended, version=2, actor=actor, at=now)
 
-        return await self._in_order(make)
+        return await self._insert(make)
 
     async def last_versions(self, partner: str | None = None) -> list[Version]:
         """Return every barter as it stands now, those of a partner if one is named; the newest first."""
         wanted: Document = {} if partner is None else {"$or": [{"one": partner}, {"other": partner}]}
         with answering():
-            return await self._read(wanted)
+            rows = await self._versions.find(wanted).sort("version", 1).to_list(None)
+        last = {row["barter"]: _version_from(row) for row in rows}
+        return sorted(last.values(), key=lambda version: -_number(version.barter.id))
 
     async def versions(self, barter: str) -> list[Version]:
         """Return every version of a barter, the newest first; none when there is no such barter."""
@@ -92,30 +96,22 @@ class Barters:
             rows = await self._versions.find({"barter": barter}).sort("version", -1).to_list(None)
         return [_version_from(row) for row in rows]
 
-    async def _read(self, wanted: Document, session: Session | None = None) -> list[Version]:
-        # In a transaction the driver's own errors tell it to try again, so nothing is made of them here.
-        rows = await self._versions.find(wanted, session=session).sort("version", 1).to_list(None)
-        last = {row["barter"]: _version_from(row) for row in rows}
-        return sorted(last.values(), key=lambda version: -_number(version.barter.id))
-
-    async def _insert(self, version: Version, session: Session) -> Version:
-        await self._versions.insert_one(_document(version), session=session)
-        return version
-
-    async def _in_order(self, make: Callable[[Session, int, datetime], Awaitable[Version]]) -> Version:
-        """Do one thing after another: the common counter is written first, so of two at once one waits."""
-
-        async def one(session: Session) -> Version:
-            counted = await self._terms.find_one_and_update(
-                {"_id": "barters"}, {"$inc": {"version": 1}}, upsert=True, return_document=ReturnDocument.AFTER,
-                session=session,
-            )  # fmt: skip
-            return await make(session, (counted or {})["version"], await server_time(self._db))
-
-        with answering():
-            async with await settled(self._db.client.start_session()) as session:
-                made: Version = await session.with_transaction(one)
-        return made
+    async def _insert(self, make: Callable[[datetime], Awaitable[Version]]) -> Version:
+        """Add what is made of what is there, and return it; what is there already is only returned."""
+        for _ in range(_ATTEMPTS):
+            version = await make(await server_time(self._db))
+            try:
+                with answering():
+                    await self._versions.insert_one(_document(version))
+            except StoreUnavailable as error:
+                if not isinstance(error.__cause__, DuplicateKeyError):
+                    raise
+                if version in await self.versions(version.barter.id):
+                    return version
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)  # then a majority has the one that took its place
+            else:
+                return version
+        raise Contended("others change barters all the time; try again")
 
 
 def _number(barter: str) -> int:

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import click
 
 from exchange.amounts import minor_from_decimal
 from exchange.errors import NotFound, ValidationFailed
 from exchange.journal import milliseconds
-from exchange.settlement.barter import Balance, Barter, Bartered, Version
+from exchange.settlement.barter import Barter, Seen, Version
 from graph.cli.rules import BY
 from graph.cli.shell import Shell, misused, money, on_exchange, table
 from graph.services import Services
 
 _REFERENCE_MAX: Final = 500
 _FIGURES: Final = ("quota", "used", "left")
-
-
-class _Seen(NamedTuple):
-    """A barter, where it stands, and what is used of it by the last recorded netting; None once that is settled."""
-
-    version: Version
-    stage: str
-    balance: Balance | None
 
 
 @click.group()
@@ -60,7 +52,7 @@ def add(
     if len(reference) > _REFERENCE_MAX or not (reference.isprintable()):
         raise click.BadParameter(f"at most {_REFERENCE_MAX} printable characters", param_hint="--reference")
 
-    async def work(services: Services) -> _Seen:
+    async def work(services: Services) -> Seen:
         for handle in (first, second):
             await _must_exist(services, handle)
         wished = Barter(
@@ -71,7 +63,7 @@ def add(
             made = await services.recording.barters.add(wished, reference, actor)
         except ValidationFailed as error:
             raise misused(error) from None
-        return (await _seen(services, [made]))[0]
+        return (await services.recording.seen([made]))[0]
 
     seen = shell.run(work)
     shell.answer(_told(seen), _lines([seen]))
@@ -83,10 +75,10 @@ def add(
 def list_barters(shell: Shell, partner: str | None) -> None:
     """List barters as they stand, the newest first."""
 
-    async def work(services: Services) -> list[_Seen]:
+    async def work(services: Services) -> list[Seen]:
         if partner is not None:
             await _must_exist(services, partner)
-        return await _seen(services, await services.recording.barters.last_versions(partner))
+        return await services.recording.seen(await services.recording.barters.last_versions(partner))
 
     found = shell.run(work)
     shell.answer({"barters": [_told(each) for each in found]}, _lines(found) if found else ["no barters"])
@@ -98,11 +90,11 @@ def list_barters(shell: Shell, partner: str | None) -> None:
 def show(shell: Shell, identity: str) -> None:
     """Show a barter, with all its versions."""
 
-    async def work(services: Services) -> list[_Seen]:
+    async def work(services: Services) -> list[Seen]:
         versions = await services.recording.barters.versions(identity)
         if not versions:
             raise NotFound(f"there is no barter {identity}")
-        return await _seen(services, versions)
+        return await services.recording.seen(versions)
 
     found = shell.run(work)
     header = ("version", "from", "until", "reference", "recorded", "by")
@@ -125,40 +117,25 @@ def end(shell: Shell, identity: str, actor: str) -> None:
     The difference is owed in the netting of the period that is open now. Ended again, it stays as it is.
     """
 
-    async def work(services: Services) -> _Seen:
+    async def work(services: Services) -> Seen:
         ended = await services.recording.barters.end(identity, actor)
-        return (await _seen(services, [ended]))[0]
+        return (await services.recording.seen([ended]))[0]
 
     seen = shell.run(work)
     shell.answer(_told(seen), _lines([seen]))
 
 
-async def _seen(services: Services, versions: list[Version]) -> list[_Seen]:
-    now, used = await services.now(), await services.recording.balances()
-    found = []
-    for version in versions:
-        stage = version.stage(now)
-        untouched = None if stage == "ended" else Balance(version.barter.id, 0, 0)
-        found.append(_Seen(version, stage, used.get(version.barter.id, untouched)))
-    return found
-
-
-def _sides(seen: _Seen) -> Bartered:
-    _, one, other = seen.balance or Balance("", 0, 0)
-    return Bartered(seen.version.barter, 0, 0, one, other, None)
-
-
-def _told(seen: _Seen) -> dict[str, Any]:
+def _told(seen: Seen) -> dict[str, Any]:
     terms = seen.version.barter
     sides = [
         {"issuer": side.issuer, "provider": side.provider, "quota": money(side.quota),
          "used": None if seen.balance is None else money(side.used),
          "left": None if seen.balance is None else money(side.left)}
-        for side in _sides(seen).sides()
+        for side in seen.so_far.sides()
     ]  # fmt: skip
     return {
-        "barter": terms.id, "stage": seen.stage, **_version(seen.version), "sides": sides,
-        "balance": None if seen.balance is None else money(_sides(seen).difference),
+        "barter": terms.id, "stage": seen.stage.value, **_version(seen.version), "sides": sides,
+        "balance": None if seen.balance is None else money(seen.so_far.difference),
     }  # fmt: skip
 
 
@@ -170,18 +147,18 @@ def _version(version: Version) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _lines(seen: list[_Seen]) -> list[str]:
+def _lines(seen: list[Seen]) -> list[str]:
     rows = []
     for each in seen:
         terms = each.version.barter
-        for side in _sides(each).sides():
+        for side in each.so_far.sides():
             figures = [side.quota, side.used, side.left]
             shown = [money(figure)["amount"] for figure in figures]
             if each.balance is None:
                 shown[1:] = ["", ""]
             rows.append(
                 (terms.id, side.issuer, side.provider, *shown, terms.currency, milliseconds(terms.since),
-                 milliseconds(terms.until), each.stage)
+                 milliseconds(terms.until), each.stage.value.lower().replace("_", " "))
             )  # fmt: skip
     header = ("barter", "points of", "at", *_FIGURES, "currency", "from", "until", "stands")
     return table(header, rows, right=_FIGURES)

@@ -53,6 +53,8 @@ QUERIES = [
     ("{ netting(period: 1) { hash } }", SETTLEMENT),
     ("{ netting(period: 1, policy: {}) { hash } }", {("staff", "finance:view")}),
     ("{ nettings { nodes { hash } } }", SETTLEMENT),
+    ("{ barters { id } }", AGREEMENTS),
+    ('{ barter(id: "none") { id } }', AGREEMENTS),
     ("{ nettingPolicy { version } }", {("staff", "admin"), ("staff", "finance:view")}),
     ('{ fix(id: "ecb-2023-12-08") { base } }', FIXES),
     ("{ fixes { nodes { id } } }", FIXES),
@@ -140,6 +142,16 @@ MUTATIONS: list[tuple[str, Payload, set[tuple[str, str]]]] = [
     ("setPeriodCalendar", {"every": "NEVER"}, {("staff", "admin")}),
     ("recordNetting", {"period": 99, "idempotencyKey": "scopes"}, {("staff", "finance:prepare")}),
     ("setNettingPolicy", {}, {("staff", "admin")}),
+    (
+        "addBarter",
+        {
+            "one": {"partner": NOTHING, "quota": PRICE},
+            "other": {"partner": NOTHING, "quota": PRICE},
+            "until": "2090-01-01T00:00:00Z",
+        },
+        {("staff", "admin")},
+    ),
+    ("endBarter", {"barter": NOTHING}, {("staff", "admin")}),
     ("importFixes", {"content": "none"}, {("staff", "finance:prepare"), ("staff", "admin")}),
     ("setExposureCap", {"partner": NOTHING, "currency": "EUR"}, {("staff", "admin")}),
     (

@@ -29,6 +29,7 @@ from exchange.amounts import Money
 from exchange.batch import Outcome
 from exchange.quote import Quote
 from exchange.settlement import (
+    barter,
     calendar,
     dispute,
     fixes,
@@ -50,7 +51,7 @@ from exchange.store.catalog import CodesAdded, Published
 from exchange.store.headroom import Recorded
 from exchange.store.members import LinkCode, Permit
 from exchange.store.signoff import Signed
-from graph import nettings, reconciliation
+from graph import barters, nettings, reconciliation
 from graph.context import Context
 from graph.listings import OwedPoints, SeenDebit
 from graph.mutations import Closed
@@ -95,6 +96,7 @@ BEHIND: dict[str, type] = {
     "NettingMeasure": netted.Measure, "NettingChange": netted.Change, "NettingConversion": fixes.Conversion,
     "Fix": fixes.Fix, "FixRate": nettings.Rate, "RecordNettingSuccess": recording.Recorded,
     "ImportFixesSuccess": FixesImported,
+    "Barter": barter.Seen, "BarterSide": barters.SeenSide, "NettingBarter": barter.Bartered,
     "Liability": liability.Liability, "LiabilityVintage": liability.Vintage, "LiabilityAge": liability.Aged,
     "LiabilityEnding": liability.Ending, "RedemptionEstimate": liability.Estimate,
     "DuePayment": bank.Due, "BankMovement": bank.Booked, "BankMatch": reconciliation.Matched,
