@@ -499,7 +499,7 @@ _NEWEST_RULES: Sequence[Document] = (
 
 
 def _versions(rows: Iterable[Document]) -> TermsVersions:
-    # Others count here too, what no redemption is decided by: barters, and whatever a later version has.
+    # While an upgrade goes on, a later version may count here what this one has never heard of.
     return TermsVersions(**{row["_id"]: row["version"] for row in rows if row["_id"] in TermsVersions._fields})
 
 

@@ -528,8 +528,8 @@ async def test_terms_added_since_hold_for_the_next_command(house: House, ledger:
     assert [debit.owed for debit in outcome.redemption.debits] == [(80, "EUR")]
 
 
-async def test_what_others_count_among_the_terms_stops_nothing(house: House, ledger: Ledger) -> None:
-    """Barters count there, and a later version may count what this one has never heard of."""
+async def test_what_a_later_version_counts_among_the_terms_stops_nothing(house: House, ledger: Ledger) -> None:
+    """While an upgrade goes on, a later version may count there what this one has never heard of."""
     await house.db["terms"].insert_one({"_id": "something to come", "version": 7})
     (told,) = await answers(ledger, award("video", 5))
     assert done(told).wallet.balance(await house.soon()) == 5
