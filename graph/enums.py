@@ -12,9 +12,13 @@ from exchange.redemption import RedemptionStatus
 from exchange.rules import AwardReversal
 from exchange.settlement.calendar import Duty, Every
 from exchange.settlement.dispute import DisputeReason, DisputeStatus, DisputeStep
+from exchange.settlement.netted import PlanKind
 from exchange.settlement.period import PeriodStatus
+from exchange.settlement.reconciliation import ExceptionKind as PaymentExceptionKind
+from exchange.settlement.reconciliation import How as PaymentMatchedBy
 from exchange.settlement.signoff import SignOffStep
 from exchange.settlement.statement import StatementStatus
+from exchange.settlement.usage import DifferenceKind as UsageDifferenceKind
 from partners.registry import PartnerRole
 
 __all__ = [
@@ -32,11 +36,14 @@ __all__ = [
     "LimitPeriod",
     "LineKind",
     "PartnerRole",
+    "PaymentExceptionKind",
+    "PaymentMatchedBy",
     "PeriodStatus",
     "RedemptionStatus",
     "SignOffStep",
     "StatementStatus",
     "UnavailableReason",
+    "UsageDifferenceKind",
 ]
 
 
@@ -218,6 +225,14 @@ made_known(
 
 
 made_known(
+    PlanKind,
+    "NettingPlan",
+    description="Who pays whom when a period is netted.",
+    EXCHANGE="One payment for each net, to the exchange or from it.",
+    FEWEST="Partners pay each other, with the fewest transfers.",
+    CONTRACTED="Partners pay each other, but only those that have an agreement, and move the least.",
+)
+made_known(
     DisputeReason,
     description="Why a line should be wrong.",
     DUPLICATE="It is there twice.",
@@ -248,6 +263,33 @@ made_known(
     UPHOLD="Find, as finance, that it is right, all of it or a part.",
     REJECT="Find, as finance, that it is not.",
     LAPSE="Nobody's: a deadline passed.",
+)
+
+
+made_known(
+    PaymentExceptionKind,
+    "PaymentExceptionKind",
+    description="Why a person has to look.",
+    NOT_EXPECTED="The movement fits nothing that is due, or several things.",
+    NOT_BOOKED="The bank should have booked it by now, and has not.",
+    AMOUNT_DIFFERS="It is for something due of another amount.",
+    DUPLICATE="What it is for is paid already.",
+    RETURNED="It is for something due, and went the wrong way.",
+)
+made_known(
+    PaymentMatchedBy,
+    "PaymentMatchedBy",
+    description="By what movements and payments found one another.",
+    REFERENCE="The movement names the payment.",
+    AMOUNT="The amount is the same, the date is near, and nothing else fits.",
+)
+made_known(
+    UsageDifferenceKind,
+    "UsageDifferenceKind",
+    description="How a statement and its partner's own record differ about an entry.",
+    MISSING_HERE="The partner has it, the statement has not.",
+    MISSING_THERE="The statement has it, the partner has not.",
+    DIFFERS="Both have it, with other figures.",
 )
 
 

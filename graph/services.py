@@ -18,6 +18,7 @@ from exchange.ledger import Ledger
 from exchange.settlement.clearing import Settlement
 from exchange.settlement.disputing import Disputing
 from exchange.settlement.outstanding import Outstanding
+from exchange.settlement.recording import Recording
 from exchange.store.books import Books
 from exchange.store.calendars import Calendars
 from exchange.store.catalog import Catalog
@@ -53,6 +54,7 @@ class Services:
     headroom: Headroom
     fixes: Fixes
     settlement: Settlement
+    recording: Recording
     sign_off: SignOff
     disputing: Disputing
     outstanding: Outstanding
@@ -84,10 +86,12 @@ async def open_services(settings: Settings, *, ledger: bool = True) -> AsyncIter
     tokens = Tokens(keys, keyring, settings.issuer)
     registry = PartnerRegistry(db, keyring)
     ledger_service = Ledger(books, keyring)
+    settlement = Settlement(db, keyring)
     services = Services(
         settings=settings, db=db, keyring=keyring, books=books, ledger=ledger_service, catalog=Catalog(db, keyring),
         members=members, terms=Terms(db), headroom=Headroom(db, books), fixes=Fixes(db),
-        settlement=Settlement(db, keyring), calendars=Calendars(db), sign_off=SignOff(db), outstanding=Outstanding(db),
+        settlement=settlement, recording=Recording(db, settlement),
+        calendars=Calendars(db), sign_off=SignOff(db), outstanding=Outstanding(db),
         disputing=Disputing(db, ledger_service, keyring), reconciliation=Reconciliation(db),
         registry=registry, particulars=PartnerParticulars(db),
         staff=StaffRegistry(db), keys=keys, tokens=tokens,
@@ -113,6 +117,7 @@ async def _prepare(services: Services, store: OAuthStore) -> None:
         services.terms,
         services.headroom,
         services.settlement,
+        services.recording,
         services.sign_off,
         services.disputing,
         services.reconciliation,

@@ -24,8 +24,8 @@ SERVER = "exchangeServer"
 SETUP = "exchangeSetup"
 
 ADDED_TO = frozenset({
-    "agreements", "blocks", "calendars", "caps", "entries", "fixes", "funding", "link_codes", "particulars", "partners",
-    "quotes", "reconciliations", "rules", "sign_offs", "signing_keys",
+    "agreements", "blocks", "calendars", "caps", "entries", "fixes", "funding", "link_codes", "netting_policies",
+    "nettings", "particulars", "partners", "quotes", "reconciliations", "rules", "sign_offs", "signing_keys",
 })  # fmt: skip
 """What expires of them is removed by the server itself."""
 CHANGED = frozenset({

@@ -31,6 +31,7 @@ REDEMPTIONS = {
 }  # fmt: skip
 SETTLEMENT = {("video", "settlements:read"), ("staff", "finance:view")}
 AGREEMENTS = SETTLEMENT | {("staff", "admin")}
+FIXES = AGREEMENTS | {("staff", "finance:prepare")}
 
 QUERIES = [
     ("{ benefits { totalCount } }", CATALOG),
@@ -49,6 +50,16 @@ QUERIES = [
     ("{ disputes { nodes { id } } }", SETTLEMENT),
     ("{ liabilities { over } }", SETTLEMENT),
     ("{ periodCalendar { version } }", SETTLEMENT | {("staff", "admin")}),
+    ("{ netting(period: 1) { hash } }", SETTLEMENT),
+    ("{ netting(period: 1, policy: {}) { hash } }", {("staff", "finance:view")}),
+    ("{ nettings { nodes { hash } } }", SETTLEMENT),
+    ("{ nettingPolicy { version } }", {("staff", "admin"), ("staff", "finance:view")}),
+    ('{ fix(id: "ecb-2023-12-08") { base } }', FIXES),
+    ("{ fixes { nodes { id } } }", FIXES),
+    ("{ duePayments { nodes { reference } } }", SETTLEMENT),
+    ("{ bankFile(number: 1) { hash } }", {("staff", "finance:view")}),
+    ("{ bankFiles { nodes { hash } } }", {("staff", "finance:view")}),
+    ("{ paymentExceptions { nodes { id } } }", {("staff", "finance:view")}),
     ("{ agreements { id } }", AGREEMENTS),
     ("{ signOffPolicy { version } }", {("staff", "admin"), ("staff", "finance:view")}),
     (
@@ -116,8 +127,20 @@ MUTATIONS: list[tuple[str, Payload, set[tuple[str, str]]]] = [
         {"dispute": NOTHING, "text": "none", "upheld": True, "idempotencyKey": "scopes"},
         {("staff", "finance:approve")},
     ),
+    ("uploadBankFile", {"content": "date,amount,currency"}, {("staff", "finance:prepare")}),
+    ("resolvePaymentException", {"exception": "1-1", "reason": "none"}, {("staff", "finance:prepare")}),
+    ("recordBankFilePayments", {"file": 99, "hash": "none"}, {("staff", "finance:prepare")}),
+    (
+        "reconcileBankFile",
+        {"file": 99, "hash": "none"},
+        {("staff", "finance:approve"), ("staff", "finance:prepare")},
+    ),
+    ("reconcileUsage", {"statement": NOTHING, "content": "none"}, SETTLEMENT),
     ("setSignOffPolicy", {"tiers": []}, {("staff", "admin")}),
     ("setPeriodCalendar", {"every": "NEVER"}, {("staff", "admin")}),
+    ("recordNetting", {"period": 99, "idempotencyKey": "scopes"}, {("staff", "finance:prepare")}),
+    ("setNettingPolicy", {}, {("staff", "admin")}),
+    ("importFixes", {"content": "none"}, {("staff", "finance:prepare"), ("staff", "admin")}),
     ("setExposureCap", {"partner": NOTHING, "currency": "EUR"}, {("staff", "admin")}),
     (
         "recordFunding",
