@@ -12,6 +12,8 @@ from exchange.redemption import RedemptionStatus
 from exchange.rules import AwardReversal
 from exchange.settlement.calendar import Duty, Every
 from exchange.settlement.dispute import DisputeReason, DisputeStatus, DisputeStep
+from exchange.settlement.export import Form
+from exchange.settlement.exports import ExportStatus
 from exchange.settlement.period import PeriodStatus
 from exchange.settlement.signoff import SignOffStep
 from exchange.settlement.statement import StatementStatus
@@ -28,6 +30,8 @@ __all__ = [
     "Duty",
     "EntryKind",
     "Every",
+    "ExportStatus",
+    "Form",
     "Fulfilment",
     "LimitPeriod",
     "LineKind",
@@ -248,6 +252,27 @@ made_known(
     UPHOLD="Find, as finance, that it is right, all of it or a part.",
     REJECT="Find, as finance, that it is not.",
     LAPSE="Nobody's: a deadline passed.",
+)
+made_known(
+    ExportStatus,
+    description="Where an export stands.",
+    QUEUED="It waits for others.",
+    RUNNING="It is being written.",
+    READY="Its file can be fetched.",
+    FAILED="There will be no file: `error` says why. Ask again when that has changed.",
+    EXPIRED="Its file was kept for a day, and is gone. Ask again.",
+)
+made_known(
+    Form,
+    "ExportFormat",
+    description="What a statement is written as.",
+    CSV="A row for each line, amounts as decimals with a point.",
+    JSON="The canonical document and its hash.",
+    LEDGER="Plain-text accounting (Beancount), from the partner's side.",
+    XLSX="A workbook: typed cells, sums that are formulas.",
+    PDF="A document to send: letterhead, sums, chart, lines.",
+    PAIN001="What is left to be paid of an approved statement, for the bank of whoever pays (ISO 20022).",
+    BUNDLE="The statement, signed, with the proof that each line is in the journal.",
 )
 
 

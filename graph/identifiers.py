@@ -16,6 +16,7 @@ from exchange.keyring import BadToken, Keyring
 from exchange.quote import Quote
 from exchange.redemption import Redemption
 from exchange.settlement.dispute import Dispute
+from exchange.settlement.exports import Export
 from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement
 from exchange.wallet import Lot, Wallet
@@ -38,6 +39,7 @@ class Kind(StrEnum):
     PERIOD = "Period"
     STATEMENT = "Statement"
     DISPUTE = "Dispute"
+    EXPORT = "Export"
 
 
 class Identified(Protocol):
@@ -60,6 +62,7 @@ KINDS: dict[type, Kind] = {
     Period: Kind.PERIOD,
     Statement: Kind.STATEMENT,
     Dispute: Kind.DISPUTE,
+    Export: Kind.EXPORT,
 }
 PAIRWISE = frozenset({Kind.MEMBER, Kind.LOT})
 

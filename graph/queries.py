@@ -18,6 +18,7 @@ from exchange.redemption import Redemption as DomainRedemption
 from exchange.redemption import RedemptionStatus
 from exchange.settlement import calendar as settlement_calendar
 from exchange.settlement import dispute as settlement_dispute
+from exchange.settlement import exports as settlement_exports
 from exchange.settlement import liability as settlement_liability
 from exchange.settlement import period as settlement_period
 from exchange.settlement import signoff as settlement_signoff
@@ -25,9 +26,10 @@ from exchange.settlement import simulation as settlement_simulation
 from exchange.settlement import statement as settlement_statement
 from exchange.wallet import Lot as DomainLot
 from exchange.wallet import Wallet as DomainWallet
-from graph import disputes, liability, listings, settlement
+from graph import disputes, exports, liability, listings, settlement
 from graph.context import ANY_STAFF, Context, Info
 from graph.disputes import Dispute
+from graph.exports import Export
 from graph.identifiers import Kind
 from graph.inputs import BenefitBy, Chosen, MemberBy, Order, sent
 from graph.inputs.settlement import SimulateAgreementInput
@@ -242,6 +244,23 @@ class Query:
         """List them."""
         return await disputes.disputes(info.context, first, after)
 
+    @strawberry.field(
+        graphql_type=Export | None, description="An export, if the caller has asked for it, or is finance."
+    )
+    async def export(self, info: Info, id: Id) -> settlement_exports.Export | None:  # noqa: A002
+        """Open the id."""
+        return await exports.named(info.context, id)
+
+    @strawberry.field(
+        graphql_type=Connection[Export],
+        description="Exports of the last 30 days that the caller has asked for, all for finance; newest first.",
+    )
+    async def exports(
+        self, info: Info, first: First = strawberry.UNSET, after: After = strawberry.UNSET
+    ) -> Page[settlement_exports.Export]:
+        """List them."""
+        return await exports.exports_of(info.context, first, after)
+
 
 async def find_node(context: Context, sealed: str) -> Any:
     """Return what an id is of, if the caller may see it; what it may not see is null, not an error."""
@@ -252,7 +271,7 @@ async def find_node(context: Context, sealed: str) -> Any:
     readers = {
         Kind.PARTNER: _partner, Kind.BENEFIT: _benefit, Kind.AGREEMENT: _agreement, Kind.MEMBER: _member,
         Kind.LOT: _lot, Kind.REDEMPTION: listings.redemption, Kind.PERIOD: _period, Kind.STATEMENT: _statement,
-        Kind.DISPUTE: disputes.seen,
+        Kind.DISPUTE: disputes.seen, Kind.EXPORT: exports.seen,
     }  # fmt: skip
     reader: Any = readers[kind]
     try:

@@ -48,6 +48,7 @@ from graph.inputs.settlement import ClosePeriodInput, SetAgreementInput
 from graph.mutations.asking import own_wallet, request, speaker, whose_of
 from graph.mutations.calendar import CalendarMutations
 from graph.mutations.disputes import DisputeMutations
+from graph.mutations.exports import ExportMutations
 from graph.mutations.exposure import ExposureMutations
 from graph.mutations.households import HouseholdMutations
 from graph.mutations.merging import MergingMutations
@@ -217,7 +218,7 @@ ClosePeriodPayload = Annotated[
 @strawberry.type(description="Writes. Expected outcomes are data: each payload is a union.")
 class Mutation(
     PointsMutations, HouseholdMutations, MergingMutations, ExposureMutations, RulesMutations, SignOffMutations,
-    DisputeMutations, CalendarMutations,
+    DisputeMutations, CalendarMutations, ExportMutations,
 ):  # fmt: skip
     """The root of mutations."""
 
