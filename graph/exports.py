@@ -29,8 +29,8 @@ PATH = "/exports"
 class ExportProgress:
     """exchange.settlement.exports.ExportProgress."""
 
-    done: Count = strawberry.field(description="So much.")
-    total: Count = strawberry.field(description="Of so much; 0: not known yet.")
+    done: int = strawberry.field(description="So much.")
+    total: int = strawberry.field(description="Of so much; 0: not known yet.")
 
 
 @strawberry.type(description="A statement's file, made in the background and kept for a day.")

@@ -35,6 +35,7 @@ WRITTEN_BY: Final[Mapping[Form, str]] = {
 """Where each form is written, but the bundle, which is made of blocks and not of lines."""
 
 _BETWEEN_PROGRESS: Final = 100
+_BLOCKS_BETWEEN_RESTS: Final = 2
 
 
 class Files:
@@ -54,7 +55,8 @@ class Files:
     ) -> AsyncGenerator[bytes]:
         """Yield the file, piece by piece; close it if you stop half-way. Refused before the first piece, or never."""
         if wish.form is Form.BUNDLE:
-            async for piece in self._evidence.bundle(statement, self._seal(), progress):
+            at_once = None if rest is None else _BLOCKS_BETWEEN_RESTS
+            async for piece in self._evidence.bundle(statement, self._seal(), progress, at_once):
                 yield piece
                 if rest is not None:
                     await rest()

@@ -65,6 +65,9 @@ fragment dispute on Dispute { id status round deadline reason kind entry stateme
   net { amount } award { amount } partner { handle } counterparty { handle } waitingFor { handle } period { number }
   adjustment adjustedIn { number }
   records { step at status deadline text link sha256 hash award { amount } party { handle } } }"""
+EXPORT = """
+fragment export on Export { id status format statement { id hash } progress { done total } askedAt fileName mediaType
+  bytes sha256 expiresAt error url }"""
 LOT = "fragment lot on Lot { id awarded remaining held given withdrawn frozen activeFrom expiresAt issuer { handle } }"
 POINTS = (
     "fragment points on Wallet { balance held available pending frozen debts { issuer { handle } points }"
@@ -135,6 +138,7 @@ SUCCESS = {
         ("openDispute", "answerDispute", "withdrawDispute", "concedeDispute", "resolveDispute"),
         "... on DisputeSuccess { replayed dispute { ...dispute } } ... on InvalidDispute { status }",
     ),
+    "exportStatement": "... on Export { ...export }",
     "setPeriodCalendar": "... on PeriodCalendar { version every on at timeZone reviewDays businessDays }"
     " ... on VersionConflict { currentVersion }",
     "closePeriod": "... on ClosePeriodSuccess { period { id number status closedAt root } next { id number status } }",
@@ -142,6 +146,7 @@ SUCCESS = {
 FRAGMENTS = {
     "signOff": SIGN_OFF,
     "dispute": DISPUTE,
+    "export": EXPORT,
     "exposure": EXPOSURE,
     "benefit": BENEFIT,
     "redemption": REDEMPTION,
@@ -195,6 +200,7 @@ def input_type(mutation: str) -> str:
         "payIntoPool": "PoolInput", "drawFromPool": "PoolInput", "inviteToHousehold": "InviteInput",
         **dict.fromkeys(("answerDispute", "withdrawDispute", "concedeDispute"), "DisputeActionInput"),
         "unfreezeLot": "FreezeLotInput", "unfreezeMember": "FreezeMemberInput",
+        "exportStatement": "ExportStatementInput",
     }  # fmt: skip
     if mutation in shared:
         return shared[mutation]

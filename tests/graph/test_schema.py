@@ -28,7 +28,7 @@ from exchange import agreements, benefit, errors, exposure, passbook, redemption
 from exchange.amounts import Money
 from exchange.batch import Outcome
 from exchange.quote import Quote
-from exchange.settlement import calendar, dispute, liability, netting, period, signoff, simulation, statement
+from exchange.settlement import calendar, dispute, exports, liability, netting, period, signoff, simulation, statement
 from exchange.settlement.disputing import Disputed
 from exchange.store.catalog import CodesAdded, Published
 from exchange.store.headroom import Recorded
@@ -70,6 +70,7 @@ BEHIND: dict[str, type] = {
     "Dispute": dispute.Dispute, "DisputeRecord": dispute.DisputeRecord, "DisputeSuccess": Disputed,
     "InvalidDispute": errors.InvalidDispute,
     "PeriodCalendar": calendar.Calendar, "PeriodDates": calendar.Dates,
+    "Export": exports.Export, "ExportProgress": exports.ExportProgress,
     "Liability": liability.Liability, "LiabilityVintage": liability.Vintage, "LiabilityAge": liability.Aged,
     "LiabilityEnding": liability.Ending, "RedemptionEstimate": liability.Estimate,
 }  # fmt: skip
