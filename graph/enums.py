@@ -14,6 +14,7 @@ from exchange.settlement.calendar import Duty, Every
 from exchange.settlement.dispute import DisputeReason, DisputeStatus, DisputeStep
 from exchange.settlement.export import Form
 from exchange.settlement.exports import ExportStatus
+from exchange.settlement.netted import PlanKind
 from exchange.settlement.period import PeriodStatus
 from exchange.settlement.signoff import SignOffStep
 from exchange.settlement.statement import StatementStatus
@@ -221,6 +222,14 @@ made_known(
 )
 
 
+made_known(
+    PlanKind,
+    "NettingPlan",
+    description="Who pays whom when a period is netted.",
+    EXCHANGE="One payment for each net, to the exchange or from it.",
+    FEWEST="Partners pay each other, with the fewest transfers.",
+    CONTRACTED="Partners pay each other, but only those that have an agreement, and move the least.",
+)
 made_known(
     DisputeReason,
     description="Why a line should be wrong.",

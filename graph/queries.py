@@ -19,21 +19,25 @@ from exchange.redemption import RedemptionStatus
 from exchange.settlement import calendar as settlement_calendar
 from exchange.settlement import dispute as settlement_dispute
 from exchange.settlement import exports as settlement_exports
+from exchange.settlement import fixes as settlement_fixes
 from exchange.settlement import liability as settlement_liability
 from exchange.settlement import period as settlement_period
 from exchange.settlement import signoff as settlement_signoff
 from exchange.settlement import simulation as settlement_simulation
 from exchange.settlement import statement as settlement_statement
+from exchange.settlement.recorded import StandingPolicy
 from exchange.wallet import Lot as DomainLot
 from exchange.wallet import Wallet as DomainWallet
-from graph import disputes, exports, liability, listings, settlement
+from graph import disputes, exports, liability, listings, nettings, settlement
 from graph.context import ANY_STAFF, Context, Info
 from graph.disputes import Dispute
 from graph.exports import Export
 from graph.identifiers import Kind
 from graph.inputs import BenefitBy, Chosen, MemberBy, Order, sent
+from graph.inputs.nettings import NettingWishInput
 from graph.inputs.settlement import SimulateAgreementInput
 from graph.liability import Liability
+from graph.nettings import Fix, Netting, NettingPolicy
 from graph.paging import After, Before, Connection, First, Last, Page
 from graph.refusals import Code, fault
 from graph.settlement import Agreement, AgreementSimulation, Period, PeriodCalendar, SignOffPolicy, Statement
@@ -58,6 +62,12 @@ Proposed = Annotated[SimulateAgreementInput, strawberry.argument(description="Th
 OrLastClosed = Annotated[
     int | None, strawberry.argument(description="The period's number; without it the last one that is closed.")
 ]
+PeriodNumber = Annotated[int, strawberry.argument(description="The period's number.")]
+Wished = Annotated[
+    NettingWishInput | None,
+    strawberry.argument(description="Tries it like this, and records nothing; without it, what is recorded is shown."),
+]
+FixId = Annotated[strawberry.ID, strawberry.argument(description="Such as ecb-2023-12-08.")]
 Issuer = Annotated[strawberry.ID | None, strawberry.argument(description="Only those of this issuer.")]
 Provider = Annotated[strawberry.ID | None, strawberry.argument(description="Only those with this provider.")]
 
@@ -260,6 +270,45 @@ class Query:
     ) -> Page[settlement_exports.Export]:
         """List them."""
         return await exports.exports_of(info.context, first, after)
+
+    @strawberry.field(
+        graphql_type=Netting | None,
+        description="The recorded netting of a period; null when none is. A partner sees its own part of it. "
+        "With `policy`, finance tries it like that.",
+    )
+    async def netting(
+        self, info: Info, period: PeriodNumber, policy: Wished = strawberry.UNSET
+    ) -> nettings.Shown | None:  # fmt: skip
+        """Read it, or try it."""
+        return await nettings.netting_of(info.context, period, sent(policy))
+
+    @strawberry.field(graphql_type=Connection[Netting], description="Recorded nettings, the newest period first.")
+    async def nettings(
+        self, info: Info, first: First = strawberry.UNSET, after: After = strawberry.UNSET
+    ) -> Page[nettings.Shown]:
+        """List them."""
+        return await nettings.nettings(info.context, first, after)
+
+    @strawberry.field(
+        graphql_type=NettingPolicy, description="How periods are netted unless somebody wishes otherwise."
+    )
+    async def netting_policy(self, info: Info) -> StandingPolicy:
+        """Read the version in force."""
+        info.context.require("finance:view", "admin")
+        return await info.context.services.recording.standing()
+
+    @strawberry.field(graphql_type=Fix | None, description="The exchange rates of one day.")
+    async def fix(self, info: Info, id: FixId) -> settlement_fixes.Fix | None:  # noqa: A002
+        """Read it."""
+        nettings.see_fixes(info.context)
+        return await info.context.services.fixes.get(id)
+
+    @strawberry.field(graphql_type=Connection[Fix], description="The exchange rates of each day, the newest first.")
+    async def fixes(
+        self, info: Info, first: First = strawberry.UNSET, after: After = strawberry.UNSET
+    ) -> Page[settlement_fixes.Fix]:
+        """List them."""
+        return await nettings.fixes_listed(info.context, first, after)
 
 
 async def find_node(context: Context, sealed: str) -> Any:

@@ -21,6 +21,7 @@ from exchange.settlement.disputing import Disputing
 from exchange.settlement.exporting import Exporting
 from exchange.settlement.files import Files
 from exchange.settlement.outstanding import Outstanding
+from exchange.settlement.recording import Recording
 from exchange.store.books import Books
 from exchange.store.calendars import Calendars
 from exchange.store.catalog import Catalog
@@ -57,6 +58,7 @@ class Services:
     headroom: Headroom
     fixes: Fixes
     settlement: Settlement
+    recording: Recording
     sign_off: SignOff
     disputing: Disputing
     outstanding: Outstanding
@@ -99,7 +101,8 @@ async def open_services(settings: Settings, *, ledger: bool = True) -> AsyncIter
     services = Services(
         settings=settings, db=db, keyring=keyring, books=books, ledger=ledger_service, catalog=Catalog(db, keyring),
         members=members, terms=Terms(db), headroom=Headroom(db, books), fixes=Fixes(db),
-        settlement=settlement, calendars=Calendars(db), sign_off=SignOff(db), outstanding=Outstanding(db),
+        settlement=settlement, recording=Recording(db, settlement),
+        calendars=Calendars(db), sign_off=SignOff(db), outstanding=Outstanding(db),
         disputing=Disputing(db, ledger_service, keyring), reconciliation=Reconciliation(db),
         files=files, exporting=Exporting(db, keyring, files), registry=registry, particulars=particulars,
         staff=StaffRegistry(db), keys=keys, tokens=tokens,
@@ -125,6 +128,7 @@ async def _prepare(services: Services, store: OAuthStore) -> None:
         services.terms,
         services.headroom,
         services.settlement,
+        services.recording,
         services.sign_off,
         services.disputing,
         services.reconciliation,

@@ -167,7 +167,8 @@ class Settlement:
         ValidationFailed when the policy has no plan for it.
         """
         await self._existing(number)
-        return net(await self._sums(number), policy, opening)
+        # A plan can take its time, and others are answered meanwhile.
+        return await asyncio.to_thread(net, await self._sums(number), policy, opening)
 
     async def contracts(self, number: int, opening: Iterable[Payment] = ()) -> frozenset[Contract]:
         """Return who of a period's partners may pay each other: those with an agreement now, one way or the other."""

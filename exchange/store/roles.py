@@ -25,7 +25,8 @@ SETUP = "exchangeSetup"
 
 ADDED_TO = frozenset({
     "agreements", "blocks", "calendars", "caps", "entries", "export_pieces", "fixes", "funding", "link_codes",
-    "particulars", "partners", "quotes", "reconciliations", "rules", "sign_offs", "signing_keys",
+    "netting_policies", "nettings", "particulars", "partners", "quotes", "reconciliations", "rules", "sign_offs",
+    "signing_keys",
 })  # fmt: skip
 """What expires of them is removed by the server itself."""
 CHANGED = frozenset({

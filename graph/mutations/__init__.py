@@ -52,6 +52,7 @@ from graph.mutations.exports import ExportMutations
 from graph.mutations.exposure import ExposureMutations
 from graph.mutations.households import HouseholdMutations
 from graph.mutations.merging import MergingMutations
+from graph.mutations.nettings import NettingMutations
 from graph.mutations.outcomes import OfMember, OfRedemption, OfWallet, Repeatable
 from graph.mutations.points import PointsMutations
 from graph.mutations.rules import RulesMutations
@@ -218,7 +219,7 @@ ClosePeriodPayload = Annotated[
 @strawberry.type(description="Writes. Expected outcomes are data: each payload is a union.")
 class Mutation(
     PointsMutations, HouseholdMutations, MergingMutations, ExposureMutations, RulesMutations, SignOffMutations,
-    DisputeMutations, CalendarMutations, ExportMutations,
+    DisputeMutations, CalendarMutations, NettingMutations, ExportMutations,
 ):  # fmt: skip
     """The root of mutations."""
 

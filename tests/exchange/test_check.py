@@ -27,6 +27,10 @@ from exchange.rules import AwardReversal, Rules
 from exchange.settlement.clearing import Settlement
 from exchange.settlement.dispute import Asked, DisputeReason, DisputeStep
 from exchange.settlement.disputing import Disputing, Opening
+from exchange.settlement.netted import PlanKind
+from exchange.settlement.recorded import Wish
+from exchange.settlement.recording import Asked as NettingAsked
+from exchange.settlement.recording import Recording
 from exchange.store import audit
 from exchange.store.connection import Database, Document, connect, database, settled
 from exchange.store.headroom import Headroom
@@ -50,6 +54,7 @@ from tests.exchange.speech import (
     unlink,
     unmerge,
 )
+from tests.exchange.test_evidence import SEAL
 
 TERMS = (
     agreement("video", "rides", 805, fee=130, commission=250),
@@ -90,7 +95,9 @@ async def traffic(house: House) -> Ledger:
         await answers(ledger, redeem(what, through=channel, whose=by_reference(channel, names[number % 12])))
 
     await asyncio.gather(*(spend((first, second)[n % 2], n) for n in range(40)))
-    await Settlement(house.db, KEYRING).close(1)
+    settlement = Settlement(house.db, KEYRING)
+    await settlement.close(1)
+    await netted(house, settlement)
     await Headroom(house.db).set_cap(Pair("video", "EUR"), 10**6, actor="ada")
     await asyncio.gather(*(spend((first, second)[n % 2], n) for n in range(30)))
     await lives(first, second)
@@ -100,6 +107,13 @@ async def traffic(house: House) -> Ledger:
     await asyncio.sleep(0.3)
     await first.submit(expire(dying.entry.id, dying.wallet.id))
     return first
+
+
+async def netted(house: House, settlement: Settlement) -> None:
+    """Record the netting of period 1, from which what is less than 1,000 EUR is carried."""
+    wish = Wish(plan=PlanKind.FEWEST, minimums={"EUR": 100_000}, groups={"video": ("delivery",)})
+    asked = NettingAsked(period=1, wish=wish, actor="ada", key="netted", fingerprint="")
+    await Recording(house.db, settlement).record(asked, SEAL)
 
 
 async def quarrel(house: House, ledger: Ledger) -> None:
@@ -415,6 +429,10 @@ CORRUPTIONS: dict[str, tuple[int, Corrupt]] = {
     "a code neither free nor given": (11, set_in("codes", {"free": True}, {"$unset": {"free": ""}})),
     "a cap that its pool does not say": (12, set_in("headroom", {"cap": {"$gt": 0}}, {"$set": {"cap": None}})),
     "a pool deleted that is capped": (12, remove("headroom", {"cap": {"$gt": 0}})),
+    "what a netting carries": (15, set_in("nettings", {}, {"$set": {"carried.0.minor": "1"}})),
+    "by what a period was netted": (15, set_in("nettings", {}, {"$set": {"groups": []}})),
+    "what a netting follows": (15, set_in("nettings", {}, {"$set": {"follows": 7}})),
+    "which root was netted": (15, set_in("nettings", {}, {"$set": {"root": "5e" * 32}})),
     "what was granted beyond a cap": (12, set_in("headroom", {"cap": {"$gt": 0}}, {"$inc": {"over": 1}})),
 }  # fmt: skip
 
@@ -451,7 +469,7 @@ async def test_what_was_altered_is_found(busy: tuple[House, dict[str, list[Docum
 SPOILED = {
     "wallets": 3, "references": 3, "redemptions": 5, "entries": 1, "blocks": 9, "agreements": 7, "rules": 3,
     "periods": 9, "statements": 10, "stock": 11, "shelves": 11, "codes": 11, "headroom": 12,
-    "disputes": 14,
+    "disputes": 14, "nettings": 15,
 }  # fmt: skip
 """Collections, and the invariant that is broken when what is in them cannot be read."""
 

@@ -34,12 +34,13 @@ from exchange.store.disputes import Disputes
 from exchange.store.exports import Exports
 from exchange.store.headroom import Headroom
 from exchange.store.lanes import Lane
+from exchange.store.nettings import RecordedNettings
 from exchange.store.roles import ADDED_TO, CHANGED, REMOVED_FROM, SERVER, SETUP, apply_roles
 from exchange.sweeper import Sweeper
 from tests.exchange.conftest import KEYRING, House, house_on, known
 from tests.exchange.settlement.scribe import scribe_on
 from tests.exchange.speech import NOW, SALT, award, benefit, redeem
-from tests.exchange.test_check import quarrel
+from tests.exchange.test_check import netted, quarrel
 from tests.guarded import Guarded, guarded
 
 UNAUTHORIZED = 13
@@ -89,7 +90,10 @@ async def ready(server: Guarded, admin: Database) -> None:
 async def _set_up(db: Database) -> None:
     house = house_on(db)
     await house.books.create()
-    for part in (house.catalog, house.terms, Headroom(db), Settlement(db, KEYRING), Disputes(db), Exports(db)):
+    nettings, exports = RecordedNettings(db), Exports(db)
+    for part in (
+        house.catalog, house.terms, Headroom(db), Settlement(db, KEYRING), Disputes(db), nettings, exports,
+    ):  # fmt: skip
         await part.create_indexes()
 
 
@@ -237,6 +241,7 @@ async def test_the_main_job_is_done_by_the_servers_user(house: House, admin: Dat
     await ledger.submit(redeem(trip))
     await ledger.submit(redeem(voucher))
     await settlement.close(1)
+    await netted(house, settlement)
     await quarrel(house, ledger)
     await ledger.submit(redeem(trip))
     await asyncio.sleep(0.4)

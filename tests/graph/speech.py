@@ -68,6 +68,19 @@ fragment dispute on Dispute { id status round deadline reason kind entry stateme
 EXPORT = """
 fragment export on Export { id status format statement { id hash } progress { done total } askedAt fileName mediaType
   bytes sha256 expiresAt error url }"""
+NETTING = """
+fragment netting on Netting { period { number } recordedAt recordedBy hash follows standingPolicy plan
+  minimums { amount currency } groups { parent { handle } members { handle } } settle { partner { handle } currency }
+  fix { id } without { handle }
+  standings { partner { handle } settledBy { handle } opening { amount } payable { amount } receivable { amount }
+    fees { amount } net { amount currency } }
+  nets { partner { handle } amount { amount } }
+  measures { gross { amount } bilateral { amount } multilateral { amount } efficiencyBasisPoints }
+  payments { from { handle } to { handle } amount { amount currency } }
+  carried { from { handle } to { handle } amount { amount currency } }
+  conversions { partner { handle } amount { amount currency } converted { amount currency } }
+  conversionAccount { amount currency }
+  changes { partner { handle } before { amount } after { amount } difference { amount } } }"""
 LOT = "fragment lot on Lot { id awarded remaining held given withdrawn frozen activeFrom expiresAt issuer { handle } }"
 POINTS = (
     "fragment points on Wallet { balance held available pending frozen debts { issuer { handle } points }"
@@ -141,6 +154,11 @@ SUCCESS = {
     "exportStatement": "... on Export { ...export }",
     "setPeriodCalendar": "... on PeriodCalendar { version every on at timeZone reviewDays businessDays }"
     " ... on VersionConflict { currentVersion }",
+    "recordNetting": "... on RecordNettingSuccess { replayed netting { ...netting } }",
+    "setNettingPolicy": "... on NettingPolicy { version plan minimums { amount currency }"
+    " groups { parent { handle } members { handle } } settle { partner { handle } currency } }"
+    " ... on VersionConflict { currentVersion }",
+    "importFixes": "... on ImportFixesSuccess { added known first { id } last { id date } }",
     "closePeriod": "... on ClosePeriodSuccess { period { id number status closedAt root } next { id number status } }",
 }
 FRAGMENTS = {
@@ -148,6 +166,7 @@ FRAGMENTS = {
     "dispute": DISPUTE,
     "export": EXPORT,
     "exposure": EXPOSURE,
+    "netting": NETTING,
     "benefit": BENEFIT,
     "redemption": REDEMPTION,
     "wallet": WALLET,

@@ -31,6 +31,7 @@ REDEMPTIONS = {
 }  # fmt: skip
 SETTLEMENT = {("video", "settlements:read"), ("staff", "finance:view")}
 AGREEMENTS = SETTLEMENT | {("staff", "admin")}
+FIXES = AGREEMENTS | {("staff", "finance:prepare")}
 
 QUERIES = [
     ("{ benefits { totalCount } }", CATALOG),
@@ -51,6 +52,12 @@ QUERIES = [
     ("{ exports { nodes { id } } }", SETTLEMENT),
     ("{ liabilities { over } }", SETTLEMENT),
     ("{ periodCalendar { version } }", SETTLEMENT | {("staff", "admin")}),
+    ("{ netting(period: 1) { hash } }", SETTLEMENT),
+    ("{ netting(period: 1, policy: {}) { hash } }", {("staff", "finance:view")}),
+    ("{ nettings { nodes { hash } } }", SETTLEMENT),
+    ("{ nettingPolicy { version } }", {("staff", "admin"), ("staff", "finance:view")}),
+    ('{ fix(id: "ecb-2023-12-08") { base } }', FIXES),
+    ("{ fixes { nodes { id } } }", FIXES),
     ("{ agreements { id } }", AGREEMENTS),
     ("{ signOffPolicy { version } }", {("staff", "admin"), ("staff", "finance:view")}),
     (
@@ -121,6 +128,9 @@ MUTATIONS: list[tuple[str, Payload, set[tuple[str, str]]]] = [
     ("exportStatement", {"statement": NOTHING, "format": "CSV"}, SETTLEMENT),
     ("setSignOffPolicy", {"tiers": []}, {("staff", "admin")}),
     ("setPeriodCalendar", {"every": "NEVER"}, {("staff", "admin")}),
+    ("recordNetting", {"period": 99, "idempotencyKey": "scopes"}, {("staff", "finance:prepare")}),
+    ("setNettingPolicy", {}, {("staff", "admin")}),
+    ("importFixes", {"content": "none"}, {("staff", "finance:prepare"), ("staff", "admin")}),
     ("setExposureCap", {"partner": NOTHING, "currency": "EUR"}, {("staff", "admin")}),
     (
         "recordFunding",

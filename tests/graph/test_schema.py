@@ -28,15 +28,31 @@ from exchange import agreements, benefit, errors, exposure, passbook, redemption
 from exchange.amounts import Money
 from exchange.batch import Outcome
 from exchange.quote import Quote
-from exchange.settlement import calendar, dispute, exports, liability, netting, period, signoff, simulation, statement
+from exchange.settlement import (
+    calendar,
+    dispute,
+    exports,
+    fixes,
+    liability,
+    netted,
+    netting,
+    period,
+    recorded,
+    recording,
+    signoff,
+    simulation,
+    statement,
+)
 from exchange.settlement.disputing import Disputed
 from exchange.store.catalog import CodesAdded, Published
 from exchange.store.headroom import Recorded
 from exchange.store.members import LinkCode, Permit
 from exchange.store.signoff import Signed
+from graph import nettings
 from graph.context import Context
 from graph.listings import OwedPoints, SeenDebit
 from graph.mutations import Closed
+from graph.mutations.nettings import FixesImported
 from graph.paging import Page, PageInfo, Row
 from graph.schema import make_schema, sdl
 from partners.registry import Partner
@@ -71,6 +87,11 @@ BEHIND: dict[str, type] = {
     "InvalidDispute": errors.InvalidDispute,
     "PeriodCalendar": calendar.Calendar, "PeriodDates": calendar.Dates,
     "Export": exports.Export, "ExportProgress": exports.ExportProgress,
+    "Netting": nettings.Shown, "NettingPolicy": recorded.StandingPolicy, "NettingGroup": nettings.Group,
+    "SettlementCurrency": nettings.Choice, "NettingStanding": nettings.SeenStanding, "NettingNet": nettings.Net,
+    "NettingMeasure": netted.Measure, "NettingChange": netted.Change, "NettingConversion": fixes.Conversion,
+    "Fix": fixes.Fix, "FixRate": nettings.Rate, "RecordNettingSuccess": recording.Recorded,
+    "ImportFixesSuccess": FixesImported,
     "Liability": liability.Liability, "LiabilityVintage": liability.Vintage, "LiabilityAge": liability.Aged,
     "LiabilityEnding": liability.Ending, "RedemptionEstimate": liability.Estimate,
 }  # fmt: skip

@@ -54,9 +54,15 @@ def test_the_api_hands_out_what_the_shell_writes(payable: Up, tmp_path: Path, fo
         token = payable.demo["staff"]["preparer"]["access_token"]
     more = {"locale": "de-CH"} if form in (Form.PDF, Form.XLSX) else {}
     export = ready(payable, token, statement=statement["id"], format=form.name, **more)
-    answer = httpx.get(export["url"], headers={"Authorization": f"Bearer {token}"})
+    bearer = {"Authorization": f"Bearer {token}"}
+    answer = httpx.get(export["url"], headers=bearer)
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, export["mediaType"])
     assert (str(len(answer.content)), sha256(answer.content).hexdigest()) == (export["bytes"], export["sha256"])
+
+    head = httpx.head(export["url"], headers=bearer)
+    assert (head.status_code, head.headers["Content-Length"], head.content) == (200, export["bytes"], b"")
+    again = httpx.get(export["url"], headers={**bearer, "If-None-Match": answer.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
 
     options = ("--locale", "de-CH") if more else ()
     said = run(
