@@ -20,8 +20,9 @@ nothing in any other block up to the heads: it is judged at once, with nothing t
 time since the check began is held against its entries the next time.
 
 How much memory it takes: one range of blocks (of about `ENTRIES_AT_ONCE`), one wallet with its history, the
-sums per period, a number per benefit, the disputes. What has to be joined (events by wallet, acts of the other
-redemptions, codes) goes through a temporary SQLite file that grows with the journal.
+sums per period, a number per benefit, the disputes, what banks call the movements in their files. What has to be joined
+(events by wallet, acts of the other redemptions, codes) goes through a temporary SQLite file that grows with the
+journal.
 
 Everything is read by its types first (`Audit`), so that what is spoiled is named and does not end the check.
 
@@ -44,6 +45,7 @@ from exchange.agreements import Agreement, AgreementBook
 from exchange.journal import Account, Block, EntryKind, Sums
 from exchange.keyring import Keyring
 from exchange.proof import Proof, Proofs, Wrong
+from exchange.proof.banking import BankJudge
 from exchange.proof.disputes import DisputeJudge
 from exchange.proof.history import Event, Holds, differences, fold, unheld
 from exchange.proof.lanes import LaneJudge, Placed
@@ -200,6 +202,11 @@ class _Examination:
             self._proofs.judged(14)
             for each in self._readable(14, "dispute", dispute):
                 self._proofs.add(Wrong(14, what) for what in self._disputes.add(each))
+        bank = BankJudge(one.value for one in statements if one.value is not None)
+        async for reconciled in snapshot.reconciliations():
+            self._proofs.judged(16)
+            for filed in self._readable(16, "record of the reconciliation", reconciled):
+                self._proofs.add(Wrong(16, what) for what in bank.take(filed))
 
     # ------------------------------------------------------------ the journal
 

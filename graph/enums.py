@@ -16,8 +16,11 @@ from exchange.settlement.export import Form
 from exchange.settlement.exports import ExportStatus
 from exchange.settlement.netted import PlanKind
 from exchange.settlement.period import PeriodStatus
+from exchange.settlement.reconciliation import ExceptionKind as PaymentExceptionKind
+from exchange.settlement.reconciliation import How as PaymentMatchedBy
 from exchange.settlement.signoff import SignOffStep
 from exchange.settlement.statement import StatementStatus
+from exchange.settlement.usage import DifferenceKind as UsageDifferenceKind
 from partners.registry import PartnerRole
 
 __all__ = [
@@ -37,11 +40,14 @@ __all__ = [
     "LimitPeriod",
     "LineKind",
     "PartnerRole",
+    "PaymentExceptionKind",
+    "PaymentMatchedBy",
     "PeriodStatus",
     "RedemptionStatus",
     "SignOffStep",
     "StatementStatus",
     "UnavailableReason",
+    "UsageDifferenceKind",
 ]
 
 
@@ -282,6 +288,33 @@ made_known(
     PDF="A document to send: letterhead, sums, chart, lines.",
     PAIN001="What is left to be paid of an approved statement, for the bank of whoever pays (ISO 20022).",
     BUNDLE="The statement, signed, with the proof that each line is in the journal.",
+)
+
+
+made_known(
+    PaymentExceptionKind,
+    "PaymentExceptionKind",
+    description="Why a person has to look.",
+    NOT_EXPECTED="The movement fits nothing that is due, or several things.",
+    NOT_BOOKED="The bank should have booked it by now, and has not.",
+    AMOUNT_DIFFERS="It is for something due of another amount.",
+    DUPLICATE="What it is for is paid already.",
+    RETURNED="It is for something due, and went the wrong way.",
+)
+made_known(
+    PaymentMatchedBy,
+    "PaymentMatchedBy",
+    description="By what movements and payments found one another.",
+    REFERENCE="The movement names the payment.",
+    AMOUNT="The amount is the same, the date is near, and nothing else fits.",
+)
+made_known(
+    UsageDifferenceKind,
+    "UsageDifferenceKind",
+    description="How a statement and its partner's own record differ about an entry.",
+    MISSING_HERE="The partner has it, the statement has not.",
+    MISSING_THERE="The statement has it, the partner has not.",
+    DIFFERS="Both have it, with other figures.",
 )
 
 

@@ -22,13 +22,15 @@ from exchange.settlement import exports as settlement_exports
 from exchange.settlement import fixes as settlement_fixes
 from exchange.settlement import liability as settlement_liability
 from exchange.settlement import period as settlement_period
+from exchange.settlement import reconciliation as settlement_reconciliation
 from exchange.settlement import signoff as settlement_signoff
 from exchange.settlement import simulation as settlement_simulation
 from exchange.settlement import statement as settlement_statement
 from exchange.settlement.recorded import StandingPolicy
+from exchange.store.reconciliation import Exceptional, FileSummary
 from exchange.wallet import Lot as DomainLot
 from exchange.wallet import Wallet as DomainWallet
-from graph import disputes, exports, liability, listings, nettings, settlement
+from graph import disputes, exports, liability, listings, nettings, reconciliation, settlement
 from graph.context import ANY_STAFF, Context, Info
 from graph.disputes import Dispute
 from graph.exports import Export
@@ -39,6 +41,7 @@ from graph.inputs.settlement import SimulateAgreementInput
 from graph.liability import Liability
 from graph.nettings import Fix, Netting, NettingPolicy
 from graph.paging import After, Before, Connection, First, Last, Page
+from graph.reconciliation import BankFile, DuePayment, PaymentException
 from graph.refusals import Code, fault
 from graph.settlement import Agreement, AgreementSimulation, Period, PeriodCalendar, SignOffPolicy, Statement
 from graph.types import Benefit, BenefitConnection, Member, Node, Partner, Redemption
@@ -68,6 +71,8 @@ Wished = Annotated[
     strawberry.argument(description="Tries it like this, and records nothing; without it, what is recorded is shown."),
 ]
 FixId = Annotated[strawberry.ID, strawberry.argument(description="Such as ecb-2023-12-08.")]
+FileNumber = Annotated[int, strawberry.argument(description="The file's number.")]
+WithResolved = Annotated[bool, strawberry.argument(description="Those that somebody has resolved, too.")]
 Issuer = Annotated[strawberry.ID | None, strawberry.argument(description="Only those of this issuer.")]
 Provider = Annotated[strawberry.ID | None, strawberry.argument(description="Only those with this provider.")]
 
@@ -309,6 +314,39 @@ class Query:
     ) -> Page[settlement_fixes.Fix]:
         """List them."""
         return await nettings.fixes_listed(info.context, first, after)
+
+    @strawberry.field(
+        graphql_type=Connection[DuePayment],
+        description="What is to be paid yet of statements that are instructed, by reference; a partner sees its own.",
+    )
+    async def due_payments(
+        self, info: Info, first: First = strawberry.UNSET, after: After = strawberry.UNSET
+    ) -> Page[settlement_reconciliation.Due]:
+        """List it."""
+        return await reconciliation.due_payments(info.context, first, after)
+
+    @strawberry.field(graphql_type=BankFile | None, description="A bank's file by its number, for finance.")
+    async def bank_file(self, info: Info, number: FileNumber) -> FileSummary | None:
+        """Read it."""
+        return await reconciliation.bank_file(info.context, number)
+
+    @strawberry.field(graphql_type=Connection[BankFile], description="The bank's files, for finance; newest first.")
+    async def bank_files(
+        self, info: Info, first: First = strawberry.UNSET, after: After = strawberry.UNSET
+    ) -> Page[FileSummary]:
+        """List them."""
+        return await reconciliation.bank_files(info.context, first, after)
+
+    @strawberry.field(
+        graphql_type=Connection[PaymentException],
+        description="What a person of finance has to look at: by file and line, then what is not booked.",
+    )
+    async def payment_exceptions(
+        self, info: Info, first: First = strawberry.UNSET, after: After = strawberry.UNSET,
+        resolved: WithResolved = False,  # noqa: FBT002 - GraphQL names its arguments
+    ) -> Page[Exceptional]:  # fmt: skip
+        """List it."""
+        return await reconciliation.payment_exceptions(info.context, first, after, resolved=resolved)
 
 
 async def find_node(context: Context, sealed: str) -> Any:

@@ -23,6 +23,7 @@ from exchange.redemption import Redemption
 from exchange.rules import Rules
 from exchange.settlement.dispute import Dispute
 from exchange.settlement.period import Period
+from exchange.settlement.reconciliation import Filed, Resolution
 from exchange.settlement.recorded import RecordedNetting
 from exchange.settlement.signoff import Record
 from exchange.settlement.statement import Statement
@@ -41,6 +42,7 @@ from exchange.store.disputes import dispute_from, stands_as_recorded
 from exchange.store.headroom import pool_from, slice_from
 from exchange.store.nettings import netting_from
 from exchange.store.periods import Periods, period_from, statement_from
+from exchange.store.reconciliation import record_from as reconciled_from
 from exchange.store.shelves import Stockroom, Whole, room_from, shelf_from
 from exchange.store.signoff import record_from
 from exchange.wallet import Wallet
@@ -434,6 +436,11 @@ class Snapshot:
         """Yield the log of the sign-off, from its beginning."""
         async for row in self._db["sign_offs"].find({}, session=self._session).sort("_id", 1):
             yield _found(record_from, row)
+
+    async def reconciliations(self) -> AsyncIterator[Found[Filed | Resolution]]:
+        """Yield the bank's files and what was said about them, from the beginning."""
+        async for row in self._db["reconciliations"].find({}, session=self._session).sort("_id", 1):
+            yield _found(reconciled_from, row)
 
     async def disputes(self) -> AsyncIterator[Found[Dispute]]:
         """Yield every dispute."""

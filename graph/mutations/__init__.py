@@ -55,6 +55,7 @@ from graph.mutations.merging import MergingMutations
 from graph.mutations.nettings import NettingMutations
 from graph.mutations.outcomes import OfMember, OfRedemption, OfWallet, Repeatable
 from graph.mutations.points import PointsMutations
+from graph.mutations.reconciliation import ReconciliationMutations
 from graph.mutations.rules import RulesMutations
 from graph.mutations.signoff import SignOffMutations
 from graph.refusals import AsData, Forbidden, ValidationError, VersionConflict, made_of
@@ -219,7 +220,7 @@ ClosePeriodPayload = Annotated[
 @strawberry.type(description="Writes. Expected outcomes are data: each payload is a union.")
 class Mutation(
     PointsMutations, HouseholdMutations, MergingMutations, ExposureMutations, RulesMutations, SignOffMutations,
-    DisputeMutations, CalendarMutations, NettingMutations, ExportMutations,
+    DisputeMutations, CalendarMutations, NettingMutations, ReconciliationMutations, ExportMutations,
 ):  # fmt: skip
     """The root of mutations."""
 

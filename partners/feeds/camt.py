@@ -106,10 +106,13 @@ class _Reading:
         return int(self.parser.CurrentLineNumber)
 
 
-def read_camt(stream: BinaryIO) -> Iterator[Booked | None]:
-    """Yield the booked lines, and None for each entry that is only announced; a FeedError ends a wrong file."""
+def read_camt(stream: BinaryIO, encoding: str | None = None) -> Iterator[Booked | None]:
+    """Yield the booked lines, and None for each entry that is only announced; a FeedError ends a wrong file.
+
+    `encoding`: whatever the document declares.
+    """
     reading = _Reading()
-    parser = DefusedXMLParser(target=reading, forbid_dtd=True)
+    parser = DefusedXMLParser(target=reading, encoding=encoding, forbid_dtd=True)
     reading.parser = parser.parser
     n = 0
     try:

@@ -37,24 +37,29 @@ from exchange.settlement import (
     netted,
     netting,
     period,
+    reconciling,
     recorded,
     recording,
     signoff,
     simulation,
     statement,
 )
+from exchange.settlement import reconciliation as bank
 from exchange.settlement.disputing import Disputed
+from exchange.store import reconciliation as filing
 from exchange.store.catalog import CodesAdded, Published
 from exchange.store.headroom import Recorded
 from exchange.store.members import LinkCode, Permit
 from exchange.store.signoff import Signed
-from graph import nettings
+from graph import nettings, reconciliation
 from graph.context import Context
 from graph.listings import OwedPoints, SeenDebit
 from graph.mutations import Closed
 from graph.mutations.nettings import FixesImported
+from graph.mutations.reconciliation import FileReconciled, FileRecorded, UsageCompared
 from graph.paging import Page, PageInfo, Row
 from graph.schema import make_schema, sdl
+from partners.feeds.rows import Rejected
 from partners.registry import Partner
 
 SNAPSHOT = Path(__file__).with_name("schema.graphql")
@@ -94,6 +99,14 @@ BEHIND: dict[str, type] = {
     "ImportFixesSuccess": FixesImported,
     "Liability": liability.Liability, "LiabilityVintage": liability.Vintage, "LiabilityAge": liability.Aged,
     "LiabilityEnding": liability.Ending, "RedemptionEstimate": liability.Estimate,
+    "DuePayment": bank.Due, "BankMovement": bank.Booked, "BankMatch": reconciliation.Matched,
+    "BankFile": filing.FileSummary, "PaymentException": filing.Exceptional, "PaymentResolution": bank.Resolution,
+    "RecordedPayment": reconciling.RecordedPayment, "UsageFigures": reconciliation.Figures,
+    "UsageDifference": reconciliation.SeenDifference, "UsageTotal": reconciliation.SeenTotal,
+    "UsageRejection": Rejected, "UploadBankFileSuccess": bank.Filed,
+    "ResolvePaymentExceptionSuccess": bank.Resolution, "RecordBankFilePaymentsSuccess": FileRecorded,
+    "ReconcileUsageSuccess": UsageCompared, "ReconcileBankFileSuccess": FileReconciled,
+    "ReconciledStatement": reconciling.ReconciledStatement,
 }  # fmt: skip
 """What the resolvers of each type return. Connections are Pages and edges are Rows, whatever they hold."""
 
