@@ -18,8 +18,10 @@ from exchange.amounts import Money as Amount
 from exchange.errors import NotFound, Refusal, ValidationFailed
 from exchange.settlement import fixes, netted, netting
 from exchange.settlement import period as settlement_period
+from exchange.settlement.barter import Bartered
 from exchange.settlement.netted import Netted, PlanKind, Policy
 from exchange.settlement.recorded import RecordedNetting, StandingPolicy, Wish
+from graph.barters import NettingBarter
 from graph.context import Context, Info, Once
 from graph.inputs import sent
 from graph.inputs.nettings import (
@@ -353,6 +355,12 @@ class Netting:
     async def carried(root: Parent[Shown], info: Info) -> list[netting.Payment]:
         """Show those from or to the caller, or all."""
         return _concerning(own(info.context), (await root.made()).carried)
+
+    @strawberry.field(graphql_type=list[NettingBarter], description="What is settled in kind, by barter.")
+    async def barters(root: Parent[Shown], info: Info) -> list[Bartered]:
+        """Show the caller's own, or all."""
+        found = (await root.made()).bartered
+        return [each for each in found if own(info.context) in (None, each.barter.one, each.barter.other)]
 
     @strawberry.field(graphql_type=list[NettingConversion], description="What is settled in another currency.")
     async def conversions(root: Parent[Shown], info: Info) -> list[fixes.Conversion]:

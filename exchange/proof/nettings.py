@@ -38,7 +38,9 @@ class NettingJudge:
             yield f"takes in nothing of what that of period {last.period} carries"
         taken = opening(netting.period, last)
         try:
-            netted = net(self._sums.get(netting.period, Sums()), netting.policy, taken.carried.payments)
+            netted = net(
+                self._sums.get(netting.period, Sums()), netting.policy, taken.carried.payments, taken.carried.balances
+            )
         except ValidationFailed as refusal:
             yield f"cannot be made: {refusal.message}"
             return

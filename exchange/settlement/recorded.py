@@ -21,6 +21,7 @@ from typing import Any
 from msgspec import Struct
 
 from exchange.errors import ValidationFailed
+from exchange.settlement.barter import Balance
 from exchange.settlement.fixes import Fix
 from exchange.settlement.netted import Netted, PlanKind, Policy
 from exchange.settlement.netting import Payment
@@ -30,19 +31,20 @@ _PERIOD = ("input", "period")
 
 
 class Carried(Struct, frozen=True, kw_only=True):
-    """All that a netting hands to that of the next period."""
+    """All that a netting hands to that of the next period: what is carried, and what is used of barters."""
 
     payments: tuple[Payment, ...] = ()
+    balances: tuple[Balance, ...] = ()
 
     @classmethod
     def by(cls, netted: Netted) -> Carried:
         """Return what a netting carries."""
-        return cls(payments=netted.carried)
+        return cls(payments=netted.carried, balances=netted.carried_balances)
 
     @property
     def nothing(self) -> bool:
         """Whether nobody would lose anything without it."""
-        return not self.payments
+        return not self.payments and not self.balances
 
 
 class RecordedNetting(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,8 @@ was recorded is made anew of the journal when it is asked for (`recorded`, rule 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +19,7 @@ from msgspec.structs import replace
 from exchange.errors import Contended, FiguresDisagree, IdempotencyConflict, NotFound, ValidationFailed
 from exchange.proof.netting_certificate import header, lines
 from exchange.proof.sealed import Seal, sealed
+from exchange.settlement.barter import Balance, Bartering, Seen, Stage, Version, concerning
 from exchange.settlement.clearing import Settlement
 from exchange.settlement.netted import Netted, PlanKind, Policy
 from exchange.settlement.recorded import (
@@ -29,6 +31,7 @@ from exchange.settlement.recorded import (
     check_turn,
     opening,
 )
+from exchange.store.barters import Barters
 from exchange.store.connection import Database, server_time
 from exchange.store.nettings import RecordedNettings, StandingPolicies
 
@@ -64,12 +67,14 @@ class Recording:
         self._settlement = settlement
         self._nettings = RecordedNettings(db)
         self._policies = StandingPolicies(db)
+        self.barters = Barters(db)
         self._made: dict[int, Netted] = {}
         self._making = asyncio.Lock()
 
     async def create_indexes(self) -> None:
         """Create what keeps nettings one behind another. Idempotent."""
         await self._nettings.create_indexes()
+        await self.barters.create_indexes()
 
     # ------------------------------------------------------------ the standing policy
 
@@ -134,12 +139,41 @@ class Recording:
         )  # fmt: skip
 
     async def _net(self, number: int, policy: Policy, taken: Opening) -> Netted:
-        payments = taken.carried.payments
+        policy = replace(policy, barter=await self._bartering(number, taken))
         if policy.plan is PlanKind.CONTRACTED:
-            policy = replace(policy, contracts=await self._settlement.contracts(number, payments))
-        return await self._settlement.netted(number, policy, payments)
+            barters = () if policy.barter is None else policy.barter.barters
+            parties = {party for carry in taken.carried.payments for party in (carry.from_, carry.to)}
+            parties.update(party for barter in barters for party in (barter.one, barter.other))
+            policy = replace(policy, contracts=await self._settlement.contracts(number, parties))
+        return await self._settlement.netted(number, policy, taken.carried.payments, taken.carried.balances)
+
+    async def opened(self) -> datetime:
+        """Return when the open period was opened: from then on a barter begins, unless it is said otherwise."""
+        period = await self._settlement.period()
+        if period is None:
+            raise NotFound("no period is open")
+        return period.opened_at
+
+    async def _bartering(self, number: int, taken: Opening) -> Bartering | None:
+        period = await self._settlement.period(number)
+        if period is None:
+            raise NotFound(f"there is no period {number}", ("input", "period"))
+        cut = period.marked_at or await server_time(self._db)
+        barters = [version.barter for version in await self.barters.last_versions()]
+        return concerning(barters, period.opened_at, cut, taken.carried.balances)
 
     # ------------------------------------------------------------ what was recorded
+
+    async def seen(self, versions: Iterable[Version]) -> list[Seen]:
+        """Return where barters stand, and what is used of them by the last recorded netting."""
+        last, now = await self._nettings.last(), await server_time(self._db)
+        used = {} if last is None else {each.barter: each for each in last.carried.balances}
+        found = []
+        for version in versions:
+            barter, stage = version.barter.id, version.stage(now)
+            untouched = None if stage is Stage.ENDED else Balance(barter, 0, 0)
+            found.append(Seen(version, stage, used.get(barter, untouched)))
+        return found
 
     async def get(self, number: int) -> RecordedNetting | None:
         """Return the recorded netting of a period."""
@@ -155,7 +189,9 @@ class Recording:
             made = self._made.get(netting.period)
             if made is None:
                 taken = await self._taken(netting)
-                made = await self._settlement.netted(netting.period, netting.policy, taken.carried.payments)
+                made = await self._settlement.netted(
+                    netting.period, netting.policy, taken.carried.payments, taken.carried.balances
+                )
                 while len(self._made) >= _KEPT:
                     del self._made[next(iter(self._made))]
                 self._made[netting.period] = made

@@ -15,6 +15,7 @@ from pymongo.errors import DuplicateKeyError
 
 from exchange.amounts import Money
 from exchange.errors import StoreUnavailable, VersionConflict
+from exchange.settlement.barter import Balance, Bartering
 from exchange.settlement.fixes import Fix
 from exchange.settlement.netted import PlanKind, Policy
 from exchange.settlement.netting import Payment
@@ -127,9 +128,14 @@ def netting_document(netting: RecordedNetting) -> Document:
     return {
         "_id": netting.period, "root": netting.root, "follows": netting.follows, "standing": netting.standing,
         **_how(policy), "without": sorted(policy.without), "fix": None if policy.fix is None else policy.fix.told(),
+        "barter": None if policy.barter is None else policy.barter.told(),
         # By the first of each two: of a few hundred partners that all have agreements, this is short enough.
         "contracts": [{"one": one, "others": others} for one, others in _by_first(policy.contracts).items()],
         "carried": [_payment(each) for each in netting.carried.payments],
+        "balances": [
+            {"barter": each.barter, "one_used": str(each.one_used), "other_used": str(each.other_used)}
+            for each in netting.carried.balances
+        ],
         "keys": dict(netting.keys), "signature": netting.signature, "hash": netting.hash, "actor": netting.actor,
         "at": netting.at, "key": netting.key, "fingerprint": netting.fingerprint,
     }  # fmt: skip
@@ -139,11 +145,17 @@ def netting_from(document: Document) -> RecordedNetting:
     """Return the netting that was stored."""
     policy = Policy(
         **_said(document), without=frozenset(document["without"]), fix=_fix_from(document["fix"]),
+        barter=Bartering.of(document["barter"]),
         contracts=frozenset((each["one"], other) for each in document["contracts"] for other in each["others"]),
     )  # fmt: skip
     return RecordedNetting(
         period=document["_id"], policy=policy,
-        carried=Carried(payments=tuple(_payment_from(each) for each in document["carried"])),
+        carried=Carried(
+            payments=tuple(_payment_from(each) for each in document["carried"]),
+            balances=tuple(
+                Balance(each["barter"], int(each["one_used"]), int(each["other_used"])) for each in document["balances"]
+            ),
+        ),
         **{name: document[name] for name in (
             "root", "follows", "standing", "keys", "signature", "hash", "actor", "at", "key", "fingerprint",
         )},

@@ -18,6 +18,7 @@ from exchange.journal import milliseconds
 from exchange.proof import netting_certificate
 from exchange.proof.sealed import Broken
 from exchange.proof.sealed import verify as verify_file
+from exchange.settlement.barter import Bartered
 from exchange.settlement.fixes import Fix
 from exchange.settlement.netted import Change, Measure, Netted, PlanKind, Policy, Standing, changes
 from exchange.settlement.netting import Payment
@@ -263,7 +264,10 @@ async def _opening(services: Services, data: bytes, number: int) -> Opening:
         raise ValidationFailed(
             f"--after: the certificate is of period {facts['period']}, not of the one before {number} here"
         )
-    return Opening(carried=Carried(payments=tuple(netting_certificate.carried(facts))), after=sha256(data).hexdigest())
+    carried = Carried(
+        payments=tuple(netting_certificate.carried(facts)), balances=tuple(netting_certificate.balances(facts))
+    )
+    return Opening(carried=carried, after=sha256(data).hexdigest())
 
 
 # ---------------------------------------------------------------- what is wished
@@ -347,6 +351,7 @@ def _document(period: Period, netted: Netted) -> dict[str, Any]:
         "savings": [_measure(each) for each in netted.measures],
         "payments": [_payment(each) for each in netted.payments],
         "carried": [_payment(each) for each in netted.carried],
+        "barters": [_bartered(each) for each in netted.bartered],
         "survivors": [_change(each) for each in changes(netted)],
         "fix": None if policy.fix is None else policy.fix.id, "settle": dict(policy.settle),
         "conversions": [
@@ -395,6 +400,19 @@ def _payment(each: Payment) -> dict[str, Any]:
     return {"from": each.from_, "to": each.to, "amount": money(each.amount)}
 
 
+def _bartered(each: Bartered) -> dict[str, Any]:
+    owed = each.payment()
+    return {
+        "barter": each.barter.id, "sides": [
+            {"issuer": side.issuer, "provider": side.provider, "quota": money(side.quota),
+             "in_kind": money(side.in_kind), "used": money(side.used), "left": money(side.left)}
+            for side in each.sides()
+        ],
+        "balance": money(each.difference), "ended": each.due is not None,
+        "due": None if owed is None else _payment(owed),
+    }  # fmt: skip
+
+
 def _change(each: Change) -> dict[str, Any]:
     amounts = {"before": each.before, "after": each.after, "difference": each.difference}
     return {"partner": each.party, **{name: money(amount) for name, amount in amounts.items()}}
@@ -412,6 +430,7 @@ def _told(period: Period, netted: Netted, out: Path | None, recorded: RecordedNe
         for each in netted.standings
     ]  # fmt: skip
     lines += _section("", ("partner", *figures, "currency", "settled by"), rows, figures)
+    lines += _in_kind(netted.bartered)
     if policy.groups:
         parties = [(party, *_amounts(amount), amount.currency) for party, amount in netted.nets]
         lines += _section("with groups as one", ("partner", "net", "currency"), parties, ("net",))
@@ -449,6 +468,23 @@ def _converted(netted: Netted, fix: Fix) -> list[str]:
         for currency, each in netted.differences.items()
     ]
     return lines + _section("which by this fix is a difference of", ("exactly", "in"), gained, ("exactly",))
+
+
+def _in_kind(bartered: Sequence[Bartered]) -> list[str]:
+    figures = ("quota", "in kind", "used", "left")
+    rows = [
+        (each.barter.id, side.issuer, side.provider,
+         *_amounts(side.quota, side.in_kind, side.used, side.left), side.quota.currency)
+        for each in bartered for side in each.sides()
+    ]  # fmt: skip
+    lines = _section("settled in kind", ("barter", "points of", "at", *figures, "currency"), rows, figures)
+    due = [(each, each.payment()) for each in bartered]
+    differences = [
+        (each.barter.id, owed.from_, owed.to, *_amounts(owed.amount), owed.amount.currency)
+        for each, owed in due if owed is not None
+    ]  # fmt: skip
+    header = ("barter", "from", "to", "difference", "currency")
+    return lines + _section("owed for barters that have ended", header, differences, ("difference",))
 
 
 def _columns(each: Standing) -> tuple[Money, Money, Money]:

@@ -65,6 +65,14 @@ fragment dispute on Dispute { id status round deadline reason kind entry stateme
   net { amount } award { amount } partner { handle } counterparty { handle } waitingFor { handle } period { number }
   adjustment adjustedIn { number }
   records { step at status deadline text link sha256 hash award { amount } party { handle } } }"""
+BARTER = """
+fragment barter on Barter { id version stage effectiveFrom until reference recordedBy
+  balance { amount currency }
+  sides { issuer { handle } provider { handle } quota { amount } used { amount } left { amount }
+    inKind { amount } } }"""
+EXPORT = """
+fragment export on Export { id status format statement { id hash } progress { done total } askedAt fileName mediaType
+  bytes sha256 expiresAt error url }"""
 NETTING = """
 fragment netting on Netting { period { number } recordedAt recordedBy hash follows standingPolicy plan
   minimums { amount currency } groups { parent { handle } members { handle } } settle { partner { handle } currency }
@@ -73,6 +81,8 @@ fragment netting on Netting { period { number } recordedAt recordedBy hash follo
     fees { amount } net { amount currency } }
   nets { partner { handle } amount { amount } }
   measures { gross { amount } bilateral { amount } multilateral { amount } efficiencyBasisPoints }
+  barters { barter ended balance { amount } due { from { handle } to { handle } amount { amount } }
+    sides { issuer { handle } inKind { amount } used { amount } left { amount } } }
   payments { from { handle } to { handle } amount { amount currency } }
   carried { from { handle } to { handle } amount { amount currency } }
   conversions { partner { handle } amount { amount currency } converted { amount currency } }
@@ -165,8 +175,11 @@ SUCCESS = {
         ("openDispute", "answerDispute", "withdrawDispute", "concedeDispute", "resolveDispute"),
         "... on DisputeSuccess { replayed dispute { ...dispute } } ... on InvalidDispute { status }",
     ),
+    "exportStatement": "... on Export { ...export }",
     "setPeriodCalendar": "... on PeriodCalendar { version every on at timeZone reviewDays businessDays }"
     " ... on VersionConflict { currentVersion }",
+    "addBarter": "... on Barter { ...barter }",
+    "endBarter": "... on Barter { ...barter }",
     "recordNetting": "... on RecordNettingSuccess { replayed netting { ...netting } }",
     "setNettingPolicy": "... on NettingPolicy { version plan minimums { amount currency }"
     " groups { parent { handle } members { handle } } settle { partner { handle } currency } }"
@@ -186,11 +199,13 @@ SUCCESS = {
 FRAGMENTS = {
     "signOff": SIGN_OFF,
     "dispute": DISPUTE,
+    "export": EXPORT,
     "due": DUE,
     "bankFile": f"{BANK_FILE} {EXCEPTION} {DUE}",
     "usage": f"{USAGE} {FIGURES}",
     "exposure": EXPOSURE,
     "netting": NETTING,
+    "barter": BARTER,
     "benefit": BENEFIT,
     "redemption": REDEMPTION,
     "wallet": WALLET,
@@ -244,6 +259,7 @@ def input_type(mutation: str) -> str:
         **dict.fromkeys(("answerDispute", "withdrawDispute", "concedeDispute"), "DisputeActionInput"),
         **dict.fromkeys(("recordBankFilePayments", "reconcileBankFile"), "BankFileInput"),
         "unfreezeLot": "FreezeLotInput", "unfreezeMember": "FreezeMemberInput",
+        "exportStatement": "ExportStatementInput",
     }  # fmt: skip
     if mutation in shared:
         return shared[mutation]

@@ -29,8 +29,10 @@ from exchange.amounts import Money
 from exchange.batch import Outcome
 from exchange.quote import Quote
 from exchange.settlement import (
+    barter,
     calendar,
     dispute,
+    exports,
     fixes,
     liability,
     netted,
@@ -50,7 +52,7 @@ from exchange.store.catalog import CodesAdded, Published
 from exchange.store.headroom import Recorded
 from exchange.store.members import LinkCode, Permit
 from exchange.store.signoff import Signed
-from graph import nettings, reconciliation
+from graph import barters, nettings, reconciliation
 from graph.context import Context
 from graph.listings import OwedPoints, SeenDebit
 from graph.mutations import Closed
@@ -90,11 +92,13 @@ BEHIND: dict[str, type] = {
     "Dispute": dispute.Dispute, "DisputeRecord": dispute.DisputeRecord, "DisputeSuccess": Disputed,
     "InvalidDispute": errors.InvalidDispute,
     "PeriodCalendar": calendar.Calendar, "PeriodDates": calendar.Dates,
+    "Export": exports.Export, "ExportProgress": exports.ExportProgress,
     "Netting": nettings.Shown, "NettingPolicy": recorded.StandingPolicy, "NettingGroup": nettings.Group,
     "SettlementCurrency": nettings.Choice, "NettingStanding": nettings.SeenStanding, "NettingNet": nettings.Net,
     "NettingMeasure": netted.Measure, "NettingChange": netted.Change, "NettingConversion": fixes.Conversion,
     "Fix": fixes.Fix, "FixRate": nettings.Rate, "RecordNettingSuccess": recording.Recorded,
     "ImportFixesSuccess": FixesImported,
+    "Barter": barter.Seen, "BarterSide": barters.SeenSide, "NettingBarter": barter.Bartered,
     "Liability": liability.Liability, "LiabilityVintage": liability.Vintage, "LiabilityAge": liability.Aged,
     "LiabilityEnding": liability.Ending, "RedemptionEstimate": liability.Estimate,
     "DuePayment": bank.Due, "BankMovement": bank.Booked, "BankMatch": reconciliation.Matched,
