@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -23,6 +24,27 @@ from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement, StatementLine
 
 LOCALE: Final = "en"
+
+
+class Form(StrEnum):
+    """The forms that a statement can be written in."""
+
+    CSV = "csv"
+    JSON = "json"
+    LEDGER = "ledger"
+    XLSX = "xlsx"
+    PDF = "pdf"
+    PAIN001 = "pain001"
+    BUNDLE = "bundle"
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """What somebody wants a statement written as. `payer`, `pay_on`: of a payment file, as a `Subject` has them."""
+
+    form: Form
+    locale: str = LOCALE
+    payer: str | None = None
+    pay_on: date | None = None
 
 
 class Subject(Struct, frozen=True, kw_only=True):
