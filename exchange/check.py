@@ -20,8 +20,9 @@ nothing in any other block up to the heads: it is judged at once, with nothing t
 time since the check began is held against its entries the next time.
 
 How much memory it takes: one range of blocks (of about `ENTRIES_AT_ONCE`), one wallet with its history, the
-sums per period, a number per benefit, the disputes. What has to be joined (events by wallet, acts of the other
-redemptions, codes) goes through a temporary SQLite file that grows with the journal.
+sums per period, a number per benefit, the disputes, what banks call the movements in their files. What has to be joined
+(events by wallet, acts of the other redemptions, codes) goes through a temporary SQLite file that grows with the
+journal.
 
 Everything is read by its types first (`Audit`), so that what is spoiled is named and does not end the check.
 
@@ -44,10 +45,12 @@ from exchange.agreements import Agreement, AgreementBook
 from exchange.journal import Account, Block, EntryKind, Sums
 from exchange.keyring import Keyring
 from exchange.proof import Proof, Proofs, Wrong
+from exchange.proof.banking import BankJudge
 from exchange.proof.disputes import DisputeJudge
 from exchange.proof.history import Event, Holds, differences, fold, unheld
 from exchange.proof.lanes import LaneJudge, Placed
 from exchange.proof.money import owed
+from exchange.proof.nettings import NettingJudge
 from exchange.proof.redemptions import BEGINNINGS, STEPS, Act, Life, unlike
 from exchange.proof.signoff import LogJudge
 from exchange.proof.stops import Stops
@@ -55,6 +58,7 @@ from exchange.redemption import Redemption, RedemptionStatus
 from exchange.settlement import netting
 from exchange.settlement.clearing import Settlement
 from exchange.settlement.period import Period, PeriodStatus, Range, period_root
+from exchange.settlement.recorded import RecordedNetting
 from exchange.settlement.statement import Statement
 from exchange.store.audit import UNREADABLE, Audit, Found, HeadroomRow, Snapshot, StockRow
 from exchange.store.connection import Database
@@ -117,6 +121,7 @@ class _Examination:
         self._lines: Counter[tuple[int, str]] = Counter()
         self._lanes: dict[int, LaneJudge] = {}
         self._disputes = DisputeJudge({})
+        self._nettings: list[RecordedNetting] = []
 
     async def run(self) -> list[Proof]:
         """Read, judge, and return the proofs."""
@@ -138,6 +143,7 @@ class _Examination:
             self._judge_headroom()
             await self._judge_periods()
             self._proofs.add(Wrong(14, what) for what in self._disputes.end())
+            await self._judge_nettings()
         finally:
             self._scratch.close()
         return self._proofs.all()
@@ -145,6 +151,8 @@ class _Examination:
     # ------------------------------------------------------------ reading what changes
 
     async def _read_state(self) -> None:
+        # Before the periods and the journal: what is netted in what is read here is closed there.
+        self._nettings = self._readable(15, "netting of period", *await self._audit.found_nettings())
         self._periods = self._readable(9, "period", *await self._audit.found_periods())
         done, total = 0, await self._audit.wallet_count()
         async for found in self._audit.wallets():
@@ -194,6 +202,11 @@ class _Examination:
             self._proofs.judged(14)
             for each in self._readable(14, "dispute", dispute):
                 self._proofs.add(Wrong(14, what) for what in self._disputes.add(each))
+        bank = BankJudge(one.value for one in statements if one.value is not None)
+        async for reconciled in snapshot.reconciliations():
+            self._proofs.judged(16)
+            for filed in self._readable(16, "record of the reconciliation", reconciled):
+                self._proofs.add(Wrong(16, what) for what in bank.take(filed))
 
     # ------------------------------------------------------------ the journal
 
@@ -557,6 +570,21 @@ class _Examination:
             if self._settlement is not None and statement.hash != await _hash_of(self._settlement, statement):
                 wrong.append("made anew it has another hash")
             self._proofs.add(Wrong(10, f"statement {statement.id} {what}") for what in wrong)
+
+    async def _judge_nettings(self) -> None:
+        """Make every recorded netting anew of the blocks that were read, one behind another."""
+        roots = {period.number: period.root for period in self._periods if period.closed}
+        judge = NettingJudge(self._by_blocks)
+        for recorded in self._nettings:
+            self._proofs.judged(15)
+            wrong = [] if recorded.root == roots.get(recorded.period) else ["has another root than its period"]
+            try:
+                wrong += judge.take(recorded)
+            except UNREADABLE as error:
+                wrong.append(f"does not say what it should: {error}")
+            self._proofs.add(Wrong(15, f"the netting of period {recorded.period} {what}") for what in wrong)
+            # So that what is being read meanwhile gets on.
+            await asyncio.sleep(0)
 
 
 def _written(life: Life) -> bytes:

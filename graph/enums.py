@@ -10,11 +10,18 @@ from exchange.benefit import BenefitCategory, BenefitStatus, Fulfilment, LimitPe
 from exchange.journal import EntryKind, LineKind
 from exchange.redemption import RedemptionStatus
 from exchange.rules import AwardReversal
+from exchange.settlement.barter import Stage
 from exchange.settlement.calendar import Duty, Every
 from exchange.settlement.dispute import DisputeReason, DisputeStatus, DisputeStep
+from exchange.settlement.export import Form
+from exchange.settlement.exports import ExportStatus
+from exchange.settlement.netted import PlanKind
 from exchange.settlement.period import PeriodStatus
+from exchange.settlement.reconciliation import ExceptionKind as PaymentExceptionKind
+from exchange.settlement.reconciliation import How as PaymentMatchedBy
 from exchange.settlement.signoff import SignOffStep
 from exchange.settlement.statement import StatementStatus
+from exchange.settlement.usage import DifferenceKind as UsageDifferenceKind
 from partners.registry import PartnerRole
 
 __all__ = [
@@ -28,15 +35,20 @@ __all__ = [
     "Duty",
     "EntryKind",
     "Every",
+    "ExportStatus",
+    "Form",
     "Fulfilment",
     "LimitPeriod",
     "LineKind",
     "PartnerRole",
+    "PaymentExceptionKind",
+    "PaymentMatchedBy",
     "PeriodStatus",
     "RedemptionStatus",
     "SignOffStep",
     "StatementStatus",
     "UnavailableReason",
+    "UsageDifferenceKind",
 ]
 
 
@@ -218,6 +230,22 @@ made_known(
 
 
 made_known(
+    PlanKind,
+    "NettingPlan",
+    description="Who pays whom when a period is netted.",
+    EXCHANGE="One payment for each net, to the exchange or from it.",
+    FEWEST="Partners pay each other, with the fewest transfers.",
+    CONTRACTED="Partners pay each other, but only those that have an agreement, and move the least.",
+)
+made_known(
+    Stage,
+    "BarterStage",
+    description="Where a barter stands.",
+    TO_COME="It has not begun.",
+    IN_FORCE="What is owed in a period that is opened now is settled in kind.",
+    ENDED="Its difference is due, or settled.",
+)
+made_known(
     DisputeReason,
     description="Why a line should be wrong.",
     DUPLICATE="It is there twice.",
@@ -248,6 +276,54 @@ made_known(
     UPHOLD="Find, as finance, that it is right, all of it or a part.",
     REJECT="Find, as finance, that it is not.",
     LAPSE="Nobody's: a deadline passed.",
+)
+made_known(
+    ExportStatus,
+    description="Where an export stands.",
+    QUEUED="It waits for others.",
+    RUNNING="It is being written.",
+    READY="Its file can be fetched.",
+    FAILED="There will be no file: `error` says why. Ask again when that has changed.",
+    EXPIRED="Its file was kept for a day, and is gone. Ask again.",
+)
+made_known(
+    Form,
+    "ExportFormat",
+    description="What a statement is written as.",
+    CSV="A row for each line, amounts as decimals with a point.",
+    JSON="The canonical document and its hash.",
+    LEDGER="Plain-text accounting (Beancount), from the partner's side.",
+    XLSX="A workbook: typed cells, sums that are formulas.",
+    PDF="A document to send: letterhead, sums, chart, lines.",
+    PAIN001="What is left to be paid of an approved statement, for the bank of whoever pays (ISO 20022).",
+    BUNDLE="The statement, signed, with the proof that each line is in the journal.",
+)
+
+
+made_known(
+    PaymentExceptionKind,
+    "PaymentExceptionKind",
+    description="Why a person has to look.",
+    NOT_EXPECTED="The movement fits nothing that is due, or several things.",
+    NOT_BOOKED="The bank should have booked it by now, and has not.",
+    AMOUNT_DIFFERS="It is for something due of another amount.",
+    DUPLICATE="What it is for is paid already.",
+    RETURNED="It is for something due, and went the wrong way.",
+)
+made_known(
+    PaymentMatchedBy,
+    "PaymentMatchedBy",
+    description="By what movements and payments found one another.",
+    REFERENCE="The movement names the payment.",
+    AMOUNT="The amount is the same, the date is near, and nothing else fits.",
+)
+made_known(
+    UsageDifferenceKind,
+    "UsageDifferenceKind",
+    description="How a statement and its partner's own record differ about an entry.",
+    MISSING_HERE="The partner has it, the statement has not.",
+    MISSING_THERE="The statement has it, the partner has not.",
+    DIFFERS="Both have it, with other figures.",
 )
 
 

@@ -15,7 +15,9 @@ from exchange.benefit import Benefit
 from exchange.keyring import BadToken, Keyring
 from exchange.quote import Quote
 from exchange.redemption import Redemption
+from exchange.settlement.barter import Barter
 from exchange.settlement.dispute import Dispute
+from exchange.settlement.exports import Export
 from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement
 from exchange.wallet import Lot, Wallet
@@ -38,6 +40,8 @@ class Kind(StrEnum):
     PERIOD = "Period"
     STATEMENT = "Statement"
     DISPUTE = "Dispute"
+    BARTER = "Barter"
+    EXPORT = "Export"
 
 
 class Identified(Protocol):
@@ -60,6 +64,8 @@ KINDS: dict[type, Kind] = {
     Period: Kind.PERIOD,
     Statement: Kind.STATEMENT,
     Dispute: Kind.DISPUTE,
+    Barter: Kind.BARTER,
+    Export: Kind.EXPORT,
 }
 PAIRWISE = frozenset({Kind.MEMBER, Kind.LOT})
 

@@ -116,6 +116,9 @@ class Measure:
         if "ids" in known.args:
             ids = self._value(given.get("ids"))
             return len(ids) if isinstance(ids, list | tuple) else 1
+        if "pageInfo" in getattr(get_named_type(known.type), "fields", ()):
+            # A page whose size stands in the mutation's input.
+            return SIZE_MAX
         # The rows of a connection were counted with its page.
         return _LIST_GUESS if is_list_type(get_nullable_type(known.type)) and "pageInfo" not in parent.fields else 1
 

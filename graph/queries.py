@@ -18,21 +18,32 @@ from exchange.redemption import Redemption as DomainRedemption
 from exchange.redemption import RedemptionStatus
 from exchange.settlement import calendar as settlement_calendar
 from exchange.settlement import dispute as settlement_dispute
+from exchange.settlement import exports as settlement_exports
+from exchange.settlement import fixes as settlement_fixes
 from exchange.settlement import liability as settlement_liability
 from exchange.settlement import period as settlement_period
+from exchange.settlement import reconciliation as settlement_reconciliation
 from exchange.settlement import signoff as settlement_signoff
 from exchange.settlement import simulation as settlement_simulation
 from exchange.settlement import statement as settlement_statement
+from exchange.settlement.barter import Seen
+from exchange.settlement.recorded import StandingPolicy
+from exchange.store.reconciliation import Exceptional, FileSummary
 from exchange.wallet import Lot as DomainLot
 from exchange.wallet import Wallet as DomainWallet
-from graph import disputes, liability, listings, settlement
+from graph import barters, disputes, exports, liability, listings, nettings, reconciliation, settlement
+from graph.barters import Barter
 from graph.context import ANY_STAFF, Context, Info
 from graph.disputes import Dispute
+from graph.exports import Export
 from graph.identifiers import Kind
 from graph.inputs import BenefitBy, Chosen, MemberBy, Order, sent
+from graph.inputs.nettings import NettingWishInput
 from graph.inputs.settlement import SimulateAgreementInput
 from graph.liability import Liability
+from graph.nettings import Fix, Netting, NettingPolicy
 from graph.paging import After, Before, Connection, First, Last, Page
+from graph.reconciliation import BankFile, DuePayment, PaymentException
 from graph.refusals import Code, fault
 from graph.settlement import Agreement, AgreementSimulation, Period, PeriodCalendar, SignOffPolicy, Statement
 from graph.types import Benefit, BenefitConnection, Member, Node, Partner, Redemption
@@ -56,6 +67,15 @@ Proposed = Annotated[SimulateAgreementInput, strawberry.argument(description="Th
 OrLastClosed = Annotated[
     int | None, strawberry.argument(description="The period's number; without it the last one that is closed.")
 ]
+PeriodNumber = Annotated[int, strawberry.argument(description="The period's number.")]
+Wished = Annotated[
+    NettingWishInput | None,
+    strawberry.argument(description="Tries it like this, and records nothing; without it, what is recorded is shown."),
+]
+BarterId = Annotated[strawberry.ID, strawberry.argument(description="Its id.")]
+FixId = Annotated[strawberry.ID, strawberry.argument(description="Such as ecb-2023-12-08.")]
+FileNumber = Annotated[int, strawberry.argument(description="The file's number.")]
+WithResolved = Annotated[bool, strawberry.argument(description="Those that somebody has resolved, too.")]
 Issuer = Annotated[strawberry.ID | None, strawberry.argument(description="Only those of this issuer.")]
 Provider = Annotated[strawberry.ID | None, strawberry.argument(description="Only those with this provider.")]
 
@@ -242,6 +262,107 @@ class Query:
         """List them."""
         return await disputes.disputes(info.context, first, after)
 
+    @strawberry.field(
+        graphql_type=Export | None, description="An export, if the caller has asked for it, or is finance."
+    )
+    async def export(self, info: Info, id: Id) -> settlement_exports.Export | None:  # noqa: A002
+        """Open the id."""
+        return await exports.named(info.context, id)
+
+    @strawberry.field(
+        graphql_type=Connection[Export],
+        description="Exports of the last 30 days that the caller has asked for, all for finance; newest first.",
+    )
+    async def exports(
+        self, info: Info, first: First = strawberry.UNSET, after: After = strawberry.UNSET
+    ) -> Page[settlement_exports.Export]:
+        """List them."""
+        return await exports.exports_of(info.context, first, after)
+
+    @strawberry.field(
+        graphql_type=Netting | None,
+        description="The recorded netting of a period; null when none is. A partner sees its own part of it. "
+        "With `policy`, finance tries it like that.",
+    )
+    async def netting(
+        self, info: Info, period: PeriodNumber, policy: Wished = strawberry.UNSET
+    ) -> nettings.Shown | None:  # fmt: skip
+        """Read it, or try it."""
+        return await nettings.netting_of(info.context, period, sent(policy))
+
+    @strawberry.field(
+        graphql_type=list[Barter], description="What partners settle in kind; a partner sees its own. The newest first."
+    )
+    async def barters(self, info: Info) -> list[Seen]:
+        """List them as they stand."""
+        return await barters.barters(info.context)
+
+    @strawberry.field(graphql_type=Barter | None, description="One of them; null when the caller has no such barter.")
+    async def barter(self, info: Info, id: BarterId) -> Seen | None:  # noqa: A002
+        """Read it as it stands."""
+        return await barters.barter_of(info.context, id)
+
+    @strawberry.field(graphql_type=Connection[Netting], description="Recorded nettings, the newest period first.")
+    async def nettings(
+        self, info: Info, first: First = strawberry.UNSET, after: After = strawberry.UNSET
+    ) -> Page[nettings.Shown]:
+        """List them."""
+        return await nettings.nettings(info.context, first, after)
+
+    @strawberry.field(
+        graphql_type=NettingPolicy, description="How periods are netted unless somebody wishes otherwise."
+    )
+    async def netting_policy(self, info: Info) -> StandingPolicy:
+        """Read the version in force."""
+        info.context.require("finance:view", "admin")
+        return await info.context.services.recording.standing()
+
+    @strawberry.field(graphql_type=Fix | None, description="The exchange rates of one day.")
+    async def fix(self, info: Info, id: FixId) -> settlement_fixes.Fix | None:  # noqa: A002
+        """Read it."""
+        nettings.see_fixes(info.context)
+        return await info.context.services.fixes.get(id)
+
+    @strawberry.field(graphql_type=Connection[Fix], description="The exchange rates of each day, the newest first.")
+    async def fixes(
+        self, info: Info, first: First = strawberry.UNSET, after: After = strawberry.UNSET
+    ) -> Page[settlement_fixes.Fix]:
+        """List them."""
+        return await nettings.fixes_listed(info.context, first, after)
+
+    @strawberry.field(
+        graphql_type=Connection[DuePayment],
+        description="What is to be paid yet of statements that are instructed, by reference; a partner sees its own.",
+    )
+    async def due_payments(
+        self, info: Info, first: First = strawberry.UNSET, after: After = strawberry.UNSET
+    ) -> Page[settlement_reconciliation.Due]:
+        """List it."""
+        return await reconciliation.due_payments(info.context, first, after)
+
+    @strawberry.field(graphql_type=BankFile | None, description="A bank's file by its number, for finance.")
+    async def bank_file(self, info: Info, number: FileNumber) -> FileSummary | None:
+        """Read it."""
+        return await reconciliation.bank_file(info.context, number)
+
+    @strawberry.field(graphql_type=Connection[BankFile], description="The bank's files, for finance; newest first.")
+    async def bank_files(
+        self, info: Info, first: First = strawberry.UNSET, after: After = strawberry.UNSET
+    ) -> Page[FileSummary]:
+        """List them."""
+        return await reconciliation.bank_files(info.context, first, after)
+
+    @strawberry.field(
+        graphql_type=Connection[PaymentException],
+        description="What a person of finance has to look at: by file and line, then what is not booked.",
+    )
+    async def payment_exceptions(
+        self, info: Info, first: First = strawberry.UNSET, after: After = strawberry.UNSET,
+        resolved: WithResolved = False,  # noqa: FBT002 - GraphQL names its arguments
+    ) -> Page[Exceptional]:  # fmt: skip
+        """List it."""
+        return await reconciliation.payment_exceptions(info.context, first, after, resolved=resolved)
+
 
 async def find_node(context: Context, sealed: str) -> Any:
     """Return what an id is of, if the caller may see it; what it may not see is null, not an error."""
@@ -252,7 +373,7 @@ async def find_node(context: Context, sealed: str) -> Any:
     readers = {
         Kind.PARTNER: _partner, Kind.BENEFIT: _benefit, Kind.AGREEMENT: _agreement, Kind.MEMBER: _member,
         Kind.LOT: _lot, Kind.REDEMPTION: listings.redemption, Kind.PERIOD: _period, Kind.STATEMENT: _statement,
-        Kind.DISPUTE: disputes.seen,
+        Kind.DISPUTE: disputes.seen, Kind.EXPORT: exports.seen,
     }  # fmt: skip
     reader: Any = readers[kind]
     try:

@@ -1,8 +1,9 @@
 """The invariants of the exchange, what became of proving them, and the second opinions that prove them.
 
 `history` judges wallets, `redemptions` what becomes of a redemption, `money` what it costs, `lanes` the chain,
-`signoff` what people did about statements, `disputes` what partners dispute. They share the domain's values with the
-code under judgement, not its reasoning. Pure: no driver, no clock; `exchange.check` walks the database for them.
+`signoff` what people did about statements, `disputes` what partners dispute, `nettings` how periods were netted,
+`banking` what was found in the bank's files. They share the domain's values with the code under judgement, not its
+reasoning. Pure: no driver, no clock; `exchange.check` walks the database for them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ TITLES = {
     12: "What a capped partner owes and has promised is what its headroom says, and no more was granted than there was",
     13: "Every statement stands where its log leaves it, approved by others than prepared it, and paid once",
     14: "Every adjustment is of a dispute that was upheld, once, of the line that it cites and no more than that",
+    15: "Every recorded netting comes out of the journal as it was recorded, with what the one before it carries",
+    16: "Every movement of the bank's files is on one pile, and no more was found of what is due than is due",
 }
 
 

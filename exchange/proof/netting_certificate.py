@@ -4,7 +4,9 @@ A sealed file (`sealed`). Its first line has the policy; behind it come, each ki
 
     {"contract": [partner, partner]}                        who may pay whom, if the plan asks
     {"opening": [currency, debtor, creditor, amount]}       what was carried from the period before
+    {"balance": [barter, used by one, used by the other]}    what was used of a barter before
     {"owed": [issuer, provider, channel, currency, points, gross, fee, commission, entries]}  what the blocks add up to
+    {"bartered": [barter, in kind by one, by the other, used by one, by the other, due]}   what becomes of a barter
     {"position": [partner, currency, opening, payable, receivable, fees, net]}
     {"totals": [currency, gross, bilateral, multilateral]}
     {"converted": [party, currency, amount, settlement currency, amount]}  a net, taken over for another
@@ -13,8 +15,8 @@ A sealed file (`sealed`). Its first line has the policy; behind it come, each ki
     {"payment": [currency, from, to, amount]}               the plan
     {"carried": [currency, from, to, amount]}               what of it is too small to be paid
 
-Amounts are minor units, as strings. The `owed` rows are the `money` rows of the period's blocks, added up, so whoever
-holds the journal can make them again.
+Amounts are minor units, as strings. Of a barter that goes on, `due` is "none"; else it is what one owes the other. The
+`owed` rows are the `money` rows of the period's blocks, added up, so whoever holds the journal can make them again.
 
 The judge is a second opinion: positions and totals it adds up in its own way; of the plan it asks what every plan
 must be, not by which steps it was found, so it holds for any that pays the nets and keeps to the policy. Only how
@@ -25,7 +27,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from fractions import Fraction
@@ -37,6 +39,7 @@ from exchange.amounts import Money, decimal_from_minor, exponent, half_even
 from exchange.errors import ValidationFailed
 from exchange.journal import EXCHANGE, Obligation
 from exchange.proof.sealed import Broken, Findings, same, whole_number
+from exchange.settlement.barter import Balance, Barter, Bartering, in_order
 from exchange.settlement.fixes import Fix
 from exchange.settlement.netted import Netted, PlanKind, Policy
 from exchange.settlement.netting import Payment
@@ -47,7 +50,9 @@ FORMAT: Final = "benefits-exchange/netting/1"
 KINDS: Final = (
     "contract",
     "opening",
+    "balance",
     "owed",
+    "bartered",
     "position",
     "totals",
     "converted",
@@ -59,15 +64,16 @@ KINDS: Final = (
 """The kinds of lines, in order."""
 
 _KEY: Final = {
-    "contract": 2, "opening": 3, "owed": 4, "position": 2, "totals": 1, "converted": 2, "account": 1, "difference": 1,
-    "payment": 3, "carried": 3,
+    "contract": 2, "opening": 3, "balance": 1, "owed": 4, "bartered": 1, "position": 2, "totals": 1, "converted": 2,
+    "account": 1, "difference": 1, "payment": 3, "carried": 3,
 }  # fmt: skip
 """How much of a row says which it is: there are no two of that, and they are in its order."""
 
 _ROW: Final = {
-    "contract": 2, "opening": 4, "owed": 9, "position": 7, "totals": 4, "converted": 5, "account": 2, "difference": 2,
-    "payment": 4, "carried": 4,
+    "contract": 2, "opening": 4, "balance": 3, "owed": 9, "bartered": 6, "position": 7, "totals": 4, "converted": 5,
+    "account": 2, "difference": 2, "payment": 4, "carried": 4,
 }  # fmt: skip
+_GOES_ON: Final = "none"
 _AMOUNT: Final = re.compile(r"0|-?[1-9][0-9]{0,40}")
 
 
@@ -76,7 +82,9 @@ _AMOUNT: Final = re.compile(r"0|-?[1-9][0-9]{0,40}")
 
 def header(period: int, root: str, policy: Policy, after: str | None) -> dict[str, Any]:
     """Return the first line. `after`: the SHA-256 of the certificate whose carried amounts these are the opening of."""
-    chosen = {} if policy.fix is None else {"fix": policy.fix.told(), "settle": dict(policy.settle)}
+    chosen: dict[str, Any] = {} if policy.fix is None else {"fix": policy.fix.told(), "settle": dict(policy.settle)}
+    if policy.barter is not None:
+        chosen["barter"] = policy.barter.told()
     return {
         **chosen, "after": after, "format": FORMAT,
         "groups": {parent: sorted(each) for parent, each in policy.groups.items()},
@@ -95,9 +103,14 @@ def lines(netted: Netted) -> Iterator[dict[str, list[str]]]:
     if netted.policy.plan is PlanKind.CONTRACTED:
         yield from ({"contract": list(pair)} for pair in sorted(netted.policy.contracts))
     yield from ({"opening": _told(each)} for each in netted.opening)
+    yield from ({"balance": [each.barter, str(each.one_used), str(each.other_used)]} for each in netted.balances)
     for obligation, owed in sorted(netted.owed.items()):
         figures = (owed.points, owed.gross_minor, owed.fee_minor, owed.commission_minor, owed.entries)
         yield {"owed": [*obligation, *map(str, figures)]}
+    for row in sorted(netted.bartered, key=lambda row: row.barter.id):
+        parts = (row.one_in_kind, row.other_in_kind, row.one_used, row.other_used)
+        due = _GOES_ON if row.due is None else str(row.due)
+        yield {"bartered": [row.barter.id, *map(str, parts), due]}
     for standing in netted.standings:
         position = standing.position
         amounts = (standing.opening, position.payable, position.receivable, position.fees, standing.net)
@@ -123,6 +136,11 @@ def carried(facts: Mapping[str, Any]) -> list[Payment]:
     return [Payment(from_=one, to=other, amount=Money(int(minor), currency)) for currency, one, other, minor in rows]
 
 
+def balances(facts: Mapping[str, Any]) -> list[Balance]:
+    """Return what a verified certificate tells the next period of the barters that go on."""
+    return [Balance(barter, int(one), int(other)) for barter, one, other in facts["balances"]]
+
+
 # ---------------------------------------------------------------- judging
 
 
@@ -132,12 +150,14 @@ class _Books:
 
     contracts: set[Contract] = field(default_factory=set)
     opening: list[list[str]] = field(default_factory=list)
+    balances: dict[str, list[int]] = field(default_factory=dict)
     owed: list[list[str]] = field(default_factory=list)
     payments: list[list[str]] = field(default_factory=list)
     carried: list[list[str]] = field(default_factory=list)
     expected: dict[str, list[list[str]]] = field(default_factory=dict)
     left: Counter[tuple[str, str]] = field(default_factory=Counter)
     nets: dict[str, dict[str, int]] = field(default_factory=dict)
+    bartered: list[list[str]] = field(default_factory=list)
 
 
 class NettingCertificate:
@@ -152,6 +172,7 @@ class NettingCertificate:
                 groups={parent: tuple(each) for parent, each in first_line["groups"].items()},
                 minimums={currency: _amount(minor) for currency, minor in first_line["minimums"].items()},
                 settle=dict(first_line.get("settle", {})), fix=_fix(first_line.get("fix")),
+                barter=Bartering.of(first_line.get("barter")),
             )  # fmt: skip
         except ValidationFailed as refusal:
             raise Broken(1, refusal.message) from None
@@ -161,6 +182,7 @@ class NettingCertificate:
         for name, value in (("root", self._root), ("after", self._after)):
             if not (value is None and name == "after") and not re.fullmatch("[0-9a-f]{64}", value):
                 raise Broken(1, f"{name} is no hash")
+        self._barters = _barters(self._policy)
         self._parents = self._policy.parents()
         self._kind, self._key = 0, [""]
         self._books = _Books()
@@ -226,6 +248,14 @@ class NettingCertificate:
             raise Broken(number, "is nothing that could have been carried")
         self._books.opening.append(row)
 
+    def _take_balance(self, number: int, row: list[str]) -> None:
+        barter, used = self._barters.get(row[0]), [_amount(each) for each in row[1:]]
+        if barter is None or not any(used):
+            raise Broken(number, "is no balance of a barter that concerns the period")
+        if not (0 <= used[0] <= barter.one_quota and 0 <= used[1] <= barter.other_quota):
+            raise Broken(number, f"{row[0]}: no more can be used than the quota, nor less than nothing")
+        self._books.balances[row[0]] = used
+
     def _take_owed(self, number: int, row: list[str]) -> None:
         for figure in row[4:]:
             _amount(figure)
@@ -234,6 +264,10 @@ class NettingCertificate:
         self._books.owed.append(row)
 
     # ------------------------------------------------------------ what must follow
+
+    def _take_bartered(self, number: int, row: list[str]) -> None:
+        self._expect("bartered", number, row)
+        self._books.bartered.append(row)
 
     def _take_position(self, number: int, row: list[str]) -> None:
         self._expect("position", number, row)
@@ -281,6 +315,7 @@ class NettingCertificate:
                 owe(obligation.provider, obligation.channel, obligation.currency, commission, 1, 2)
             if fee:
                 owe(obligation.provider, EXCHANGE, obligation.currency, fee, 3, 2)
+        bartered = self._barter(owe)
         positions = []
         for (party, currency), (opening, payable, receivable, fees) in sorted(columns.items()):
             net = opening + receivable - payable - fees
@@ -290,9 +325,35 @@ class NettingCertificate:
             own[settling] = own.get(settling, 0) + net
             self._books.left[settling, currency] += net
         totals = [self._totals(currency, between) for currency in sorted(self._books.nets)]
-        self._books.expected = {"position": positions, "totals": totals}
+        self._books.expected = {"bartered": bartered, "position": positions, "totals": totals}
         if self._policy.fix is not None:
             self._convert(self._policy.fix)
+
+    def _barter(self, owe: Callable[..., None]) -> list[list[str]]:
+        """Take out of the positions what was settled in kind, and put the differences of what has ended into them."""
+        cost: Counter[tuple[str, str, str]] = Counter()
+        for issuer, provider, _, currency, _, gross, *_ in self._books.owed:
+            cost[issuer, provider, currency] += _amount(gross)
+        rows = []
+        span, without = self._policy.barter, self._policy.without
+        for barter in sorted(self._barters.values(), key=lambda each: (each.until, each.id)):
+            before = self._books.balances.get(barter.id, [0, 0])
+            used, sides = [*before], ((barter.one, barter.other), (barter.other, barter.one))
+            if span is not None and barter.since <= span.opened < barter.until and without.isdisjoint(sides[0]):
+                for at, (side, quota) in enumerate(zip(sides, (barter.one_quota, barter.other_quota), strict=True)):
+                    # Where the quota would stand without an end, brought to the nearest that it can.
+                    used[at] = sorted((0, before[at] + cost[*side, barter.currency], quota))[1]
+                    cost[*side, barter.currency] -= used[at] - before[at]
+                    if used[at] != before[at]:
+                        owe(*side, barter.currency, before[at] - used[at], 1, 2)
+            due = _GOES_ON
+            if span is not None and barter.until <= span.cut:
+                more = used[0] - used[1]
+                due = str(more)
+                if more:
+                    owe(*sides[more < 0], barter.currency, abs(more), 0, 0, -1)
+            rows.append([barter.id, *(str(used[at] - before[at]) for at in (0, 1)), *map(str, used), due])
+        return sorted(rows)
 
     def _convert(self, fix: Fix) -> None:
         """Take nets out of a currency and into another, with whole numbers alone: one denominator a party."""
@@ -393,6 +454,7 @@ class NettingCertificate:
         told += [f"{parent} settles for {', '.join(sorted(each))}" for parent, each in sorted(policy.groups.items())]
         told += [f"{party} settles in {currency}, by {policy.fix.id}"
                  for party, currency in sorted(policy.settle.items()) if policy.fix is not None]  # fmt: skip
+        told += self._told_of_barters()
         told.append(f"plan: {policy.plan}, {len(books.payments):,} payments, {len(books.carried):,} carried")
         told += [
             f"{payer} pays {payee} {_shown(_amount(minor), currency)}"
@@ -403,8 +465,10 @@ class NettingCertificate:
             for currency, payer, payee, minor in books.carried
         ]
         told.append(f"the period's root: {self._root}")
+        going_on = [[row[0], *row[3:5]] for row in books.bartered if row[5] == _GOES_ON and row[3:5] != ["0", "0"]]
         facts = {
-            "after": self._after, "carried": books.carried, "fix": None if policy.fix is None else policy.fix.id,
+            "after": self._after, "balances": going_on, "carried": books.carried,
+            "fix": None if policy.fix is None else policy.fix.id,
             "groups": self._told["groups"],
             "minimums": self._told["minimums"], "obligations": len(books.owed), "opening": books.opening,
             "payments": books.payments, "period": self._period, "period_root": self._root, "plan": policy.plan.value,
@@ -412,11 +476,37 @@ class NettingCertificate:
         }  # fmt: skip
         return Findings(facts, told)
 
+    def _told_of_barters(self) -> list[str]:
+        told = []
+        for barter_id, *figures, due in self._books.bartered:
+            barter = self._barters[barter_id]
+            one, other, one_used, other_used = (_shown(_amount(each), barter.currency) for each in figures)
+            told.append(
+                f"{barter_id}: {barter.one} takes {one} in kind ({one_used} used), "
+                f"{barter.other} takes {other} ({other_used} used)"
+            )
+            if due != _GOES_ON:
+                more, less = (barter.one, barter.other) if _amount(due) >= 0 else (barter.other, barter.one)
+                told.append(f"{barter_id} has ended: {more} owes {less} {_shown(abs(_amount(due)), barter.currency)}")
+        return told
+
 
 def _fix(told: Any) -> Fix | None:
     if told is None:
         return None
     return Fix(id=told["id"], base=told["base"], date=date.fromisoformat(told["date"]), rates=dict(told["rates"]))
+
+
+def _barters(policy: Policy) -> dict[str, Barter]:
+    barters = () if policy.barter is None else policy.barter.barters
+    for barter in barters:
+        try:
+            barter.check()
+        except ValidationFailed as refusal:
+            raise Broken(1, f"{barter.id}: {refusal.message}") from None
+    if policy.barter is not None and (not barters or barters != in_order({each.id: each for each in barters}.values())):
+        raise Broken(1, "the barters are not in order, or one is there twice")
+    return {barter.id: barter for barter in barters}
 
 
 def _quotient(fix: Fix, of: str, to: str) -> tuple[int, int]:

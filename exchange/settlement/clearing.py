@@ -20,6 +20,7 @@ from exchange.errors import FiguresDisagree, NotFound, ValidationFailed
 from exchange.journal import EXCHANGE, SALT_BYTES, Block, BlockKind, EntryKind, Sums, milliseconds
 from exchange.keyring import BadToken, Keyring
 from exchange.settlement import netting
+from exchange.settlement.barter import Balance
 from exchange.settlement.netted import Netted, Policy, net
 from exchange.settlement.netting import BilateralPosition, Payment, Position
 from exchange.settlement.period import Period, PeriodStatus, period_root, ranges
@@ -205,18 +206,24 @@ class Settlement:
         """Return the payments after which every position is zero."""
         return netting.payment_plan(await self.positions(number, partner))
 
-    async def netted(self, number: int, policy: Policy, opening: Iterable[Payment] = ()) -> Netted:
-        """Return the period netted under a policy, with what was carried into it; NotFound when there is none.
+    async def netted(
+        self, number: int, policy: Policy, opening: Iterable[Payment] = (), balances: Iterable[Balance] = ()
+    ) -> Netted:
+        """Return the period netted under a policy, with all that was carried into it; NotFound when there is none.
 
         ValidationFailed when the policy has no plan for it.
         """
         await self._existing(number)
-        return net(await self._sums(number), policy, opening)
+        # A plan can take its time, and others are answered meanwhile.
+        return await asyncio.to_thread(net, await self._sums(number), policy, opening, balances)
 
-    async def contracts(self, number: int, opening: Iterable[Payment] = ()) -> frozenset[Contract]:
-        """Return who of a period's partners may pay each other: those with an agreement now, one way or the other."""
+    async def contracts(self, number: int, parties: Iterable[str] = ()) -> frozenset[Contract]:
+        """Return who of a period's partners, and of more parties, may pay each other.
+
+        Those with an agreement now, one way or the other.
+        """
         partners = {position.partner for position in await self.positions(number)}
-        partners.update(party for carry in opening for party in (carry.from_, carry.to))
+        partners.update(parties)
         book = AgreementBook(await self._spending.agreements())
         now = await self._periods.now()
         return frozenset(

@@ -8,6 +8,8 @@
 - *settlement currencies*: who chooses one has its nets in all others converted to it, by a fix that is named (`fixes`);
 - *minimums*: a payment that would be smaller is not made but *carried*: who would have paid it owes it to who would
   have been paid, and that is part of both their positions in the next period. So what is carried nets to zero;
+- *barters*: what two partners settle in kind is no money, and in no position; the difference of a barter that has ended
+  is, as if it had been carried (`barter`);
 - *without*: partners that do not pay (defaulters) are taken out, with all that they owe and are owed, carried amounts
   too; the survivors are netted on the same obligations. That is the "unwind" of the Lamfalussy report (BIS, 1990), by
   debtor and creditor: a provider whose issuer is gone still owes the commission and the fee on what it delivered.
@@ -30,7 +32,8 @@ from msgspec import Struct
 from exchange.amounts import BASIS, Money, exponent, half_even
 from exchange.errors import ValidationFailed
 from exchange.journal import EXCHANGE, Obligation, Owed, Sums
-from exchange.settlement import fixes, netting, plans
+from exchange.settlement import barter, fixes, netting, plans
+from exchange.settlement.barter import Balance, Bartered, Bartering
 from exchange.settlement.fixes import Conversion, Fix
 from exchange.settlement.netting import Payment, Position
 
@@ -47,8 +50,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     """How a period is settled. `minimums`: the least payment by currency, in minor units.
 
     `groups`: the subsidiaries by parent; `contracts`: who may pay whom, in the order of their handles, for a plan that
-    asks; `settle`: in which currency a party settles all that it has, by the rates of `fix`. ValidationFailed for what
-    contradicts itself.
+    asks; `settle`: in which currency a party settles all that it has, by the rates of `fix`; `barter`: which barters
+    concern the period. ValidationFailed for what contradicts itself.
     """
 
     plan: PlanKind = PlanKind.EXCHANGE
@@ -58,6 +61,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     contracts: frozenset[plans.Contract] = frozenset()
     settle: Mapping[str, str] = {}
     fix: Fix | None = None
+    barter: Bartering | None = None
 
     def __post_init__(self) -> None:
         grouped: set[str] = set()
@@ -109,7 +113,10 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 
 class Standing(NamedTuple):
-    """A party's position, and what was carried into it: both together are its net."""
+    """A party's position in money, and what was carried into it: both together are its net.
+
+    The difference of a barter that has ended is carried into it too.
+    """
 
     position: Position
     opening: Money
@@ -137,6 +144,8 @@ class Measure(NamedTuple):
 class Netted(Struct, frozen=True, kw_only=True):
     """What came of it, with all that it was made of: `owed`, by obligation, and what was carried in, by `opening`.
 
+    `balances`: what was used of barters before, and `bartered`: what became of each.
+
     `nets`: those who settle, groups as one, by party and currency; `conversions`: which of them are settled in another
     currency, and as what; `payments` and `carried`: each debtor and creditor once a currency, in order.
     """
@@ -150,6 +159,14 @@ class Netted(Struct, frozen=True, kw_only=True):
     payments: tuple[Payment, ...]
     carried: tuple[Payment, ...]
     conversions: tuple[Conversion, ...] = ()
+    balances: tuple[Balance, ...] = ()
+    bartered: tuple[Bartered, ...] = ()
+
+    @property
+    def carried_balances(self) -> tuple[Balance, ...]:
+        """What is used of the barters that go on: for the next period, beside what is carried."""
+        going_on = (row.balance for row in self.bartered if row.due is None)
+        return tuple(sorted(each for each in going_on if each.one_used or each.other_used))
 
     @property
     def account(self) -> list[Money]:
@@ -175,13 +192,22 @@ class Change(NamedTuple):
         return Money(self.after.minor - self.before.minor, self.after.currency)
 
 
-def net(sums: Sums, policy: Policy, opening: Iterable[Payment] = ()) -> Netted:
-    """Net what blocks add up to and what was carried; ValidationFailed when the policy has no plan for it."""
+def net(sums: Sums, policy: Policy, opening: Iterable[Payment] = (), balances: Iterable[Balance] = ()) -> Netted:
+    """Net what blocks add up to and what was carried; ValidationFailed when the policy has no plan for it.
+
+    `balances`: what is used of barters, as the netting before carries it.
+    """
     gone, parents = policy.without, policy.parents()
     owed = Sums(money=sums.money)  # how many redemptions charged something moves no money
     carried_in = sorted(opening, key=_in_order)
-    surviving = [carry for carry in carried_in if carry.from_ not in gone and carry.to not in gone]
-    standings = tuple(_standings(netting.positions(owed, gone), surviving))
+    used = tuple(sorted(balances))
+    bartered = tuple(barter.kept(policy.barter, owed, used, gone))
+    money, due = barter.in_money(owed, bartered), [row.payment() for row in bartered]
+    surviving = [
+        carry for carry in (*carried_in, *due)
+        if carry is not None and carry.from_ not in gone and carry.to not in gone
+    ]  # fmt: skip
+    standings = tuple(_standings(netting.positions(money, gone), surviving))
     nets: dict[tuple[str, str], int] = {}
     for standing in standings:
         minor, currency = standing.net
@@ -192,16 +218,17 @@ def net(sums: Sums, policy: Policy, opening: Iterable[Payment] = ()) -> Netted:
     return Netted(
         policy=policy, owed=owed.money, opening=tuple(carried_in), standings=standings,
         nets=tuple((party, Money(minor, currency)) for (party, currency), minor in sorted(nets.items())),
-        measures=tuple(_measures(_pairs(owed, gone, surviving), nets)),
+        measures=tuple(_measures(_pairs(money, gone, surviving), nets)),
         payments=tuple(payment for payment in payments if policy.pays(payment.amount)),
         carried=tuple(payment for payment in payments if not policy.pays(payment.amount)),
-        conversions=tuple(conversions),
+        conversions=tuple(conversions), balances=used, bartered=bartered,
     )  # fmt: skip
 
 
 def changes(netted: Netted) -> list[Change]:
     """Return how the nets of the survivors differ from those with everybody, on the same obligations."""
-    everybody = net(Sums(money=dict(netted.owed)), Policy(groups=netted.policy.groups), netted.opening)
+    policy = Policy(groups=netted.policy.groups, barter=netted.policy.barter)
+    everybody = net(Sums(money=dict(netted.owed)), policy, netted.opening, netted.balances)
     after = {(party, amount.currency): amount.minor for party, amount in netted.nets}
     compared = [
         Change(party, before, Money(after.get((party, before.currency), 0), before.currency))

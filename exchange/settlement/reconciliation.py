@@ -28,7 +28,7 @@ Pure: no driver, no clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from itertools import combinations
@@ -110,6 +110,19 @@ class Match(Struct, frozen=True):
     dues: tuple[Due, ...]
 
 
+class FoundPayment(Struct, frozen=True):
+    """What lines pay of a due: `due.amount`, signed as the account sees it. `record`: which says so, by its number."""
+
+    record: int
+    due: Due
+    lines: tuple[Booked, ...]
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Where it stands among those of its file; no other has the same."""
+        return self.record, self.due.reference
+
+
 class Unmatched(Struct, frozen=True):
     """Lines that a person has to look at. `dues`: what they are about, or might be."""
 
@@ -124,6 +137,35 @@ class Piles(Struct, frozen=True):
     known: tuple[int, ...]
     matches: tuple[Match, ...]
     exceptions: tuple[Unmatched, ...]
+
+
+class Resolution(Struct, frozen=True, kw_only=True):
+    """What a person said: the `reason`, and if its lines pay a due after all, of which how much.
+
+    `replayed`: it had been said before.
+    """
+
+    number: int
+    exception: str
+    reason: str
+    at: datetime
+    actor: str
+    pays: str | None = None
+    amount: Money | None = None
+    replayed: bool = False
+
+
+class Filed(Struct, frozen=True, kw_only=True):
+    """A bank's file and its piles. `number`: of the record; `hash`: of the file; `replayed`: it was there before."""
+
+    number: int
+    hash: str
+    name: str
+    at: datetime
+    actor: str
+    lines: tuple[Booked, ...]
+    piles: Piles
+    replayed: bool = False
 
 
 class Tolerance(Struct, frozen=True):

@@ -15,6 +15,7 @@ from msgspec import Struct, convert, defstruct, to_builtins
 
 from exchange.agreements import Agreement
 from exchange.benefit import Fulfilment
+from exchange.errors import ValidationFailed
 from exchange.exposure import Pair, Pool, Slice
 from exchange.journal import Block, block_id
 from exchange.proof.lanes import Placed
@@ -22,6 +23,8 @@ from exchange.redemption import Redemption
 from exchange.rules import Rules
 from exchange.settlement.dispute import Dispute
 from exchange.settlement.period import Period
+from exchange.settlement.reconciliation import Filed, Resolution
+from exchange.settlement.recorded import RecordedNetting
 from exchange.settlement.signoff import Record
 from exchange.settlement.statement import Statement
 from exchange.store import documents as docs
@@ -37,7 +40,9 @@ from exchange.store.connection import (
 )
 from exchange.store.disputes import dispute_from, stands_as_recorded
 from exchange.store.headroom import pool_from, slice_from
+from exchange.store.nettings import netting_from
 from exchange.store.periods import Periods, period_from, statement_from
+from exchange.store.reconciliation import record_from as reconciled_from
 from exchange.store.shelves import Stockroom, Whole, room_from, shelf_from
 from exchange.store.signoff import record_from
 from exchange.wallet import Wallet
@@ -120,6 +125,7 @@ class Audit:
         self._rules = by_majority("rules")
         self._statements = by_majority("statements")
         self._by_number = by_majority("periods")
+        self._nettings = by_majority("nettings")
 
     # ------------------------------------------------------------ as they come
 
@@ -140,6 +146,10 @@ class Audit:
     async def found_periods(self) -> list[Found[Period]]:
         """Return every period, the oldest first, readable or not."""
         return await _all(self._by_number, period_from)
+
+    async def found_nettings(self) -> list[Found[RecordedNetting]]:
+        """Return every recorded netting, by period, readable or not."""
+        return await _all(self._nettings, _netting)
 
     async def found_statements(self, number: int) -> list[Found[Statement]]:
         """Return a period's statements, readable or not."""
@@ -427,6 +437,11 @@ class Snapshot:
         async for row in self._db["sign_offs"].find({}, session=self._session).sort("_id", 1):
             yield _found(record_from, row)
 
+    async def reconciliations(self) -> AsyncIterator[Found[Filed | Resolution]]:
+        """Yield the bank's files and what was said about them, from the beginning."""
+        async for row in self._db["reconciliations"].find({}, session=self._session).sort("_id", 1):
+            yield _found(reconciled_from, row)
+
     async def disputes(self) -> AsyncIterator[Found[Dispute]]:
         """Yield every dispute."""
         async for row in self._db["disputes"].find({}, session=self._session):
@@ -565,6 +580,13 @@ def _headroom_row(document: Document, others: tuple[list[Document], int | None, 
         message = f"says that it is {pair.id}"
         raise ValueError(message)
     return HeadroomRow(pair, pool_from(document), [slice_from(each) for each in slices], cap, paid)
+
+
+def _netting(document: Document) -> RecordedNetting:
+    try:
+        return netting_from(document)
+    except ValidationFailed as refusal:
+        raise ValueError(refusal.message) from None
 
 
 def _claim(document: Document) -> Claim:

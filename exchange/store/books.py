@@ -499,7 +499,8 @@ _NEWEST_RULES: Sequence[Document] = (
 
 
 def _versions(rows: Iterable[Document]) -> TermsVersions:
-    return TermsVersions(**{row["_id"]: row["version"] for row in rows})
+    # While an upgrade goes on, a later version may count here what this one has never heard of.
+    return TermsVersions(**{row["_id"]: row["version"] for row in rows if row["_id"] in TermsVersions._fields})
 
 
 def _wallet_write(wallet: Wallet, period: int) -> Any:

@@ -7,7 +7,7 @@ streamed; a closed period's are immutable, so no snapshot has to be held open ov
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -115,9 +115,12 @@ class Periods:
             await self._periods.update_one({"_id": number, "status": "CLOSED"}, {"$set": {"statements": statements}})
 
     async def settle(self, number: int, session: Session | None = None) -> None:
-        """Let the period be settled, if it has all its statements and each of them is paid; nothing otherwise."""
+        """Let the period be settled, if it has all its statements and each of them is paid; nothing otherwise.
+
+        Within a transaction the driver's errors are left as they are: whoever began it tells a rival's by them.
+        """
         paid = {"period": number, "status": {"$in": [each.value for each in SETTLED]}}
-        with answering():
+        with answering() if session is None else nullcontext():
             count = await self._statements.count_documents(paid, session=session)
             if count:
                 await self._periods.update_one(

@@ -9,9 +9,9 @@ record that is there. What was found of a due is the sum over all records; no st
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,9 +23,12 @@ from exchange.settlement.reconciliation import (
     Booked,
     Due,
     ExceptionKind,
+    Filed,
+    FoundPayment,
     How,
     Match,
     Piles,
+    Resolution,
     Tolerance,
     Unmatched,
     dues_of,
@@ -49,34 +52,33 @@ from exchange.store.periods import statement_from
 
 _T = TypeVar("_T")
 _ATTEMPTS: Final = 50
-_PERIOD_DIGITS: Final = 10
+_DIGITS: Final = 10
 _NAMES_AT_ONCE: Final = 1_000
 """Bank references or statements asked for in one question."""
+_FILES_AT_ONCE: Final = 10
+"""Files read at once: one can have megabytes."""
 
 
-class Resolution(Struct, frozen=True, kw_only=True):
-    """What a person said: the `reason`, and if its lines pay a due after all, of which how much."""
-
-    number: int
-    exception: str
-    reason: str
-    at: datetime
-    actor: str
-    pays: str | None = None
-    amount: Money | None = None
-
-
-class Filed(Struct, frozen=True, kw_only=True):
-    """A bank's file and its piles. `number`: of the record; `hash`: of the file; `replayed`: it was there before."""
+class FileSummary(Struct, frozen=True, kw_only=True):
+    """A bank's file without its lines. `lines`, `matched`, `known`, `excepted`: how many there are of each."""
 
     number: int
     hash: str
     name: str
     at: datetime
     actor: str
-    lines: tuple[Booked, ...]
-    piles: Piles
-    replayed: bool = False
+    lines: int
+    matched: int
+    known: int
+    excepted: int
+
+
+class ExceptionPlace(NamedTuple):
+    """Where an exception stands among all: those of files by file and line, then what is not booked by reference."""
+
+    file: int | None
+    line: int
+    reference: str
 
 
 class Exceptional(Struct, frozen=True, kw_only=True):
@@ -88,6 +90,13 @@ class Exceptional(Struct, frozen=True, kw_only=True):
     lines: tuple[Booked, ...] = ()
     file: int | None = None
     resolved: Resolution | None = None
+
+    @property
+    def place(self) -> ExceptionPlace:
+        """Where it stands in the queue."""
+        if self.file is None:
+            return ExceptionPlace(None, 0, self.id)
+        return ExceptionPlace(self.file, self.lines[0].n, "")
 
 
 class Reconciliation:
@@ -107,6 +116,8 @@ class Reconciliation:
             await ensure_index(self._records, "exception", name="resolved", unique=True, sparse=True)
             await ensure_index(self._records, "lines.bank", name="by_bank")
             await ensure_index(self._records, "found.reference", name="by_reference", sparse=True)
+            await ensure_index(self._records, "exceptions.dues.reference", name="by_excepted", sparse=True)
+            await ensure_index(self._records, "until", name="by_until", sparse=True)
             await ensure_index(self._statements, "status", name="by_status")
 
     # ------------------------------------------------------------ files
@@ -120,7 +131,8 @@ class Reconciliation:
                 return None, replace(_filed_from(before), replayed=True)
             dues = await self._dues({_period_in(each) for line in lines for each in line.names} - {None})
             known = await self._known(lines)
-            piles = reconcile(lines, dues, known, tolerance)
+            # Of a large file this takes a while, in which others are to be served.
+            piles = await asyncio.to_thread(reconcile, lines, dues, known, tolerance)
             filed = Filed(
                 number=number, hash=hash_, name=name, at=await server_time(self._db), actor=actor, lines=lines,
                 piles=piles,
@@ -128,6 +140,53 @@ class Reconciliation:
             return _filed_document(filed), filed
 
         return await self._in_turn(work)
+
+    async def filed(self, number: int) -> Filed | None:
+        """Return a file by the number of its record."""
+        with answering():
+            found = await self._read.find_one({"_id": number, "hash": {"$exists": True}})
+        return None if found is None else _filed_from(found)
+
+    async def files(self, before: int | None = None, limit: int = 0) -> list[FileSummary]:
+        """Return files without their lines, the newest first, from before a number on."""
+        numbers: Document = {} if before is None else {"$lt": before}
+        stages: list[Document] = [
+            {"$match": {"hash": {"$exists": True}} | ({"_id": numbers} if numbers else {})},
+            {"$sort": {"_id": -1}},
+            *([{"$limit": limit}] if limit else []),
+            {"$project": {
+                "hash": 1, "name": 1, "at": 1, "actor": 1, "lines": {"$size": "$lines"},
+                "known": {"$size": "$known"}, "matched": _lines_in("$matches"), "excepted": _lines_in("$exceptions"),
+            }},
+        ]  # fmt: skip
+        with answering():
+            rows = await aggregate(self._read, stages)
+        return [FileSummary(number=row.pop("_id"), **row) for row in rows]
+
+    async def payments(self, filed: Filed) -> list[FoundPayment]:
+        """Return what a file's lines pay, in order: of its matches, then of what a person said of its exceptions."""
+        by_number = {line.n: line for line in filed.lines}
+        found = [
+            FoundPayment(filed.number, due, tuple(by_number[n] for n in match.lines))
+            for match in filed.piles.matches
+            for due in match.dues
+        ]
+        with answering():
+            excepted = await self.answered(filed)
+            paying = {each.resolved.pays for each in excepted if each.resolved is not None and each.resolved.pays}
+            dues = {due.reference: due for due in await self._dues(set(map(_period_in, paying)))} if paying else {}
+        for each in excepted:
+            answer = each.resolved
+            if answer is not None and answer.pays is not None and answer.amount is not None:
+                due = replace(dues[answer.pays], amount=answer.amount)
+                found.append(FoundPayment(answer.number, due, each.lines))
+        return sorted(found, key=lambda each: each.place)
+
+    async def answered(self, filed: Filed) -> list[Exceptional]:
+        """Return a file's exceptions in their order, with what was said about them."""
+        with answering():
+            answers = await self._answers([each.id for each in exceptions_of(filed, {})])
+        return list(exceptions_of(filed, answers))
 
     async def _known(self, lines: Iterable[Booked]) -> set[str]:
         """Return which of the bank's references were in a file before."""
@@ -145,14 +204,18 @@ class Reconciliation:
 
     # ------------------------------------------------------------ dues
 
-    async def dues(self) -> list[Due]:
-        """Return what is to be found yet of the statements that are instructed, or recorded as paid; by reference."""
+    async def dues(self, partner: str | None = None) -> list[Due]:
+        """Return what is to be found yet of the statements that are instructed, or recorded as paid; by reference.
+
+        `partner`: of its own statements alone.
+        """
         with answering():
-            found = await self._dues(set())
+            found = await self._dues(set(), partner)
         return sorted((due for due in found if due.amount.minor), key=lambda due: due.reference)
 
-    async def _dues(self, periods: set[int | None]) -> list[Due]:
+    async def _dues(self, periods: set[int | None], partner: str | None = None) -> list[Due]:
         """Return the dues of statements that are not reconciled yet, and all of some periods."""
+        whose = {} if partner is None else {"partner": partner}
         waiting = [StatementStatus.INSTRUCTED.value, StatementStatus.PAID.value]
         statements = {
             row["_id"]: statement_from(row)
@@ -160,7 +223,7 @@ class Reconciliation:
                 {"status": {"$in": waiting}},
                 {"period": {"$in": sorted(each for each in periods if each)}, "status": "RECONCILED"},
             )
-            for row in await self._statements.find(wanted).to_list(None)
+            for row in await self._statements.find(wanted | whose).to_list(None)
         }
         since = await self._instructed(sorted(statements))
         found = await self._found(statements.values())
@@ -198,40 +261,93 @@ class Reconciliation:
 
     # ------------------------------------------------------------ exceptions
 
-    async def exceptions(self, *, resolved: bool = False, days: int = Tolerance().days) -> list[Exceptional]:
+    async def exceptions(
+        self, *, resolved: bool = False, days: int = Tolerance().days, after: ExceptionPlace | None = None,
+        limit: int | None = None,
+    ) -> list[Exceptional]:  # fmt: skip
         """Return what a person has to look at: lines in their order, then what is not booked `days` after it was due.
 
-        `resolved`: those that somebody has resolved, too.
+        `resolved`: those that somebody has resolved, too. `after`: only what stands behind.
         """
+        found: list[Exceptional] = []
         with answering():
-            answers = {each.exception: each for each in await self._resolutions()}
-            files = await self._read.find({"hash": {"$exists": True}}).sort("_id", 1).to_list(None)
-            dues = await self._dues(set())
-        found = [each for file in files for each in exceptions_of(_filed_from(file), answers)]
-        until = max((date.fromisoformat(file["until"]) for file in files), default=date.min)
-        about = {due.reference for each in found if each.resolved is None for due in each.dues}
-        found += [
+            if after is None or after.file is not None:
+                async for each in self._of_files(after):
+                    if resolved or each.resolved is None:
+                        found.append(each)
+                    if len(found) == limit:
+                        return found
+            behind = "" if after is None else after.reference
+            found += [
+                each
+                for each in await self._not_booked(days)
+                if each.id > behind and (resolved or each.resolved is None)
+            ]
+        return found[:limit]
+
+    async def _of_files(self, after: ExceptionPlace | None) -> AsyncIterator[Exceptional]:
+        number, line = (0, 0) if after is None else (after.file or 0, after.line)
+        while True:
+            wanted = {"_id": {"$gte": number}, "hash": {"$exists": True}, "exceptions.0": {"$exists": True}}
+            rows = await self._read.find(wanted).sort("_id", 1).limit(_FILES_AT_ONCE).to_list(None)
+            for filed in map(_filed_from, rows):
+                for each in await self.answered(filed):
+                    if filed.number > number or each.lines[0].n > line:
+                        yield each
+            if len(rows) < _FILES_AT_ONCE:
+                return
+            number, line = rows[-1]["_id"] + 1, 0
+
+    async def _not_booked(self, days: int) -> list[Exceptional]:
+        """Return what the bank should have booked, unless an open exception is about it."""
+        last = await self._read.find_one({"until": {"$exists": True}}, {"until": 1}, sort=[("until", -1)])
+        if last is None:
+            return []
+        late = overdue(await self._dues(set()), date.fromisoformat(last["until"]), Tolerance(days=days))
+        references = sorted(due.reference for due in late)
+        answers, about = await self._answers(references), await self._about(references)
+        return [
             Exceptional(
                 id=due.reference, kind=ExceptionKind.NOT_BOOKED, dues=(due,), resolved=answers.get(due.reference)
             )
-            for due in sorted(overdue(dues, until, Tolerance(days=days)), key=lambda due: due.reference)
+            for due in sorted(late, key=lambda due: due.reference)
             if due.reference not in about
         ]
-        return [each for each in found if resolved or each.resolved is None]
+
+    async def _about(self, references: list[str]) -> set[str]:
+        """Return what open exceptions are about, of these references at least."""
+        about: set[str] = set()
+        for some in _parts(references):
+            async for row in self._read.find({"exceptions.dues.reference": {"$in": some}}):
+                still = [each for each in await self.answered(_filed_from(row)) if each.resolved is None]
+                about |= {due.reference for each in still for due in each.dues}
+        return about
+
+    async def _exception(self, name: str) -> Exceptional | None:
+        number, dash, line = name.partition("-")
+        if not (dash and _is_number(number) and _is_number(line)):
+            return next((each for each in await self._not_booked(Tolerance().days) if each.id == name), None)
+        filed = await self.filed(int(number))
+        if filed is None:
+            return None
+        return next((each for each in exceptions_of(filed, await self._answers([name])) if each.id == name), None)
 
     async def resolve(self, exception: str, reason: str, actor: str, pays: str | None = None) -> Resolution:
         """Resolve an exception, once. `pays`: the reference of a due that its lines pay after all, wholly or in part.
 
-        NotFound when there is no such exception; ValidationFailed when it cannot pay that; IdempotencyConflict when it
-        was resolved before.
+        The same again is the same answer. NotFound when there is no such exception; ValidationFailed when it cannot pay
+        that; IdempotencyConflict when it was resolved before in another way.
         """
 
         async def work(number: int) -> tuple[Document | None, Resolution]:
-            own = next((each for each in await self.exceptions(resolved=True) if each.id == exception), None)
+            before = (await self._answers([exception])).get(exception)
+            if before is not None and (before.reason, before.pays) == (reason, pays):
+                return None, replace(before, replayed=True)
+            if before is not None:
+                raise IdempotencyConflict("it was resolved before", ("input", "exception"))
+            own = await self._exception(exception)
             if own is None:
                 raise NotFound("no such exception", ("input", "exception"))
-            if own.resolved is not None:
-                raise IdempotencyConflict("it was resolved before", ("input", "exception"))
             amount = None if pays is None else _paying(own, pays, await self._dues(set()))
             resolution = Resolution(
                 number=number, exception=exception, reason=reason, at=await server_time(self._db), actor=actor,
@@ -241,9 +357,13 @@ class Reconciliation:
 
         return await self._in_turn(work)
 
-    async def _resolutions(self) -> list[Resolution]:
-        rows = await self._read.find({"exception": {"$exists": True}}).sort("_id", 1).to_list(None)
-        return [_resolution_from(row) for row in rows]
+    async def _answers(self, exceptions: list[str]) -> dict[str, Resolution]:
+        """Return what was said about some exceptions, by their names."""
+        answers: dict[str, Resolution] = {}
+        for some in _parts(exceptions):
+            rows = await self._read.find({"exception": {"$in": some}}).to_list(None)
+            answers.update((row["exception"], _resolution_from(row)) for row in rows)
+        return answers
 
     # ------------------------------------------------------------ within
 
@@ -294,9 +414,28 @@ def _paying(own: Exceptional, pays: str, dues: Iterable[Due]) -> Money:
     return Money(minor, due.amount.currency)
 
 
+def summary_of(filed: Filed) -> FileSummary:
+    """Return a file without its lines."""
+    piles = filed.piles
+    return FileSummary(
+        number=filed.number, hash=filed.hash, name=filed.name, at=filed.at, actor=filed.actor, lines=len(filed.lines),
+        known=len(piles.known), matched=sum(len(each.lines) for each in piles.matches),
+        excepted=sum(len(each.lines) for each in piles.exceptions),
+    )  # fmt: skip
+
+
 def _period_in(name: str) -> int | None:
     period, colon, _ = name.partition(":")
-    return int(period) if colon and period.isascii() and period.isdecimal() and len(period) < _PERIOD_DIGITS else None
+    return int(period) if colon and _is_number(period) else None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < _DIGITS
+
+
+def _lines_in(pile: str) -> Document:
+    """Return the expression of how many lines are on a pile."""
+    return {"$sum": {"$map": {"input": pile, "in": {"$size": "$$this.lines"}}}}
 
 
 def _parts(items: list[str]) -> Iterator[list[str]]:
@@ -343,6 +482,16 @@ def _filed_document(filed: Filed) -> Document:
             {"reference": due.reference, **_amount(due.amount)} for each in piles.matches for due in each.dues
         ],
     }  # fmt: skip
+
+
+def record_from(document: Document) -> Filed | Resolution:
+    """Return the record that was stored; ValueError if what it is asked by says something else."""
+    record = _filed_from(document) if "hash" in document else _resolution_from(document)
+    told = _filed_document(record) if isinstance(record, Filed) else _resolution_document(record)
+    if told != document:
+        message = "is asked by something else than it says"
+        raise ValueError(message)
+    return record
 
 
 def _filed_from(document: Document) -> Filed:

@@ -23,7 +23,8 @@ class Sorted:
 
     def __init__(self, columns: int) -> None:
         self._figures = ", ".join(f"f{n}" for n in range(columns))
-        self._db = sqlite3.connect("")
+        # Whoever compares does one thing after the other, though not always in the same thread.
+        self._db = sqlite3.connect("", check_same_thread=False)
         self._db.executescript(f"""
             PRAGMA journal_mode = OFF;
             PRAGMA synchronous = OFF;

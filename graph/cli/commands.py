@@ -15,6 +15,7 @@ import click
 from exchange.errors import ExchangeError
 from graph.cli.agreements import agreement
 from graph.cli.anytime import as_of, rebuild
+from graph.cli.barter import barter
 from graph.cli.catalog import catalog
 from graph.cli.check import check
 from graph.cli.database import database
@@ -61,6 +62,7 @@ _COMMANDS = (
     staff,
     partner,
     agreement,
+    barter,
     exposure,
     rules,
     freeze,

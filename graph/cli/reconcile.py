@@ -14,13 +14,13 @@ from exchange.amounts import Money, decimal_from_minor, minor_from_decimal
 from exchange.errors import NotFound
 from exchange.journal import milliseconds
 from exchange.settlement.export.csv import text
-from exchange.settlement.reconciliation import DAYS, Booked, Due, How, Tolerance
+from exchange.settlement.reconciliation import DAYS, Booked, Due, Filed, How, Resolution, Tolerance
 from exchange.settlement.reconciling import UsageCheck, usage_check
 from exchange.settlement.statement import Statement
 from exchange.settlement.usage import POINTS, Difference, UsageRow
-from exchange.store.reconciliation import Exceptional, Filed, Resolution, exceptions_of
+from exchange.store.reconciliation import Exceptional, exceptions_of
 from graph.cli.rules import BY, REASON_MAX
-from graph.cli.shell import Progress, Shell, WholeNumber, identifiers, money, on_exchange, table, write_out
+from graph.cli.shell import Progress, Shell, TakesName, WholeNumber, identifiers, money, on_exchange, table, write_out
 from graph.identifiers import Kind
 from graph.services import Services
 from partners.feeds.bank import BYTES_MAX, BankFile, read_bank_file
@@ -166,7 +166,7 @@ def _read_bank_file(file: BinaryIO) -> BankFile:
         raise click.ClickException(f"{_name_of(file)}: {wrong.message}") from None
 
 
-@reconcile.command("usage")
+@reconcile.command("usage", cls=TakesName)
 @click.argument("statement", metavar="STATEMENT")
 @click.argument("file", type=click.File("rb"))
 @click.option(

@@ -46,13 +46,17 @@ from graph.inputs import (
 )
 from graph.inputs.settlement import ClosePeriodInput, SetAgreementInput
 from graph.mutations.asking import own_wallet, request, speaker, whose_of
+from graph.mutations.barters import BarterMutations
 from graph.mutations.calendar import CalendarMutations
 from graph.mutations.disputes import DisputeMutations
+from graph.mutations.exports import ExportMutations
 from graph.mutations.exposure import ExposureMutations
 from graph.mutations.households import HouseholdMutations
 from graph.mutations.merging import MergingMutations
+from graph.mutations.nettings import NettingMutations
 from graph.mutations.outcomes import OfMember, OfRedemption, OfWallet, Repeatable
 from graph.mutations.points import PointsMutations
+from graph.mutations.reconciliation import ReconciliationMutations
 from graph.mutations.rules import RulesMutations
 from graph.mutations.signoff import SignOffMutations
 from graph.refusals import AsData, Forbidden, ValidationError, VersionConflict, made_of
@@ -217,7 +221,7 @@ ClosePeriodPayload = Annotated[
 @strawberry.type(description="Writes. Expected outcomes are data: each payload is a union.")
 class Mutation(
     PointsMutations, HouseholdMutations, MergingMutations, ExposureMutations, RulesMutations, SignOffMutations,
-    DisputeMutations, CalendarMutations,
+    DisputeMutations, CalendarMutations, BarterMutations, NettingMutations, ReconciliationMutations, ExportMutations,
 ):  # fmt: skip
     """The root of mutations."""
 

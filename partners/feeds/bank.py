@@ -37,14 +37,17 @@ class BankFile(NamedTuple):
     announced: int
 
 
-def read_bank_file(data: bytes) -> BankFile:
-    """Read all of it, or raise a FeedError with the line that is wrong."""
+def read_bank_file(data: bytes, encoding: str | None = None) -> BankFile:
+    """Read all of it, or raise a FeedError with the line that is wrong.
+
+    `encoding`: of text that came as such, where what XML declares of itself is no longer so.
+    """
     if len(data) > BYTES_MAX:
         raise FeedError(f"the file has more than {BYTES_MAX} bytes")
     lines: list[Booked] = []
     announced = 0
     # "<" is at the beginning of XML in any encoding that banks use.
-    for line in read_camt(BytesIO(data)) if b"<" in data.lstrip()[:4] else _read_csv(data):
+    for line in read_camt(BytesIO(data), encoding) if b"<" in data.lstrip()[:4] else _read_csv(data):
         if line is None:
             announced += 1
         else:

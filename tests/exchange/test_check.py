@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
+from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
@@ -27,9 +28,18 @@ from exchange.rules import AwardReversal, Rules
 from exchange.settlement.clearing import Settlement
 from exchange.settlement.dispute import Asked, DisputeReason, DisputeStep
 from exchange.settlement.disputing import Disputing, Opening
+from exchange.settlement.netted import PlanKind
+from exchange.settlement.reconciliation import Booked, Tolerance
+from exchange.settlement.recorded import Wish
+from exchange.settlement.recording import Asked as NettingAsked
+from exchange.settlement.recording import Recording
+from exchange.settlement.signoff import Asked as Signing
+from exchange.settlement.signoff import SignOffStep
 from exchange.store import audit
 from exchange.store.connection import Database, Document, connect, database, settled
 from exchange.store.headroom import Headroom
+from exchange.store.reconciliation import Reconciliation
+from exchange.store.signoff import SignOff
 from tests.exchange.conftest import KEYRING, House, answers, house_on, known
 from tests.exchange.speech import (
     act,
@@ -50,6 +60,7 @@ from tests.exchange.speech import (
     unlink,
     unmerge,
 )
+from tests.exchange.test_evidence import SEAL
 
 TERMS = (
     agreement("video", "rides", 805, fee=130, commission=250),
@@ -90,16 +101,26 @@ async def traffic(house: House) -> Ledger:
         await answers(ledger, redeem(what, through=channel, whose=by_reference(channel, names[number % 12])))
 
     await asyncio.gather(*(spend((first, second)[n % 2], n) for n in range(40)))
-    await Settlement(house.db, KEYRING).close(1)
+    settlement = Settlement(house.db, KEYRING)
+    await settlement.close(1)
+    await netted(house, settlement)
     await Headroom(house.db).set_cap(Pair("video", "EUR"), 10**6, actor="ada")
     await asyncio.gather(*(spend((first, second)[n % 2], n) for n in range(30)))
     await lives(first, second)
     await points(house, first, second)
     await quarrel(house, second)
+    await paid(house)
     await first.submit(unlink("delivery", wallets[3], through="rides"))
     await asyncio.sleep(0.3)
     await first.submit(expire(dying.entry.id, dying.wallet.id))
     return first
+
+
+async def netted(house: House, settlement: Settlement) -> None:
+    """Record the netting of period 1, from which what is less than 1,000 EUR is carried."""
+    wish = Wish(plan=PlanKind.FEWEST, minimums={"EUR": 100_000}, groups={"video": ("delivery",)})
+    asked = NettingAsked(period=1, wish=wish, actor="ada", key="netted", fingerprint="")
+    await Recording(house.db, settlement).record(asked, SEAL)
 
 
 async def quarrel(house: House, ledger: Ledger) -> None:
@@ -122,6 +143,31 @@ async def quarrel(house: House, ledger: Ledger) -> None:
         if n == 0:
             award = opened.claim._replace(minor=opened.claim.minor - 1)
             await disputing.step(opened.id, asked(DisputeStep.UPHOLD, n, EXCHANGE, award))
+
+
+async def paid(house: House) -> None:
+    """Instruct a statement of period 1, and find it paid: the most of it by what somebody said, the rest by a match."""
+    settlement, sign_off, reconciliation = Settlement(house.db, KEYRING), SignOff(house.db), Reconciliation(house.db)
+    statement = await settlement.statement("1:video")
+    assert statement is not None
+    for step, actor in ((SignOffStep.REVIEW, "ada"), (SignOffStep.APPROVE, "ben"), (SignOffStep.INSTRUCT, "ada")):
+        await sign_off.sign(
+            Signing(step=step, statement=statement.id, hash=statement.hash, actor=actor, key=step, fingerprint="")
+        )
+    due = (await reconciliation.dues())[0]
+    part = 1 if due.amount.minor > 0 else -1
+
+    async def filed(name: str, *lines: tuple[int, str, tuple[str, ...]]) -> None:
+        booked = tuple(
+            Booked(n, n, Money(minor, due.amount.currency), due.since, bank, names)
+            for n, (minor, bank, names) in enumerate(lines, 1)
+        )
+        await reconciliation.file(name, sha256(name.encode()).hexdigest(), booked, "ada", Tolerance())
+
+    await filed("one", (due.amount.minor - part, "b1", (due.reference,)), (7, "", ("unknown",)))
+    await reconciliation.resolve("1-1", "the rest will follow", "ben", due.reference)
+    await reconciliation.resolve("1-2", "the bank's own", "ben")
+    await filed("two", (due.amount.minor - part, "b1", (due.reference,)), (part, "b2", (due.reference,)))
 
 
 async def lives(first: Ledger, second: Ledger) -> None:
@@ -409,12 +455,36 @@ CORRUPTIONS: dict[str, tuple[int, Corrupt]] = {
     "an agreement deleted": (7, remove("agreements", {"issuer": "video"})),
     "when to look for what expires": (3, set_in("wallets", {"next_expiry": DATE}, {"$set": {"next_expiry": None}})),
     "a field that nobody wrote": (3, set_in("wallets", {}, {"$set": {"note": "a word"}})),
+    "a movement's amount": (16, set_in("reconciliations", {"_id": 4}, {"$set": {"lines.1.amount.minor": "12345"}})),
+    "a movement on no pile": (16, set_in("reconciliations", {"_id": 4}, {"$set": {"known": []}})),
+    "a movement on two piles": (16, set_in("reconciliations", {"_id": 4}, {"$push": {"known": 2}})),
+    "a movement that was not there before": (
+        16, set_in("reconciliations", {"_id": 1}, {"$set": {"known": [2], "exceptions.1.lines": []}})
+    ),
+    "a movement counted again": (16, set_in("reconciliations", {"_id": 4}, {"$set": {"lines.1.bank": "b1"}})),
+    "what was found": (16, set_in("reconciliations", {"_id": 4}, {"$set": {"found.0.minor": "0"}})),
+    "a match taken out": (16, set_in("reconciliations", {"_id": 4}, {"$set": {"matches": [], "found": []}})),
+    "what was due": (16, set_in("reconciliations", {"_id": 4}, {"$set": {"matches.0.dues.0.whole.minor": "1"}})),
+    "an answer about nothing": (16, set_in("reconciliations", {"_id": 3}, {"$set": {"exception": "9-9"}})),
+    "an answer that pays something else": (
+        16, set_in("reconciliations", {"_id": 2}, {"$set": {"pays": "1:nobody:EUR"}})
+    ),
+    "an answer taken out": (16, remove("reconciliations", {"_id": 2})),
+    "a bank's file taken out": (16, remove("reconciliations", {"_id": 1})),
+    "a file's hash": (16, set_in("reconciliations", {"_id": 1}, {"$set": {"hash": "none"}})),
+    "a statement that was never instructed": (
+        16, set_in("statements", {"_id": "1:video"}, {"$set": {"status": "APPROVED"}})
+    ),
     "a statement too early": (10, draft_too_early),
     "how many statements there are": (10, set_in("periods", {"_id": 1}, {"$inc": {"statements": 1}})),
     "the units that a benefit says": (11, set_in("benefits", {"_id": "rides/seat"}, {"$inc": {"stock": 1}})),
     "a code neither free nor given": (11, set_in("codes", {"free": True}, {"$unset": {"free": ""}})),
     "a cap that its pool does not say": (12, set_in("headroom", {"cap": {"$gt": 0}}, {"$set": {"cap": None}})),
     "a pool deleted that is capped": (12, remove("headroom", {"cap": {"$gt": 0}})),
+    "what a netting carries": (15, set_in("nettings", {}, {"$set": {"carried.0.minor": "1"}})),
+    "by what a period was netted": (15, set_in("nettings", {}, {"$set": {"groups": []}})),
+    "what a netting follows": (15, set_in("nettings", {}, {"$set": {"follows": 7}})),
+    "which root was netted": (15, set_in("nettings", {}, {"$set": {"root": "5e" * 32}})),
     "what was granted beyond a cap": (12, set_in("headroom", {"cap": {"$gt": 0}}, {"$inc": {"over": 1}})),
 }  # fmt: skip
 
@@ -451,7 +521,7 @@ async def test_what_was_altered_is_found(busy: tuple[House, dict[str, list[Docum
 SPOILED = {
     "wallets": 3, "references": 3, "redemptions": 5, "entries": 1, "blocks": 9, "agreements": 7, "rules": 3,
     "periods": 9, "statements": 10, "stock": 11, "shelves": 11, "codes": 11, "headroom": 12,
-    "disputes": 14,
+    "disputes": 14, "nettings": 15, "reconciliations": 16,
 }  # fmt: skip
 """Collections, and the invariant that is broken when what is in them cannot be read."""
 

@@ -65,6 +65,46 @@ fragment dispute on Dispute { id status round deadline reason kind entry stateme
   net { amount } award { amount } partner { handle } counterparty { handle } waitingFor { handle } period { number }
   adjustment adjustedIn { number }
   records { step at status deadline text link sha256 hash award { amount } party { handle } } }"""
+BARTER = """
+fragment barter on Barter { id version stage effectiveFrom until reference recordedBy
+  balance { amount currency }
+  sides { issuer { handle } provider { handle } quota { amount } used { amount } left { amount }
+    inKind { amount } } }"""
+EXPORT = """
+fragment export on Export { id status format statement { id hash } progress { done total } askedAt fileName mediaType
+  bytes sha256 expiresAt error url }"""
+NETTING = """
+fragment netting on Netting { period { number } recordedAt recordedBy hash follows standingPolicy plan
+  minimums { amount currency } groups { parent { handle } members { handle } } settle { partner { handle } currency }
+  fix { id } without { handle }
+  standings { partner { handle } settledBy { handle } opening { amount } payable { amount } receivable { amount }
+    fees { amount } net { amount currency } }
+  nets { partner { handle } amount { amount } }
+  measures { gross { amount } bilateral { amount } multilateral { amount } efficiencyBasisPoints }
+  barters { barter ended balance { amount } due { from { handle } to { handle } amount { amount } }
+    sides { issuer { handle } inKind { amount } used { amount } left { amount } } }
+  payments { from { handle } to { handle } amount { amount currency } }
+  carried { from { handle } to { handle } amount { amount currency } }
+  conversions { partner { handle } amount { amount currency } converted { amount currency } }
+  conversionAccount { amount currency }
+  changes { partner { handle } before { amount } after { amount } difference { amount } } }"""
+DUE = """
+fragment due on DuePayment { reference since partner { handle } statement { id } amount { amount currency }
+  whole { amount } }"""
+EXCEPTION = """
+fragment exception on PaymentException { id kind file movements { line date text amount { amount currency } }
+  dues { ...due } resolved { reason by pays amount { amount } } }"""
+BANK_FILE = """
+fragment bankFile on BankFile { number hash name uploadedAt by movementCount matchedCount knownCount exceptionCount
+  matches { nodes { how movements { line date name bankReference amount { amount } } dues { ...due } } }
+  exceptions { nodes { ...exception } } }"""
+USAGE = """
+fragment usage on ReconcileUsageSuccess { compared rows agreed missingHere missingThere differs rejectedRows
+  statement { id } rejections { line field reason }
+  totals { currency ours { ...figures } theirs { ...figures } }
+  differences { pageInfo { hasNextPage endCursor }
+    nodes { kind entry currency day line ours { ...figures } theirs { ...figures } } } }"""
+FIGURES = "fragment figures on UsageFigures { points gross { amount } fee { amount } net { amount currency } }"
 LOT = "fragment lot on Lot { id awarded remaining held given withdrawn frozen activeFrom expiresAt issuer { handle } }"
 POINTS = (
     "fragment points on Wallet { balance held available pending frozen debts { issuer { handle } points }"
@@ -135,14 +175,37 @@ SUCCESS = {
         ("openDispute", "answerDispute", "withdrawDispute", "concedeDispute", "resolveDispute"),
         "... on DisputeSuccess { replayed dispute { ...dispute } } ... on InvalidDispute { status }",
     ),
+    "exportStatement": "... on Export { ...export }",
     "setPeriodCalendar": "... on PeriodCalendar { version every on at timeZone reviewDays businessDays }"
     " ... on VersionConflict { currentVersion }",
+    "addBarter": "... on Barter { ...barter }",
+    "endBarter": "... on Barter { ...barter }",
+    "recordNetting": "... on RecordNettingSuccess { replayed netting { ...netting } }",
+    "setNettingPolicy": "... on NettingPolicy { version plan minimums { amount currency }"
+    " groups { parent { handle } members { handle } } settle { partner { handle } currency } }"
+    " ... on VersionConflict { currentVersion }",
+    "importFixes": "... on ImportFixesSuccess { added known first { id } last { id date } }",
+    "uploadBankFile": "... on UploadBankFileSuccess { replayed file { ...bankFile } }",
+    "resolvePaymentException": "... on ResolvePaymentExceptionSuccess { replayed"
+    " resolution { reason by at pays amount { amount currency } } }",
+    "recordBankFilePayments": "... on RecordBankFilePaymentsSuccess { file { number }"
+    " payments { pageInfo { hasNextPage endCursor } nodes { replayed due { ...due } statement { ...signOff }"
+    " refused { __typename code message path ... on InvalidSignOff { status } } } } }",
+    "reconcileBankFile": "... on ReconcileBankFileSuccess { statements { pageInfo { hasNextPage endCursor }"
+    " nodes { replayed statement { ...signOff } refused { __typename code message path } } } }",
+    "reconcileUsage": "... on ReconcileUsageSuccess { ...usage }",
     "closePeriod": "... on ClosePeriodSuccess { period { id number status closedAt root } next { id number status } }",
 }
 FRAGMENTS = {
     "signOff": SIGN_OFF,
     "dispute": DISPUTE,
+    "export": EXPORT,
+    "due": DUE,
+    "bankFile": f"{BANK_FILE} {EXCEPTION} {DUE}",
+    "usage": f"{USAGE} {FIGURES}",
     "exposure": EXPOSURE,
+    "netting": NETTING,
+    "barter": BARTER,
     "benefit": BENEFIT,
     "redemption": REDEMPTION,
     "wallet": WALLET,
@@ -194,7 +257,9 @@ def input_type(mutation: str) -> str:
         "unfreezePartner": "FreezePartnerInput", "unfreezeBenefit": "FreezeBenefitInput",
         "payIntoPool": "PoolInput", "drawFromPool": "PoolInput", "inviteToHousehold": "InviteInput",
         **dict.fromkeys(("answerDispute", "withdrawDispute", "concedeDispute"), "DisputeActionInput"),
+        **dict.fromkeys(("recordBankFilePayments", "reconcileBankFile"), "BankFileInput"),
         "unfreezeLot": "FreezeLotInput", "unfreezeMember": "FreezeMemberInput",
+        "exportStatement": "ExportStatementInput",
     }  # fmt: skip
     if mutation in shared:
         return shared[mutation]

@@ -28,17 +28,39 @@ from exchange import agreements, benefit, errors, exposure, passbook, redemption
 from exchange.amounts import Money
 from exchange.batch import Outcome
 from exchange.quote import Quote
-from exchange.settlement import calendar, dispute, liability, netting, period, signoff, simulation, statement
+from exchange.settlement import (
+    barter,
+    calendar,
+    dispute,
+    exports,
+    fixes,
+    liability,
+    netted,
+    netting,
+    period,
+    reconciling,
+    recorded,
+    recording,
+    signoff,
+    simulation,
+    statement,
+)
+from exchange.settlement import reconciliation as bank
 from exchange.settlement.disputing import Disputed
+from exchange.store import reconciliation as filing
 from exchange.store.catalog import CodesAdded, Published
 from exchange.store.headroom import Recorded
 from exchange.store.members import LinkCode, Permit
 from exchange.store.signoff import Signed
+from graph import barters, nettings, reconciliation
 from graph.context import Context
 from graph.listings import OwedPoints, SeenDebit
 from graph.mutations import Closed
+from graph.mutations.nettings import FixesImported
+from graph.mutations.reconciliation import FileReconciled, FileRecorded, UsageCompared
 from graph.paging import Page, PageInfo, Row
 from graph.schema import make_schema, sdl
+from partners.feeds.rows import Rejected
 from partners.registry import Partner
 
 SNAPSHOT = Path(__file__).with_name("schema.graphql")
@@ -70,8 +92,23 @@ BEHIND: dict[str, type] = {
     "Dispute": dispute.Dispute, "DisputeRecord": dispute.DisputeRecord, "DisputeSuccess": Disputed,
     "InvalidDispute": errors.InvalidDispute,
     "PeriodCalendar": calendar.Calendar, "PeriodDates": calendar.Dates,
+    "Export": exports.Export, "ExportProgress": exports.ExportProgress,
+    "Netting": nettings.Shown, "NettingPolicy": recorded.StandingPolicy, "NettingGroup": nettings.Group,
+    "SettlementCurrency": nettings.Choice, "NettingStanding": nettings.SeenStanding, "NettingNet": nettings.Net,
+    "NettingMeasure": netted.Measure, "NettingChange": netted.Change, "NettingConversion": fixes.Conversion,
+    "Fix": fixes.Fix, "FixRate": nettings.Rate, "RecordNettingSuccess": recording.Recorded,
+    "ImportFixesSuccess": FixesImported,
+    "Barter": barter.Seen, "BarterSide": barters.SeenSide, "NettingBarter": barter.Bartered,
     "Liability": liability.Liability, "LiabilityVintage": liability.Vintage, "LiabilityAge": liability.Aged,
     "LiabilityEnding": liability.Ending, "RedemptionEstimate": liability.Estimate,
+    "DuePayment": bank.Due, "BankMovement": bank.Booked, "BankMatch": reconciliation.Matched,
+    "BankFile": filing.FileSummary, "PaymentException": filing.Exceptional, "PaymentResolution": bank.Resolution,
+    "RecordedPayment": reconciling.RecordedPayment, "UsageFigures": reconciliation.Figures,
+    "UsageDifference": reconciliation.SeenDifference, "UsageTotal": reconciliation.SeenTotal,
+    "UsageRejection": Rejected, "UploadBankFileSuccess": bank.Filed,
+    "ResolvePaymentExceptionSuccess": bank.Resolution, "RecordBankFilePaymentsSuccess": FileRecorded,
+    "ReconcileUsageSuccess": UsageCompared, "ReconcileBankFileSuccess": FileReconciled,
+    "ReconciledStatement": reconciling.ReconciledStatement,
 }  # fmt: skip
 """What the resolvers of each type return. Connections are Pages and edges are Rows, whatever they hold."""
 

@@ -43,11 +43,12 @@ async def write(subject: Subject, lines: AsyncIterator[StatementLine]) -> AsyncI
     async for line in lines:
         number += 1
         begun = begun or line.at.date()
-        for account in _accounts(line):
+        against = _against(line, statement.partner)
+        for account in (NET, against, *((FEES,) if line.fee.minor else ())):
             if account not in opened:
                 opened.add(account)
                 yield _text([f"{line.at.date()} open {account}", ""])
-        yield _text(_transaction(number, line))
+        yield _text(_transaction(number, line, against))
         end = max(end, line.at)
     yield _text(_closing(subject, end, opened))
 
@@ -64,25 +65,20 @@ def _head(subject: Subject, currencies: Iterable[str]) -> Iterator[str]:
     yield ""
 
 
-def _accounts(line: StatementLine) -> Iterator[str]:
-    yield NET
-    yield _against(line)
-    if line.fee.minor:
-        yield FEES
-
-
-def _against(line: StatementLine) -> str:
+def _against(line: StatementLine, partner: str) -> str:
     """Return what the gross is posted to. What goes back is posted where it came from, so that it cancels there."""
-    named = {LineKind.COMMISSION: "Commissions", LineKind.ADJUSTMENT: "Adjustments"}
-    if line.kind in named:
-        side, what = ("Income" if line.gross.minor > 0 else "Expenses"), named[line.kind]
-    else:
-        earned = (line.points > 0) is (line.kind is LineKind.REDEMPTION)
-        side, what = ("Income" if earned else "Expenses"), "Redemptions"
+    match line.kind:
+        case LineKind.COMMISSION:  # the provider owes it; so a sign alone would not tell what goes back from what comes
+            what, earned = "Commissions", not (line.benefit or "").startswith(f"{partner}/")
+        case LineKind.ADJUSTMENT:
+            what, earned = "Adjustments", line.gross.minor > 0
+        case _:
+            what, earned = "Redemptions", (line.points > 0) is (line.kind is LineKind.REDEMPTION)
+    side = "Income" if earned else "Expenses"
     return f"{side}:{EXCHANGE.capitalize()}:{what}:{line.counterparty.capitalize()}"
 
 
-def _transaction(number: int, line: StatementLine) -> Iterator[str]:
+def _transaction(number: int, line: StatementLine, against: str) -> Iterator[str]:
     what = line.kind if line.benefit is None else f"{line.kind} {line.benefit}"
     yield f'{line.at.date()} * "{line.counterparty}" {_quoted(what)}'
     yield f"  line: {number}"
@@ -91,7 +87,7 @@ def _transaction(number: int, line: StatementLine) -> Iterator[str]:
     yield f"  points: {line.points}"
     if line.late:
         yield "  late: TRUE"
-    yield f"  {_against(line)}  {_amount(-line.gross.minor, line.currency)}"
+    yield f"  {against}  {_amount(-line.gross.minor, line.currency)}"
     if line.fee.minor:
         yield f"  {FEES}  {_amount(line.fee.minor, line.currency)}"
     yield f"  {NET}  {_amount(line.net.minor, line.currency)}"

@@ -10,9 +10,9 @@ import pytest
 
 from exchange.amounts import Money
 from exchange.errors import IdempotencyConflict, NotFound, ValidationFailed
-from exchange.settlement.reconciliation import LINES_MAX, Booked, ExceptionKind, Tolerance
+from exchange.settlement.reconciliation import LINES_MAX, Booked, ExceptionKind, Filed, Tolerance
 from exchange.settlement.signoff import Asked, SignOffStep
-from exchange.store.reconciliation import Filed, Reconciliation
+from exchange.store.reconciliation import Reconciliation
 from exchange.store.signoff import SignOff
 from tests.exchange.settlement.conftest import World
 
@@ -112,10 +112,8 @@ async def test_an_answer_can_count_as_payment(example: World) -> None:
         await reconciliation.resolve("1-1", "again", "ben", VIDEO)
     with pytest.raises(NotFound):
         await reconciliation.resolve("1-9", "why", "ben")
-    answers = await asyncio.gather(
-        *(reconciliation.resolve("1-5", "the rest", "ben", VIDEO) for _ in range(3)), return_exceptions=True
-    )
-    assert sorted(type(each).__name__ for each in answers) == ["IdempotencyConflict"] * 2 + ["Resolution"]
+    answers = await asyncio.gather(*(reconciliation.resolve("1-5", "the rest", "ben", VIDEO) for _ in range(3)))
+    assert sorted(each.replayed for each in answers) == [False, True, True]
     assert VIDEO not in await left(reconciliation)
     open_now = [each.id for each in await reconciliation.exceptions() if each.file is not None]
     assert open_now == ["1-2", "1-3", "1-4"]
@@ -123,6 +121,41 @@ async def test_an_answer_can_count_as_payment(example: World) -> None:
     assert [(each.id, each.resolved and each.resolved.amount) for each in everything] == [
         ("1-1", Money(whole - 1, "EUR")), ("1-5", Money(1, "EUR")),
     ]  # fmt: skip
+
+
+async def test_the_queue_goes_on_behind_any_place(example: World) -> None:
+    """Over more files than are read at once: each exception once, in order, and the missing payments at the end."""
+    reconciliation = await instructed(example, "video")
+    late = (await reconciliation.dues())[0].since + timedelta(days=9)
+    for file in range(12):
+        await filed(reconciliation, *(said(10 * file + n, n=n, day=late) for n in (1, 2)))
+    for name in ("1-2", "12-1"):
+        await reconciliation.resolve(name, "why", "ben")
+    names = [f"{file}-{n}" for file in range(1, 13) for n in (1, 2)]
+    missing = sorted(due.reference for due in await reconciliation.dues())
+    for resolved, expected in ((True, names), (False, [each for each in names if each not in ("1-2", "12-1")])):
+        found, after = [], None
+        while some := await reconciliation.exceptions(resolved=resolved, after=after, limit=5):
+            found += some
+            after = some[-1].place
+        assert [each.id for each in found] == [*expected, *missing]
+        assert found == await reconciliation.exceptions(resolved=resolved)
+    assert [each.number for each in await reconciliation.files(13)] == list(range(12, 0, -1))
+    assert [each.number for each in await reconciliation.files(5, 2)] == [4, 3]
+    assert [each.excepted for each in await reconciliation.files(limit=1)] == [2]
+
+
+async def test_a_missing_payment_that_an_exception_is_about_stands_once(example: World) -> None:
+    """With the exception while it is open; alone again when that was resolved without paying it."""
+    reconciliation = await instructed(example, "video")
+    due = next(each for each in await reconciliation.dues() if each.reference == VIDEO)
+    late = due.since + timedelta(days=9)
+    await filed(reconciliation, said(1 if due.amount.minor > 0 else -1, VIDEO, day=late))
+    assert [each.id for each in await reconciliation.exceptions() if VIDEO in {one.reference for one in each.dues}] == [
+        "1-1"
+    ]
+    await reconciliation.resolve("1-1", "a test of theirs", "ben")
+    assert VIDEO in [each.id for each in await reconciliation.exceptions()]
 
 
 async def test_what_the_bank_has_not_booked(example: World) -> None:

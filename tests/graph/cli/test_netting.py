@@ -37,6 +37,13 @@ def there(mongo_url: str, _mongo_admin: MongoClient[dict[str, Any]], folder: Pat
         yield at
 
 
+@pytest.fixture(scope="module")
+def apart(mongo_url: str, _mongo_admin: MongoClient[dict[str, Any]], folder: Path) -> Iterator[tuple[str, ...]]:
+    """Give one that has lived the same, for the page, which records what it shows."""
+    with lived(mongo_url, _mongo_admin, folder, PARTNERS, partial(_live, keys=folder / "jwks.json")) as at:
+        yield at
+
+
 def wanted_of(redemption: tuple[str, str, int], number: int) -> Benefit:
     _, provider, points = redemption
     return benefit(f"{provider}/for-{points}-{number}", points)
@@ -70,13 +77,13 @@ def words_of(text: str, there: tuple[str, ...]) -> list[str]:
     return words if words[0] == "verify" else [*words, *there]
 
 
-def test_the_page_shows_what_is_printed(there: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_shows_what_is_printed(apart: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command of the page, in its order, prints what is written there; "…" stands for what chance decides."""
     monkeypatch.chdir(folder)
     shown = transcript_in("netting.md")
     assert len(shown) > 5
     for command, printed in shown:
-        said = run(*words_of(" ".join(command), there))
+        said = run(*words_of(" ".join(command), apart))
         assert (said.status, said.err) == (0, "")
         expected = "".join(map(re.escape, printed.rstrip())).replace("…", ".*")
         assert re.fullmatch(expected, said.out.rstrip()), said.out
@@ -228,3 +235,87 @@ def test_what_is_owed_can_be_made_again_from_the_journal(there: tuple[str, ...],
     for row in rows:
         owed.subtract({(*row[:4], name): int(each) for name, each in zip(figures, row[4:], strict=True)})
     assert set(owed.values()) == {0}
+
+
+# ---------------------------------------------------------------- recorded
+
+
+@pytest.fixture(scope="module")
+def recorded(mongo_url: str, _mongo_admin: MongoClient[dict[str, Any]], folder: Path) -> Iterator[tuple[str, ...]]:
+    """Give another exchange that has lived the same, whose nettings the tests record in their order."""
+    with lived(mongo_url, _mongo_admin, folder, PARTNERS, partial(_live, keys=folder / "keys.json")) as at:
+        yield at
+
+
+def test_what_is_recorded_is_carried_by_itself(recorded: tuple[str, ...], folder: Path) -> None:
+    """From the standing policy over two periods to their certificates, which need no `--after` any more."""
+    assert run("netting", "policy", *recorded).out == "version 0: plan: exchange\n"
+    told = tell("netting", "policy", "--plan", "fewest", "--minimum", "EUR=5", "--group", "video=hotels", *recorded)
+    assert (told["version"], told["plan"], told["groups"]) == (1, "fewest", {"video": ["hotels"]})
+    assert run("netting", "policy", *recorded).out.splitlines() == [
+        "version 1: plan: fewest",
+        "at least 5.00 EUR",
+        "video settles for hotels",
+    ]
+
+    tried = tell("netting", "1", *recorded)
+    assert (tried["plan"], tried["recorded"]) == ("fewest", None)
+    assert tell("netting", "1", "--no-policy", *recorded)["carried"] == []
+    path = folder / "recorded-1.jsonl"
+    first = tell("netting", "1", "--record", "--by", "ada", "--out", path, *recorded)
+    assert first["payments"] == tried["payments"]
+    assert first["carried"] == [
+        {"from": "video", "to": "exchange", "amount": {"amount": "1.50", "currency": "EUR"}}
+    ]  # fmt: skip
+    assert (first["recorded"]["by"], first["recorded"]["standing_policy"], first["recorded"]["follows"]) == (
+        "ada", 1, None,
+    )  # fmt: skip
+    assert first["recorded"]["sha256"] == sha256(path.read_bytes()).hexdigest() == first["certificate"]["sha256"]
+
+    # What is tried takes in what was recorded; with a certificate it has to be that one.
+    assert tell("netting", "2", *recorded)["positions"][0]["opening"]["amount"] == "1.50"
+    other = folder / "not-recorded.jsonl"
+    tell("netting", "1", "--no-policy", "--out", other, *recorded)
+    said = run("netting", "2", "--record", "--after", other, *recorded)
+    assert (said.status, said.complaint) == (1, "--after: is not the certificate of the netting recorded before")
+    second = tell("netting", "2", "--record", "--after", path, "--plan", "exchange", *recorded)
+    assert (second["recorded"]["follows"], second["plan"]) == (1, "exchange")
+
+    again = folder / "again.jsonl"
+    tell("netting", "show", "1", "--out", again, *recorded)
+    assert again.read_bytes() == path.read_bytes()
+    verdict = tell("verify", again, "--keys", folder / "keys.json")
+    assert (verdict["sound"], verdict["signature"], verdict["groups"]) == (True, "checked", {"video": ["hotels"]})
+    tell("netting", "show", "2", "--out", again, *recorded)
+    assert tell("verify", again)["after"] == first["recorded"]["sha256"]
+
+    listed = tell("netting", "list", *recorded)["nettings"]
+    assert [(each["period"], each["plan"], each["by"]) for each in listed] == [
+        (2, "exchange", "the command line"), (1, "fewest", "ada"),
+    ]  # fmt: skip
+    assert run("netting", "list", "--before", "2", *recorded).out.count("\n") == 2
+    shown = run("netting", "show", "1", *recorded).out.splitlines()
+    assert shown[-1] == f"recorded {first['recorded']['at']} by ada: {first['recorded']['sha256']}"
+    assert [each["judged"] for each in tell("check", *recorded)["invariants"] if each["invariant"] == 15] == [2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "complaint"),
+    [
+        ("netting 1 --record", 1, "the netting of period 1 is recorded already"),
+        ("netting 4 --record", 1, "period 4 is not closed with all its statements"),
+        ("netting show 3", 1, "no netting of period 3 is recorded"),
+        ("netting policy --none --plan fewest", 2, "either --none or what it says"),
+        ("netting policy --settle hotels=EUR --group video=hotels", 2, "--settle: video settles for hotels"),
+        ("netting policy --group video=nobody", 1, "there is no partner nobody"),
+        ("netting 2 --settle video=EUR", 2, "--settle and --fix go together"),
+        ("netting --plan cheapest 2", 2, "'cheapest' is not one of"),
+    ],
+)
+def test_what_cannot_be_recorded_is_said_in_a_line(
+    recorded: tuple[str, ...], arguments: str, status: int, complaint: str
+) -> None:
+    """After the two are recorded; wrong usage is 2, a refusal 1."""
+    said = run(*words_of(arguments, recorded))
+    assert said.status == status
+    assert complaint in said.err
