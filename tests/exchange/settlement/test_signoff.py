@@ -506,7 +506,7 @@ async def test_a_hundred_statements_are_signed_at_once(world: World) -> None:
     several = [SignOff(world.database) for _ in range(2)]
     await several[0].create_indexes()
     of = [replace(a_statement(), id=f"1:p{n}", partner=f"p{n}") for n in range(100)]
-    await asyncio.gather(*(Periods(world.database).add_statement(each) for each in of))
+    await asyncio.gather(*(Periods(world.database).add_statements([each]) for each in of))
     begun = time.monotonic()
     done = await asyncio.gather(*(
         several[n % 2].sign(asked(REVIEW, "ada", of=each.id)) for n, each in enumerate(of)
