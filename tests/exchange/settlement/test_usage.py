@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 from hypothesis import given
@@ -94,3 +97,27 @@ async def test_what_is_left_out_is_missing_there(example: World, columns: tuple[
     if columns == ("gross", "net"):
         nets = {total.currency: total.net.minor for total in statement.totals}
         assert {currency: figures[1] for currency, figures in check.tally.ours.items()} == nets
+
+
+def test_who_is_cancelled_may_leave_while_a_thread_goes_on() -> None:
+    """Rows are kept and read in threads that outlive their request: those end with an error, and not the process."""
+
+    def rows(count: int, begun: Event) -> Iterator[UsageRow]:
+        for n in range(count):
+            if n == count // 2:
+                begun.set()
+            yield UsageRow(f"entry-{n}", "", (1,))
+
+    def work(kept: Sorted, count: int, begun: Event) -> None:
+        kept.add(0, rows(count, begun))
+        for _ in kept.rows(0):
+            pass
+
+    with ThreadPoolExecutor() as threads:
+        for _ in range(10):
+            begun = Event()
+            with Sorted(1) as kept:
+                working = threads.submit(work, kept, 100_000, begun)
+                assert begun.wait(30)
+            with pytest.raises(sqlite3.ProgrammingError):
+                working.result(30)
