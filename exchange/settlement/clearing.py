@@ -214,8 +214,10 @@ class Settlement:
         ValidationFailed when the policy has no plan for it.
         """
         await self._existing(number)
-        # A plan can take its time, and others are answered meanwhile.
-        return await asyncio.to_thread(net, await self._sums(number), policy, opening, balances)
+        # A plan can take its time, and others are answered meanwhile: by sums that grow, while the period goes on.
+        sums = Sums()
+        sums.add(await self._sums(number))
+        return await asyncio.to_thread(net, sums, policy, opening, balances)
 
     async def contracts(self, number: int, parties: Iterable[str] = ()) -> frozenset[Contract]:
         """Return who of a period's partners, and of more parties, may pay each other.

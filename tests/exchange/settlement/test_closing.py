@@ -14,6 +14,7 @@ from exchange.journal import Account, Block, BlockKind
 from exchange.ledger import Ledger
 from exchange.settlement import clearing
 from exchange.settlement.clearing import Settlement
+from exchange.settlement.netted import Policy
 from exchange.settlement.period import PeriodStatus, period_root
 from tests.exchange.settlement.conftest import World
 from tests.exchange.settlement.rival import IN_FLIGHT
@@ -344,3 +345,16 @@ async def test_what_was_added_up_is_not_read_again(example: World) -> None:
     assert len(await example.settle().bilateral(1)) < len(await keeping.bilateral(1))
     with pytest.raises(FiguresDisagree):
         await keeping.close(1)
+
+
+async def test_what_was_netted_stays_while_the_period_goes_on(example: World) -> None:
+    """A netting of an open period that is tried takes its time; who asks for figures meanwhile changes none of it."""
+    settlement = example.settle()
+    tried = await settlement.netted(1, Policy())
+    before = sum(owed.gross_minor for owed in tried.owed.values())
+    await example.award("video", "ben", 500)
+    await example.redeem("video", "ben", "rides/city")
+    await settlement.positions(1)
+    assert sum(owed.gross_minor for owed in tried.owed.values()) == before
+    again = await settlement.netted(1, Policy())
+    assert sum(owed.gross_minor for owed in again.owed.values()) == before + 166
