@@ -119,6 +119,20 @@ class ReconcileBankFileSuccess:
     )
 
 
+class Rejections:
+    """Rows that could not be read: all are counted, and the first are kept. A file can have a million of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[Rejected] = []
+
+    def add(self, row: Rejected) -> None:
+        """Count one more."""
+        self.count += 1
+        if self.count <= REJECTIONS_SHOWN:
+            self.first.append(row)
+
+
 class UsageCompared(NamedTuple):
     """A statement and its partner's own record, compared."""
 
@@ -127,7 +141,7 @@ class UsageCompared(NamedTuple):
     rows: int
     tally: Tally
     differences: Page[SeenDifference]
-    rejected: Sequence[Rejected]
+    rejected: Rejections
 
 
 @strawberry.type(description="The two are compared. Every entry either agrees or is among the differences.")
@@ -169,12 +183,12 @@ class ReconcileUsageSuccess:
     @strawberry.field(description="How many rows could not be read.")
     def rejected_rows(root: Parent[UsageCompared]) -> int:
         """Count them."""
-        return len(root.rejected)
+        return root.rejected.count
 
     @strawberry.field(graphql_type=list[UsageRejection], description="The first 100 of them.")
     def rejections(root: Parent[UsageCompared]) -> Sequence[Rejected]:
         """Show some."""
-        return root.rejected[:REJECTIONS_SHOWN]
+        return root.rejected.first
 
 
 UploadBankFilePayload = Annotated[
@@ -333,7 +347,7 @@ async def _compared(
     cursors = context.cursors(f"usage/{found.id}")
     window = cursors.window(asked.first, sent(asked.after))
     behind = ("", "") if window.after is None else window.after
-    rejected: list[Rejected] = []
+    rejected = Rejections()
     with usage_check(read.columns) as check:
         count = await asyncio.to_thread(check.take_theirs, _accepted(read.rows, rejected))
         await check.take_ours(context.services.settlement, found, lambda *_: None)
@@ -342,10 +356,10 @@ async def _compared(
     return UsageCompared(found, check.columns, count, check.tally, page(cursors, window, rows), rejected)
 
 
-def _accepted(rows: Iterator[UsageRow | Rejected], rejected: list[Rejected]) -> Iterator[UsageRow]:
+def _accepted(rows: Iterator[UsageRow | Rejected], rejected: Rejections) -> Iterator[UsageRow]:
     for row in rows:
         if isinstance(row, Rejected):
-            rejected.append(row)
+            rejected.add(row)
         else:
             yield row
 

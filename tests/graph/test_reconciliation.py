@@ -6,13 +6,16 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from hashlib import sha256
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import pytest
 from graphql import parse, validate
 
 from graph.inputs.reconciliation import CONTENT_BYTES_MAX
+from graph.mutations.reconciliation import Rejections, _accepted
 from graph.schema import make_schema
+from partners.feeds.usage import read_usage
 from tests.examples import DOCS
 from tests.graph.speech import BANK_FILE, DUE, EXCEPTION, SIGN_OFF, Payload, World, refusal
 
@@ -486,3 +489,11 @@ async def test_anothers_statement_is_compared_with_nothing(trading: World, scene
         payload = await usage(trading, "rides", scene.rides, content)
         assert refusal(payload, "VALIDATION_ERROR", ["input", "content"])
         assert says in payload["message"]
+
+
+def test_of_a_million_rows_that_are_none_a_hundred_are_kept() -> None:
+    """All are counted. A partner's file must not become a hundred times its size in memory."""
+    read = read_usage(BytesIO(noted(*["x"] * 1_000).encode()))
+    rejected = Rejections()
+    assert list(_accepted(read.rows, rejected)) == []
+    assert (rejected.count, [each.line for each in rejected.first]) == (1_000, list(range(2, 102)))
