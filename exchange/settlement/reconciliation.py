@@ -315,20 +315,26 @@ class _Matching:
 
     def one_for_several(self) -> None:
         by_partner = _grouped(self._dues.values(), lambda due: due.partner)
+        alike = _grouped(self._lines.values(), lambda line: (*_way(line), line.value_date))
         self._match_all(
             _Pair((line.n,), tuple(due.reference for due in some))
             for own in _several(by_partner)
-            for line in self._lines.values()
-            for some in _adding_up([due for due in own if self._tolerance.admits(line, due)], line.amount.minor)
+            for lines in alike.values()
+            for sums in [_adding_up([due for due in own if self._tolerance.admits(lines[0], due)])]
+            for line in (lines if sums else ())
+            for some in sums.get(line.amount.minor, ())
         )
 
     def several_for_one(self) -> None:
         by_payer = _grouped((line for line in self._lines.values() if line.payer), lambda line: line.payer)
+        alike = _grouped(self._dues.values(), lambda due: (*_way(due), due.since))
         self._match_all(
             _Pair(tuple(line.n for line in some), (due.reference,))
             for own in _several(by_payer)
-            for due in self._dues.values()
-            for some in _adding_up([line for line in own if self._tolerance.admits(line, due)], due.amount.minor)
+            for dues in alike.values()
+            for sums in [_adding_up([line for line in own if self._tolerance.admits(line, dues[0])])]
+            for due in (dues if sums else ())
+            for some in sums.get(due.amount.minor, ())
         )
 
     def nearly(self) -> None:
@@ -404,15 +410,16 @@ def _sums(amounts: Iterable[Booked] | Iterable[Due]) -> dict[str, int]:
     return sums
 
 
-def _adding_up(own: Sequence[_T], minor: int) -> Iterator[tuple[_T, ...]]:
-    """Yield each choice of two or more that add up to an amount; of too many, only all of them."""
-    if len(own) <= 1:
-        return iter(())
-    if len(own) > TOGETHER_MAX:
-        choices: Iterable[tuple[_T, ...]] = [tuple(own)]
-    else:
-        choices = (some for size in range(2, len(own) + 1) for some in combinations(own, size))
-    return (some for some in choices if sum(each.amount.minor for each in some) == minor)
+def _way(each: Booked | Due) -> tuple[str, bool]:
+    """Return in which currency, and which way, it goes: with its day that is all by which a tolerance admits it."""
+    return each.amount.currency, each.amount.minor > 0
+
+
+def _adding_up(own: Sequence[_T]) -> dict[int, list[tuple[_T, ...]]]:
+    """Return each choice of two or more under what it adds up to; of too many, only all of them."""
+    sizes = range(2, len(own) + 1) if len(own) <= TOGETHER_MAX else (len(own),)
+    choices = (some for size in sizes for some in combinations(own, size))
+    return _grouped(choices, lambda some: sum(each.amount.minor for each in some))
 
 
 def _grouped(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> dict[_Key, list[_Item]]:

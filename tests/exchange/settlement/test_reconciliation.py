@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from datetime import date, timedelta
+from time import perf_counter
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from exchange.amounts import Money
 from exchange.settlement.netting import Position
 from exchange.settlement.reconciliation import (
+    LINES_MAX,
     REFERENCE_MAX,
     TOGETHER_MAX,
     Booked,
@@ -128,6 +130,17 @@ def test_many_dues_of_a_partner_are_tried_all_at_once() -> None:
     whole = sum(each.amount.minor for each in many)
     assert piles([booked(1, whole)], many) == [f"1 = {_plus(sorted(each.reference for each in many))}"]
     assert piles([booked(1, 201)], many) == ["1 NOT_EXPECTED"]
+
+
+def test_a_large_file_takes_no_longer_than_its_lines() -> None:
+    """What a partner's dues add up to is worked out once, and not for every line: minutes, of two hundred partners."""
+    dues = [due(f"{n}:p{p}:EUR", 1_000_000 * p + 3**n) for p in range(1, 201) for n in range(TOGETHER_MAX)]
+    lines = [booked(n, n + 1, payer=f"payer {n // TOGETHER_MAX}") for n in range(1, LINES_MAX)]
+    lines.append(booked(LINES_MAX, 2 * 150_000_000 + 3 + 9))
+    begun = perf_counter()
+    told = piles(lines, dues)
+    assert perf_counter() - begun < 30
+    assert told[0] == f"{LINES_MAX} = 1:p150:EUR+2:p150:EUR"
 
 
 def test_nearly_is_for_a_person() -> None:
