@@ -81,6 +81,8 @@ class Context:
         self.sign_off_policy: Once[Policy] = Once(self._sign_off_policy)
         self.calendars: Once[CalendarBook] = Once(services.calendars.book)
         self.staff: Once[dict[str, str]] = Once(self._staff)
+        self.compares = False
+        """Whether a statement is compared in this request: one is, because the same content is soon named again."""
 
     # ------------------------------------------------------------ the caller
 

@@ -292,6 +292,9 @@ class ReconciliationMutations:
         if found.line_count > LINES_MAX:
             message = f"has {found.line_count} lines: with more than {LINES_MAX} it is compared on the command line"
             raise ValidationFailed(message, ("input", "statement"))
+        if context.compares:
+            raise ValidationFailed("another is compared in this request: one at a time", ("input", "statement"))
+        context.compares = True
         try:
             return await _compared(context, found, read_usage(BytesIO(data)), input)
         except FeedError as wrong:

@@ -491,6 +491,18 @@ async def test_anothers_statement_is_compared_with_nothing(trading: World, scene
         assert says in payload["message"]
 
 
+async def test_one_statement_is_compared_in_a_request(trading: World, scene: Scene) -> None:
+    """One content can be named under a hundred aliases: it is not compared a hundred times."""
+    fields = "... on ReconcileUsageSuccess { missingHere } ... on ValidationError { message path }"
+    asked = " ".join(f"{alias}: reconcileUsage(input: $input) {{ {fields} }}" for alias in ("one", "two"))
+    given = {"statement": scene.video["id"], "content": "entry,points\nnone,7\n"}
+    answer = await trading.ask("video", f"mutation($input: ReconcileUsageInput!) {{ {asked} }}", input=given)
+    message = "another is compared in this request: one at a time"
+    assert answer.data == {
+        "one": {"missingHere": 1}, "two": {"message": message, "path": ["input", "statement"]},
+    }  # fmt: skip
+
+
 def test_of_a_million_rows_that_are_none_a_hundred_are_kept() -> None:
     """All are counted. A partner's file must not become a hundred times its size in memory."""
     read = read_usage(BytesIO(noted(*["x"] * 1_000).encode()))
