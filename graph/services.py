@@ -5,10 +5,11 @@ The server and the command line open the same services; only the server starts t
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from exchange.commands import ByReference, Enrol
@@ -72,6 +73,8 @@ class Services:
     keys: SigningKeys
     tokens: Tokens
     oauth: OAuthServer
+    comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a statement is compared with a partner's record."""
 
     async def now(self) -> datetime:
         """Return the database primary's clock: the only one that the exchange goes by."""

@@ -296,7 +296,9 @@ class ReconciliationMutations:
             raise ValidationFailed("another is compared in this request: one at a time", ("input", "statement"))
         context.compares = True
         try:
-            return await _compared(context, found, read_usage(BytesIO(data)), input)
+            # For seconds each takes one of the few threads that all of the process share.
+            async with context.services.comparing:
+                return await _compared(context, found, read_usage(BytesIO(data)), input)
         except FeedError as wrong:
             raise ValidationFailed(wrong.message, _CONTENT) from None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -12,7 +13,9 @@ from typing import Any, NamedTuple
 import pytest
 from graphql import parse, validate
 
+from exchange.settlement.reconciling import UsageCheck, usage_check
 from graph.inputs.reconciliation import CONTENT_BYTES_MAX
+from graph.mutations import reconciliation as mutations
 from graph.mutations.reconciliation import Rejections, _accepted
 from graph.schema import make_schema
 from partners.feeds.usage import read_usage
@@ -501,6 +504,27 @@ async def test_one_statement_is_compared_in_a_request(trading: World, scene: Sce
     assert answer.data == {
         "one": {"missingHere": 1}, "two": {"message": message, "path": ["input", "statement"]},
     }  # fmt: skip
+
+
+async def test_statements_are_compared_one_after_another(
+    trading: World, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes a thread for seconds, and there are few: others of the process would wait for one."""
+    under_way, most = 0, 0
+
+    @contextmanager
+    def watched(columns: Sequence[str]) -> Iterator[UsageCheck]:
+        nonlocal under_way, most
+        with usage_check(columns) as check:
+            under_way += 1
+            most = max(most, under_way)
+            yield check
+            under_way -= 1
+
+    monkeypatch.setattr(mutations, "usage_check", watched)
+    content = "entry,points\n" + "none,7\n" * 1_000
+    told = await asyncio.gather(*(usage(trading, "video", scene.video, content) for _ in range(5)))
+    assert ([each["missingHere"] for each in told], most) == ([1] * 5, 1)
 
 
 def test_of_a_million_rows_that_are_none_a_hundred_are_kept() -> None:
