@@ -224,7 +224,7 @@ def export(
     ledger   plain-text accounting (Beancount), from the partner's side; `bean-check` adds it up
     xlsx     a workbook: typed cells, sums that are formulas
     pdf      a document to send: letterhead, sums, chart, lines
-    pain001  what is left to be paid of an approved statement, for a bank (ISO 20022)
+    pain001  what is left to be paid of an instructed statement, for a bank (ISO 20022)
     bundle   the statement, signed, with the proof that each line is in the journal, for `exchange verify`
 
     Every file states the statement's id, hash and period.
@@ -274,13 +274,14 @@ async def _file(
     write: Writer = import_module(FORMATS[form]).write
     period = await services.settlement.period_of(statement)
     lines = await services.settlement.all_lines(statement)
-    partner, operator = [
-        (await services.particulars.of(await services.registry.get(handle))).particulars
-        for handle in (statement.partner, EXCHANGE)
-    ]
+    parties = {
+        handle: (await services.particulars.of(await services.registry.get(handle))).particulars
+        for handle in {statement.partner, EXCHANGE, *(payment.to for payment in statement.due)}
+    }
+    partner, operator = parties.pop(statement.partner), parties.pop(EXCHANGE)
     subject = Subject(
         statement=statement, period=period, partner=partner, operator=operator, written_at=await services.now(),
-        locale=locale, payer=payer, pay_on=None if pay_on is None else pay_on.date(),
+        locale=locale, payer=payer, pay_on=None if pay_on is None else pay_on.date(), payees=parties,
     )  # fmt: skip
     return write(subject, _counted(lines, statement.line_count, progress))
 

@@ -28,11 +28,11 @@ def standing(written: Written, status: StatementStatus, *paid: Money, **changes:
     return Written(replace(written.subject, statement=statement, **changes), written.lines)
 
 
-def approved(*nets: tuple[int, str], **changes: Any) -> Written:
-    """Return a statement of rides with these nets, approved."""
+def instructed(*nets: tuple[int, str], **changes: Any) -> Written:
+    """Return a statement of rides with these nets, instructed."""
     written = of(*(line(gross=minor, currency=currency) for minor, currency in nets))
     statement = replace(written.subject.statement, hash=HASH)
-    return standing(Written(replace(written.subject, statement=statement), []), StatementStatus.APPROVED, **changes)
+    return standing(Written(replace(written.subject, statement=statement), []), StatementStatus.INSTRUCTED, **changes)
 
 
 async def told(written: Written) -> etree._Element:
@@ -60,11 +60,11 @@ def transfers(document: etree._Element) -> list[str]:
 
 async def test_a_real_statement_is_two_files_one_for_each_payer(example: World) -> None:
     """The exchange pays 8.84 EUR to rides, and rides 15 JPY to the exchange: what the statement nets to, no more."""
-    rides = standing(await closed(example), StatementStatus.APPROVED)
+    rides = standing(await closed(example), StatementStatus.INSTRUCTED)
     with pytest.raises(ValidationFailed, match="exchange and rides both pay: say whose file it is to be"):
         await told(rides)
-    ours = await told(standing(rides, StatementStatus.APPROVED, payer="exchange"))
-    theirs = await told(standing(rides, StatementStatus.APPROVED, payer="rides"))
+    ours = await told(standing(rides, StatementStatus.INSTRUCTED, payer="exchange"))
+    theirs = await told(standing(rides, StatementStatus.INSTRUCTED, payer="rides"))
     assert transfers(ours) == [
         "Exchange AG | DE89370400440532013000 | Komet Rides Sàrl | CH9300762011623852957 | 8.84 EUR"
     ]
@@ -72,16 +72,17 @@ async def test_a_real_statement_is_two_files_one_for_each_payer(example: World) 
         "Komet Rides Sàrl | CH9300762011623852957 | Exchange AG | DE89370400440532013000 | 15 JPY"
     ]
     statement = rides.subject.statement
-    for document, currency in ((ours, "EUR"), (theirs, "JPY")):
+    for document, payment in zip((ours, theirs), statement.due, strict=True):
+        currency = payment.amount.currency
         root = "CstmrCdtTrfInitn/PmtInf/CdtTrfTxInf"
         assert found(document, f"{root}/RmtInf/Ustrd") == [f"Statement 1:rides period 1 {statement.hash}"]
-        assert found(document, f"{root}/PmtId/EndToEndId") == [end_to_end_id(statement, currency)]
+        assert found(document, f"{root}/PmtId/EndToEndId") == [end_to_end_id(statement, payment)]
         assert found(document, f"{root}/PmtId/EndToEndId") == [f"1:{statement.partner}:{currency}"]
 
 
 async def test_several_currencies_are_payments_of_their_own() -> None:
     """Each with its digits; the header counts them and adds them up, whatever the currency, as ISO 20022 has it."""
-    document = await told(approved((-1050, "EUR"), (-7, "JPY"), (-1, "KWD")))
+    document = await told(instructed((-1050, "EUR"), (-7, "JPY"), (-1, "KWD")))
     assert [each.rpartition(" | ")[2] for each in transfers(document)] == ["10.50 EUR", "7 JPY", "0.001 KWD"]
     assert found(document, "CstmrCdtTrfInitn/GrpHdr/NbOfTxs") == ["3"]
     assert found(document, "CstmrCdtTrfInitn/GrpHdr/CtrlSum") == ["17.501"]
@@ -94,49 +95,45 @@ async def test_several_currencies_are_payments_of_their_own() -> None:
 
 async def test_what_was_paid_is_not_paid_again() -> None:
     """Only what is left is in the file; when nothing is, there is none."""
-    statement = approved((1000, "EUR"), (30, "JPY"))
+    statement = instructed((1000, "EUR"), (30, "JPY"))
     rest = standing(statement, StatementStatus.INSTRUCTED, Money(400, "EUR"), Money(30, "JPY"))
     assert [each.rpartition(" | ")[2] for each in transfers(await told(rest))] == ["6.00 EUR"]
     done = standing(statement, StatementStatus.INSTRUCTED, Money(1000, "EUR"), Money(30, "JPY"))
-    assert all(
-        left.minor == 0 for left in left_to_pay(done.subject.statement.totals, done.subject.statement.standing.paid)
-    )
+    assert all(left.minor == 0 for left in left_to_pay(done.subject.statement))
     with pytest.raises(ValidationFailed, match="nothing is left to be paid"):
         await told(done)
 
 
-@pytest.mark.parametrize(
-    "status", sorted(set(StatementStatus) - {StatementStatus.APPROVED, StatementStatus.INSTRUCTED})
-)
-async def test_what_nobody_approved_is_not_paid(status: StatementStatus) -> None:
-    """There is no payment file of a draft, of what was sent back, nor of what is paid."""
-    with pytest.raises(InvalidSignOff, match=f"was approved; this one is {status.lower()}"):
-        await told(standing(approved((1000, "EUR")), status))
+@pytest.mark.parametrize("status", sorted(set(StatementStatus) - {StatementStatus.INSTRUCTED}))
+async def test_what_nobody_instructed_is_not_paid(status: StatementStatus) -> None:
+    """There is no payment file of a draft, of what a netting can still change, nor of what is paid."""
+    with pytest.raises(InvalidSignOff, match=f"is instructed; this one is {status.lower()}"):
+        await told(standing(instructed((1000, "EUR")), status))
 
 
 async def test_a_bank_knows_a_file_that_was_sent_twice() -> None:
     """The same payments have the same message id, whenever they are written; others have another."""
     path = "CstmrCdtTrfInitn/GrpHdr/MsgId"
-    statement = approved((1000, "EUR"))
+    statement = instructed((1000, "EUR"))
     first = found(await told(statement), path)
     later = standing(statement, StatementStatus.INSTRUCTED, pay_on=date(2026, 3, 9))
     rest = standing(statement, StatementStatus.INSTRUCTED, Money(1, "EUR"))
     assert found(await told(later), path) == first
     assert found(await told(rest), path) != first
-    assert found(await told(approved((-1000, "EUR"))), path) != first
+    assert found(await told(instructed((-1000, "EUR"))), path) != first
 
 
 async def test_the_day_is_the_one_asked_for() -> None:
     """Or that of the file."""
     path = "CstmrCdtTrfInitn/PmtInf/ReqdExctnDt/Dt"
-    assert found(await told(approved((1, "EUR"), pay_on=date(2026, 3, 9))), path) == ["2026-03-09"]
-    assert found(await told(approved((1, "EUR"))), path) == ["2026-03-01"]
+    assert found(await told(instructed((1, "EUR"), pay_on=date(2026, 3, 9))), path) == ["2026-03-09"]
+    assert found(await told(instructed((1, "EUR"))), path) == ["2026-03-01"]
 
 
 async def test_banks_are_named_where_they_are_known() -> None:
     """The payer's is always there, if only to say that it was not given."""
     group = "CstmrCdtTrfInitn/PmtInf"
-    ours, theirs = await told(approved((1, "EUR"))), await told(approved((-1, "EUR")))
+    ours, theirs = await told(instructed((1, "EUR"))), await told(instructed((-1, "EUR")))
     assert found(ours, f"{group}/DbtrAgt/FinInstnId/Othr/Id") == ["NOTPROVIDED"]
     assert found(ours, f"{group}/CdtTrfTxInf/CdtrAgt/FinInstnId/BICFI") == ["UBSWCHZH80A"]
     assert found(theirs, f"{group}/DbtrAgt/FinInstnId/BICFI") == ["UBSWCHZH80A"]
@@ -158,12 +155,12 @@ async def test_banks_are_named_where_they_are_known() -> None:
 async def test_what_is_missing_is_said(changes: dict[str, Any], complaint: str) -> None:
     """Before anything is written."""
     with pytest.raises(ValidationFailed) as refused:
-        await told(approved((1000, "EUR"), **changes))
+        await told(instructed((1000, "EUR"), **changes))
     assert refused.value.message.startswith(complaint)
 
 
 async def test_names_are_escaped() -> None:
     """Whatever a firm is called, and in whichever script, the file is valid and says it."""
     name = 'A&B <"Ночь"> 出行'
-    document = await told(approved((1, "EUR"), partner=replace(PARTIES["partner"], name=name)))
+    document = await told(instructed((1, "EUR"), partner=replace(PARTIES["partner"], name=name)))
     assert found(document, "CstmrCdtTrfInitn/PmtInf/CdtTrfTxInf/Cdtr/Nm") == [name]
