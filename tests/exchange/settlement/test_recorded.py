@@ -176,6 +176,7 @@ def test_what_is_wrong_with_a_chain_is_named() -> None:
     changed = replace(first, carried=Carried())
     assert judged(changed, second) == [
         "carries something else, made anew",
+        "makes other payments due, made anew",
         "made anew has a certificate with another hash",
     ]
     assert judged(replace(first, payments=first.payments[1:])) == ["makes other payments due, made anew"]
