@@ -12,6 +12,8 @@ from exchange.amounts import Money
 from exchange.errors import InvalidSignOff, ValidationFailed
 from exchange.particulars import Particulars
 from exchange.settlement.export.pain001 import NAMESPACE, end_to_end_id, write
+from exchange.settlement.netting import Payment
+from exchange.settlement.reconciliation import between_partners, payment_reference
 from exchange.settlement.signoff import left_to_pay
 from exchange.settlement.statement import Standing, StatementStatus
 from tests.exchange.settlement.conftest import World
@@ -164,3 +166,74 @@ async def test_names_are_escaped() -> None:
     name = 'A&B <"Ночь"> 出行'
     document = await told(instructed((1, "EUR"), partner=replace(PARTIES["partner"], name=name)))
     assert found(document, "CstmrCdtTrfInitn/PmtInf/CdtTrfTxInf/Cdtr/Nm") == [name]
+
+
+# ---------------------------------------------------------------- between partners
+
+VIDEO = Particulars(name="Video SE", iban="AT611904300234573201", bic="GIBAATWWXXX")
+
+
+def netted(*due: tuple[str, str, int, str], paid: tuple[Money, ...] = (), **changes: Any) -> Written:
+    """Return a statement of rides that was instructed by these payments of a netting."""
+    others = {"video": VIDEO, "delivery": replace(VIDEO, name="Delivery")}
+    written = instructed((1, "EUR"), **{"payees": others, **changes})
+    payments = tuple(Payment(from_=one, to=other, amount=Money(minor, code)) for one, other, minor, code in due)
+    standing = Standing(status=StatementStatus.INSTRUCTED, due=payments, paid=paid)
+    statement = replace(written.subject.statement, standing=standing)
+    return Written(replace(written.subject, statement=statement), [])
+
+
+async def test_a_partner_pays_others_each_by_itself() -> None:
+    """One transfer for each payee and currency, to its own account, under an end-to-end id that no other has."""
+    document = await told(netted(
+        ("rides", "delivery", 300, "EUR"), ("rides", "exchange", 14, "EUR"), ("rides", "video", 200, "EUR"),
+        ("rides", "video", 15, "JPY"), ("news", "rides", 900, "EUR"),
+    ))  # fmt: skip
+    header, group = "CstmrCdtTrfInitn/GrpHdr", "CstmrCdtTrfInitn/PmtInf"
+    assert [found(document, f"{header}/{name}") for name in ("NbOfTxs", "CtrlSum")] == [["4"], ["20.14"]]
+    assert [found(document, f"{group}/{name}") for name in ("NbOfTxs", "CtrlSum")] == [["3", "1"], ["5.14", "15"]]
+    assert len(set(found(document, f"{group}/PmtInfId"))) == 2
+    transfer = f"{group}/CdtTrfTxInf"
+    assert found(document, f"{transfer}/Amt/InstdAmt") == ["3.00", "0.14", "2.00", "15"]
+    assert found(document, f"{transfer}/Cdtr/Nm") == ["Delivery", "Exchange AG", "Video SE", "Video SE"]
+    assert found(document, f"{transfer}/CdtrAcct/Id/IBAN") == [
+        VIDEO.iban, "DE89370400440532013000", VIDEO.iban, VIDEO.iban
+    ]  # fmt: skip
+    assert found(document, f"{transfer}/PmtId/EndToEndId") == [
+        "7:rides:delivery:EUR", "7:rides:EUR", "7:rides:video:EUR", "7:rides:video:JPY",
+    ]  # fmt: skip
+
+
+async def test_what_others_pay_is_in_their_files() -> None:
+    """The exchange's is in this one; and where there is only theirs, it is said whose it is."""
+    ours = await told(netted(("exchange", "rides", 5, "EUR"), ("video", "rides", 9, "EUR")))
+    assert [each.rpartition(" | ")[2] for each in transfers(ours)] == ["0.05 EUR"]
+    with pytest.raises(ValidationFailed, match="nothing is left to be paid by it: news and video pay, in files of"):
+        await told(netted(("news", "rides", 5, "EUR"), ("video", "rides", 9, "EUR")))
+
+
+async def test_of_several_payments_it_is_not_guessed_which_was_made() -> None:
+    """One that is alone in its currency is paid in parts; several are all there, or none is written."""
+    several = [("rides", "video", 200, "EUR"), ("rides", "delivery", 300, "EUR"), ("rides", "video", 15, "JPY")]
+    part = await told(netted(*several, paid=(Money(500, "EUR"), Money(4, "JPY"))))
+    assert [each.rpartition(" | ")[2] for each in transfers(part)] == ["11 JPY"]
+    with pytest.raises(ValidationFailed, match=r"3\.00 EUR of 2 payments is left, and nobody wrote down which"):
+        await told(netted(*several, paid=(Money(200, "EUR"),)))
+
+
+async def test_a_payee_needs_an_account() -> None:
+    """Of each it is said who has none."""
+    with pytest.raises(ValidationFailed, match="news has no account: give one with"):
+        await told(netted(("rides", "news", 1, "EUR"), payees={"news": Particulars(name="News")}))
+
+
+def test_references_between_partners_are_told_apart() -> None:
+    """From those through the exchange, by who pays whom, and of long names too; each fits a bank's field."""
+    long, other = "a" * 39 + "b", "a" * 39 + "c"
+    pairs = [("a-b", "c"), ("a", "b-c"), ("c", "a-b"), (long, other), (other, long), (long, "c")]
+    references = {
+        between_partners(7, Payment(from_=one, to=two, amount=Money(1, code)))
+        for one, two in pairs for code in ("EUR", "JPY")
+    }  # fmt: skip
+    references |= {payment_reference(7, name, "EUR") for name in ("a-b", "a", "c", long, other)}
+    assert (len(references), max(map(len, references))) == (2 * len(pairs) + 5, 22)
