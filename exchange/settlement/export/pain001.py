@@ -72,8 +72,8 @@ def _to_be_paid(subject: Subject) -> tuple[str, list[Payment]]:
             by.setdefault(payment.from_, []).append(payment)
     if not by:
         others = sorted({payment.from_ for payment in _left(statement)})
-        by_others = f": {' and '.join(others)} pay, in files of their own statements" if others else ""
-        raise ValidationFailed(f"nothing is left to be paid{by_others and ' by it'}{by_others}")
+        theirs = f" by it: what is left, {' or '.join(others)} has to pay, in a file of its own statement"
+        raise ValidationFailed(f"nothing is left to be paid{theirs if others else ''}")
     if subject.payer is None and len(by) > 1:
         raise ValidationFailed(f"{' and '.join(sorted(by))} both pay: say whose file it is to be", ("input", "payer"))
     payer = subject.payer or next(iter(by))
