@@ -121,22 +121,27 @@ class Evidence:
     # ------------------------------------------------------------ a statement
 
     async def bundle(
-        self, statement: Statement, seal: Seal, progress: Progress = lambda *_: None
+        self, statement: Statement, seal: Seal, progress: Progress = lambda *_: None, at_once: int | None = None
     ) -> AsyncIterator[bytes]:
-        """Yield a statement with the proof of every line as a sealed file, a block at a time."""
+        """Yield a statement with the proof of every line as a sealed file, a block at a time.
+
+        `at_once`: how many blocks are read at a time, if others are served between.
+        """
         period, before = [await self._audit.period(statement.period - back) for back in (0, 1)]
         ranges = () if period is None else period.ranges
         header = bundle.header(statement, ranges, None if before is None else before.marked_at)
-        async for line in sealed(header, self._bundle_lines(statement, ranges, progress), seal):
+        async for line in sealed(
+            header, self._bundle_lines(statement, ranges, progress, at_once or BLOCKS_AT_ONCE), seal
+        ):
             yield line
 
     async def _bundle_lines(
-        self, statement: Statement, ranges: Sequence[Range], progress: Progress
+        self, statement: Statement, ranges: Sequence[Range], progress: Progress, at_once: int
     ) -> AsyncIterator[Any]:
         partner = statement.partner
         async with aclosing(self._periods.entries(statement.period, partner)) as found:
             ahead = await anext(found, None)
-            async for block in self._merged(ranges, progress):
+            async for block in self._merged(ranges, progress, at_once):
                 yield inclusion.link_line(block)
                 offsets = []
                 while ahead is not None and (ahead[0].lane, ahead[0].seq) == (block.lane, block.seq):
@@ -152,10 +157,10 @@ class Evidence:
                     name = entry_name(self._keyring, entries[offset].id, partner)
                     yield bundle.entry_line(name, partner, entries[offset], leaves, offset)
 
-    async def _merged(self, ranges: Sequence[Range], progress: Progress) -> AsyncIterator[Block]:
+    async def _merged(self, ranges: Sequence[Range], progress: Progress, at_once: int) -> AsyncIterator[Block]:
         """Yield the blocks of all these lanes in the order of time, lane and seq, holding a few of each lane."""
         busy = sum(each.last > each.first for each in ranges)
-        lanes = {each.lane: self._blocks_of(each, max(1, BLOCKS_AT_ONCE // max(1, busy))) for each in ranges}
+        lanes = {each.lane: self._blocks_of(each, max(1, at_once // max(1, busy))) for each in ranges}
         heads = [(block.at, lane, block) for lane, blocks in lanes.items() if (block := await anext(blocks, None))]
         heapq.heapify(heads)
         done, total = 0, sum(each.last - each.first + 1 for each in ranges)

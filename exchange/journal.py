@@ -314,11 +314,11 @@ class Obligation(NamedTuple):
     currency: str
 
 
-@dataclass(slots=True)
-class Owed:
+class Owed(Struct, gc=False):
     """Money under one obligation: `gross_minor` is what the issuer owes.
 
-    `entries` counts redemptions, reversals and adjustments.
+    `entries` counts redemptions, reversals and adjustments. (The garbage collector need not look at it: a period has
+    hundreds of thousands, and there is nothing in one that could be in a cycle.)
     """
 
     points: int = 0

@@ -19,6 +19,7 @@ import base64
 import hmac
 import os
 import secrets
+from binascii import b2a_base64
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
@@ -33,6 +34,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 MASTER_KEY_BYTES = 32
 _DIGEST_BYTES = 18  # 144 bits: 24 characters of base64url, no padding
 _NONCE_BYTES = 12
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class BadToken(ValueError):  # noqa: N818 - what it is, not what became of us
@@ -149,7 +151,8 @@ def _master(text: str, source: str) -> bytes:
 
 
 def _text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    # What base64.urlsafe_b64encode does, in half the time: a settlement names millions of entries.
+    return b2a_base64(data, newline=False).translate(_URL_SAFE).rstrip(b"=").decode("ascii")
 
 
 def _bytes(text: str) -> bytes:

@@ -21,7 +21,8 @@ It is a replica set of one, because transactions and change streams exist in rep
 127.0.0.1, without authentication: whoever can run programs on this machine can reach it. Production sets
 EXCHANGE_MONGO_URL and needs nothing of this file.
 
-Whatever keeps mongod from running is the operator's to mend, so each cause ends in one line that says how.
+Whatever keeps mongod from running is the operator's to mend, so each cause ends in one line that says how:
+`exchange.post_mortem` finds it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ import fcntl
 import json
 import logging
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -52,6 +52,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from exchange.errors import ExchangeError
+from exchange.post_mortem import PORT_TAKEN, cause_of_death
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +73,6 @@ _ANSWER_SECONDS_MAX: Final = 5
 _LOCK_ATTEMPTS: Final = 10  # `find_running` looks at the lock by taking it for a moment
 _LOG_BYTES_MAX: Final = 16 << 20
 _TAIL_BYTES: Final = 256 << 10
-_LINE_LENGTH_MAX: Final = 300
 _OPLOG_MB: Final = 990  # mongod's own floor; its default, 5 % of the disk, is not what a laptop expects
 _NEW_BYTES_MIN: Final = 512 << 20  # an empty database takes 301 MiB, journal included
 _FREE_BYTES_MIN: Final = 128 << 20  # the next journal file takes 100 MiB
@@ -93,20 +93,6 @@ try:
 except OSError as error:
     sys.exit(f"cannot run {sys.argv[2]}: {error.strerror}")
 """
-
-# What mongod and the loader say, and what to tell the operator. The first found anywhere is the one to mend.
-_PORT_TAKEN: Final = "Address already in use"
-_CAUSES: Final = (
-    (r"loading shared librar(?:ies:|y) (libcurl\.so[^:\s]*)", "{0} is missing: apt-get install libcurl4"),
-    (r"loading shared librar(?:ies:|y) ([^:\s]+)", "the shared library {0} is missing: install it"),
-    (r"^cannot run (.+)$", "cannot run {0}"),
-    (_PORT_TAKEN, "its port is in use by another program"),
-    (r"No space left on device", "the disk of {data} is full: free some space or choose another --data"),
-    (r"DBPathInUse", "another mongod runs on {data}: stop it or choose another --data"),
-    (r"Permission denied|Read-only file system", "it may not write to {data}: {0}"),
-    (r"exit status -4$", "this processor lacks AVX, which MongoDB needs: set EXCHANGE_MONGO_URL"),
-    (r"exit status -9$", "it was killed (kill -9, or too little memory)"),
-)
 
 
 class MongodError(ExchangeError):
@@ -479,20 +465,11 @@ class EmbeddedMongod:
 
     def _explain(self, what: str) -> MongodError:
         """Turn what the dead mongod left behind into one line."""
-        status = f"exit status {self._process.returncode if self._process else None}"
-        complaints = _complaints(self._said())
-        if shutil.disk_usage(self.data).free < _FULL_BYTES:
-            # With its log on the same disk, mongod could not write the cause down.
-            complaints.append("No space left on device")
-        everything = "\n".join([*complaints, status])
-        for pattern, sentence in _CAUSES:
-            found = re.search(pattern, everything, re.MULTILINE)
-            if found:
-                cause = sentence.format(found[found.re.groups], data=self.data)
-                kind = _PortTakenError if pattern == _PORT_TAKEN else MongodError
-                return kind(f"mongod {what}: {cause}")
-        cause = complaints[-1] if complaints else f"{status}; see {self._log_file}"
-        return MongodError(f"mongod {what}: {_one_line(cause)}")
+        said, status = self._said(), self._process.returncode if self._process else None
+        full = shutil.disk_usage(self.data).free < _FULL_BYTES
+        cause = cause_of_death(said, status, data=self.data, log=self._log_file, full=full)
+        kind = _PortTakenError if cause == PORT_TAKEN else MongodError
+        return kind(f"mongod {what}: {cause}")
 
     def _said(self) -> str:
         """Return the end of what this mongod logged and wrote to stderr."""
@@ -504,30 +481,6 @@ class EmbeddedMongod:
             self._stderr.seek(0)
             said += b"\n" + self._stderr.read(_TAIL_BYTES)
         return said.decode("utf-8", "replace")
-
-
-def _complaints(said: str) -> list[str]:
-    """Pick out the log entries of severity E and F, and the lines that are no log entries (the loader's)."""
-    complaints = []
-    for line in said.splitlines():
-        if not line.strip() or line.startswith(("BACKTRACE:", "  Frame:")):
-            continue
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            complaints.append(line)
-            continue
-        # An abort announces itself after its cause; the cause is wanted.
-        if isinstance(entry, dict) and entry.get("s") in {"E", "F"} and entry.get("c") != "ASSERT":
-            attributes = entry.get("attr", {})
-            cause = attributes.get("error") or attributes.get("message") or ""
-            complaints.append(f"{entry.get('msg')} {cause if isinstance(cause, str) else json.dumps(attributes)}")
-    return [complaint for complaint in complaints if "Writing fatal message" not in complaint]
-
-
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LINE_LENGTH_MAX else line[: _LINE_LENGTH_MAX - 1] + "…"
 
 
 def _url(port: int) -> str:

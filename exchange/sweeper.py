@@ -86,10 +86,12 @@ class Sweeper:
     async def close_due(self) -> bool:
         """Close the open period if that is due, or one that was left half closed; whether there was anything to do.
 
-        Only one process marks a period, and that one closes it; another goes on only after a while.
+        Only one process marks a period, and that one closes it; another goes on only after a while. Without a calendar
+        nothing is ever due, but what somebody began by hand is gone on with.
         """
-        if self._settlement is None or (book := await self._calendars.book()).last is None:
+        if self._settlement is None:
             return False
+        book = await self._calendars.book()
         now = await server_time(self._books.db)
         for period in reversed(await self._settlement.periods(limit=2)):
             if period.status is PeriodStatus.CLOSING and not _left(period, now):

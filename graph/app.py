@@ -13,7 +13,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
 from exchange.errors import Fault
+from exchange.exporter import Exporter
 from exchange.sweeper import Sweeper
+from graph.downloads import Downloads
+from graph.exports import PATH as EXPORTS
 from graph.http import GraphQLEndpoint
 from graph.schema import make_schema
 from graph.services import open_services
@@ -40,10 +43,12 @@ def create_app(settings: Settings | None = None) -> Starlette:
                 return JSONResponse({"ready": True})
 
             sweeper = Sweeper(services.books, services.ledger, services.settlement, services.disputing)
-            sweeping = asyncio.create_task(sweeper.run())
+            exporter = Exporter(services.exporting, services.settlement, services.files)
+            sweeping, exporting = asyncio.create_task(sweeper.run()), asyncio.create_task(exporter.run())
             endpoint = GraphQLEndpoint(schema, services).answer
             served.routes[:] = [
                 Route("/graphql", endpoint, methods=["GET", "POST"]),
+                Route(f"{EXPORTS}/{{id}}", Downloads(services).answer, methods=["GET"]),
                 Route("/readyz", ready),
                 *oauth_routes(services.oauth, services.keys),
             ]
@@ -51,6 +56,9 @@ def create_app(settings: Settings | None = None) -> Starlette:
                 yield
             finally:
                 sweeping.cancel()
+                # It gives back what it is at, so that another process goes on at once.
+                exporting.cancel()
+                await asyncio.wait((exporting,))
 
     async def alive(_: Request) -> Response:
         """Tell that the process is there."""

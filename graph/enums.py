@@ -13,6 +13,8 @@ from exchange.rules import AwardReversal
 from exchange.settlement.barter import Stage
 from exchange.settlement.calendar import Duty, Every
 from exchange.settlement.dispute import DisputeReason, DisputeStatus, DisputeStep
+from exchange.settlement.export import Form
+from exchange.settlement.exports import ExportStatus
 from exchange.settlement.netted import PlanKind
 from exchange.settlement.period import PeriodStatus
 from exchange.settlement.reconciliation import ExceptionKind as PaymentExceptionKind
@@ -33,6 +35,8 @@ __all__ = [
     "Duty",
     "EntryKind",
     "Every",
+    "ExportStatus",
+    "Form",
     "Fulfilment",
     "LimitPeriod",
     "LineKind",
@@ -272,6 +276,27 @@ made_known(
     UPHOLD="Find, as finance, that it is right, all of it or a part.",
     REJECT="Find, as finance, that it is not.",
     LAPSE="Nobody's: a deadline passed.",
+)
+made_known(
+    ExportStatus,
+    description="Where an export stands.",
+    QUEUED="It waits for others.",
+    RUNNING="It is being written.",
+    READY="Its file can be fetched.",
+    FAILED="There will be no file: `error` says why. Ask again when that has changed.",
+    EXPIRED="Its file was kept for a day, and is gone. Ask again.",
+)
+made_known(
+    Form,
+    "ExportFormat",
+    description="What a statement is written as.",
+    CSV="A row for each line, amounts as decimals with a point.",
+    JSON="The canonical document and its hash.",
+    LEDGER="Plain-text accounting (Beancount), from the partner's side.",
+    XLSX="A workbook: typed cells, sums that are formulas.",
+    PDF="A document to send: letterhead, sums, chart, lines.",
+    PAIN001="What is left to be paid of an instructed statement, for the bank of whoever pays (ISO 20022).",
+    BUNDLE="The statement, signed, with the proof that each line is in the journal.",
 )
 
 

@@ -29,7 +29,7 @@ from graph.limits import BODY_BYTES_MAX, BODY_SECONDS_MAX
 from graph.refusals import Code, fault
 from graph.schema import Schema
 from graph.services import Services
-from partners.oauth.tokens import InvalidToken, Principal
+from partners.oauth.tokens import InvalidToken, Principal, Tokens
 
 JSON = "application/json"
 GRAPHQL = "application/graphql-response+json"
@@ -41,12 +41,37 @@ _Result = tuple[dict[str, Any], HTTPStatus, dict[str, str]]
 _log = logging.getLogger(__name__)
 
 
-class _Answer(Exception):  # noqa: N818 - ends a request that never reaches the schema
+class Unanswered(Exception):  # noqa: N818 - ends a request that never reaches the schema, or the file it is for
+    """What is said instead."""
+
     def __init__(self, status: HTTPStatus, code: Code, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.error = fault(code, message)
         self.headers = headers or {}
+
+    def response(self, media: str = JSON) -> Response:
+        """Return it as a response."""
+        body = {"errors": [self.error.formatted]}
+        return Response(orjson.dumps(body), self.status, {**self.headers, "Cache-Control": "no-store"}, media)
+
+
+async def authenticated(tokens: Tokens, request: Request) -> Principal:
+    """Return who asks, by the access token; Unanswered without a good one."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        # Without a token at all RFC 6750 §3.1 wants no error code.
+        raise Unanswered(
+            HTTPStatus.UNAUTHORIZED, Code.UNAUTHENTICATED, "send an access token as Authorization: Bearer",
+            {"WWW-Authenticate": 'Bearer realm="exchange"'},
+        )  # fmt: skip
+    try:
+        return await tokens.verify(token.strip())
+    except InvalidToken:
+        raise Unanswered(
+            HTTPStatus.UNAUTHORIZED, Code.UNAUTHENTICATED, "the access token is not good, or no longer",
+            {"WWW-Authenticate": 'Bearer realm="exchange", error="invalid_token"'},
+        ) from None  # fmt: skip
 
 
 class GraphQLEndpoint:
@@ -64,36 +89,17 @@ class GraphQLEndpoint:
         try:
             if media is None:
                 said = f"the answer is {GRAPHQL} or {JSON}"
-                raise _Answer(HTTPStatus.NOT_ACCEPTABLE, Code.BAD_USER_INPUT, said)  # noqa: TRY301
+                raise Unanswered(HTTPStatus.NOT_ACCEPTABLE, Code.BAD_USER_INPUT, said)  # noqa: TRY301
             if request.method != "POST":
                 said = "send the operation as POST"
-                raise _Answer(HTTPStatus.METHOD_NOT_ALLOWED, Code.BAD_USER_INPUT, said, {"Allow": "POST"})  # noqa: TRY301
-            context = Context(self._services, await self._authenticate(request))
+                raise Unanswered(HTTPStatus.METHOD_NOT_ALLOWED, Code.BAD_USER_INPUT, said, {"Allow": "POST"})  # noqa: TRY301
+            context = Context(self._services, await authenticated(self._services.tokens, request))
             result, status, headers = await self._execute(await _operation(request), context)
-        except _Answer as answer:
-            body = {"errors": [answer.error.formatted]}
-            return Response(
-                orjson.dumps(body), answer.status, {**answer.headers, "Cache-Control": "no-store"}, media or JSON
-            )
+        except Unanswered as instead:
+            return instead.response(media or JSON)
         if media == JSON and status is not HTTPStatus.TOO_MANY_REQUESTS:
             status = HTTPStatus.OK
         return Response(orjson.dumps(result), status, {**headers, "Cache-Control": "no-store"}, media)
-
-    async def _authenticate(self, request: Request) -> Principal:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            # Without a token at all RFC 6750 §3.1 wants no error code.
-            raise _Answer(
-                HTTPStatus.UNAUTHORIZED, Code.UNAUTHENTICATED, "send an access token as Authorization: Bearer",
-                {"WWW-Authenticate": 'Bearer realm="exchange"'},
-            )  # fmt: skip
-        try:
-            return await self._services.tokens.verify(token.strip())
-        except InvalidToken:
-            raise _Answer(
-                HTTPStatus.UNAUTHORIZED, Code.UNAUTHENTICATED, "the access token is not good, or no longer",
-                {"WWW-Authenticate": 'Bearer realm="exchange", error="invalid_token"'},
-            ) from None  # fmt: skip
 
     async def _execute(self, operation: dict[str, Any], context: Context) -> _Result:
         try:
@@ -166,17 +172,17 @@ async def _operation(request: Request) -> dict[str, Any]:
     charset = parameters.lower().replace('"', "").replace(" ", "")
     if kind.strip().lower() != JSON or charset not in ("", "charset=utf-8", "charset=utf8"):
         said = f"send {JSON}, in UTF-8"
-        raise _Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, Code.BAD_USER_INPUT, said)
+        raise Unanswered(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, Code.BAD_USER_INPUT, said)
     try:
         operation = orjson.loads(await _body(request))
     except orjson.JSONDecodeError as error:
-        raise _Answer(HTTPStatus.BAD_REQUEST, Code.BAD_USER_INPUT, f"the body is not JSON: {error}") from None
+        raise Unanswered(HTTPStatus.BAD_REQUEST, Code.BAD_USER_INPUT, f"the body is not JSON: {error}") from None
     if not isinstance(operation, dict) or not isinstance(operation.get("query"), str):
         said = "the body is an object with `query` (a string), and if wished `variables`, `operationName`, `extensions`"
-        raise _Answer(HTTPStatus.BAD_REQUEST, Code.BAD_USER_INPUT, said)
+        raise Unanswered(HTTPStatus.BAD_REQUEST, Code.BAD_USER_INPUT, said)
     for name, wanted in (("variables", dict), ("operationName", str), ("extensions", dict)):
         if not isinstance(operation.get(name), wanted | None):
-            raise _Answer(HTTPStatus.BAD_REQUEST, Code.BAD_USER_INPUT, f"`{name}` is of the wrong type")
+            raise Unanswered(HTTPStatus.BAD_REQUEST, Code.BAD_USER_INPUT, f"`{name}` is of the wrong type")
     return operation
 
 
@@ -188,10 +194,10 @@ async def _body(request: Request) -> bytes:
                 body += piece
                 if len(body) > BODY_BYTES_MAX:
                     said = f"the body has more than {BODY_BYTES_MAX} bytes"
-                    raise _Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Code.BAD_USER_INPUT, said)
+                    raise Unanswered(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Code.BAD_USER_INPUT, said)
     except (ClientDisconnect, TimeoutError):
         said = f"the body did not come within {BODY_SECONDS_MAX} seconds"
-        raise _Answer(HTTPStatus.REQUEST_TIMEOUT, Code.BAD_USER_INPUT, said) from None
+        raise Unanswered(HTTPStatus.REQUEST_TIMEOUT, Code.BAD_USER_INPUT, said) from None
     return body
 
 

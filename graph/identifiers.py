@@ -17,6 +17,7 @@ from exchange.quote import Quote
 from exchange.redemption import Redemption
 from exchange.settlement.barter import Barter
 from exchange.settlement.dispute import Dispute
+from exchange.settlement.exports import Export
 from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement
 from exchange.wallet import Lot, Wallet
@@ -40,6 +41,7 @@ class Kind(StrEnum):
     STATEMENT = "Statement"
     DISPUTE = "Dispute"
     BARTER = "Barter"
+    EXPORT = "Export"
 
 
 class Identified(Protocol):
@@ -63,6 +65,7 @@ KINDS: dict[type, Kind] = {
     Statement: Kind.STATEMENT,
     Dispute: Kind.DISPUTE,
     Barter: Kind.BARTER,
+    Export: Kind.EXPORT,
 }
 PAIRWISE = frozenset({Kind.MEMBER, Kind.LOT})
 

@@ -18,6 +18,7 @@ from exchange.redemption import Redemption as DomainRedemption
 from exchange.redemption import RedemptionStatus
 from exchange.settlement import calendar as settlement_calendar
 from exchange.settlement import dispute as settlement_dispute
+from exchange.settlement import exports as settlement_exports
 from exchange.settlement import fixes as settlement_fixes
 from exchange.settlement import liability as settlement_liability
 from exchange.settlement import period as settlement_period
@@ -30,10 +31,11 @@ from exchange.settlement.recorded import StandingPolicy
 from exchange.store.reconciliation import Exceptional, FileSummary
 from exchange.wallet import Lot as DomainLot
 from exchange.wallet import Wallet as DomainWallet
-from graph import barters, disputes, liability, listings, nettings, reconciliation, settlement
+from graph import barters, disputes, exports, liability, listings, nettings, reconciliation, settlement
 from graph.barters import Barter
 from graph.context import ANY_STAFF, Context, Info
 from graph.disputes import Dispute
+from graph.exports import Export
 from graph.identifiers import Kind
 from graph.inputs import BenefitBy, Chosen, MemberBy, Order, sent
 from graph.inputs.nettings import NettingWishInput
@@ -261,6 +263,23 @@ class Query:
         return await disputes.disputes(info.context, first, after)
 
     @strawberry.field(
+        graphql_type=Export | None, description="An export, if the caller has asked for it, or is finance."
+    )
+    async def export(self, info: Info, id: Id) -> settlement_exports.Export | None:  # noqa: A002
+        """Open the id."""
+        return await exports.named(info.context, id)
+
+    @strawberry.field(
+        graphql_type=Connection[Export],
+        description="Exports of the last 30 days that the caller has asked for, all for finance; newest first.",
+    )
+    async def exports(
+        self, info: Info, first: First = strawberry.UNSET, after: After = strawberry.UNSET
+    ) -> Page[settlement_exports.Export]:
+        """List them."""
+        return await exports.exports_of(info.context, first, after)
+
+    @strawberry.field(
         graphql_type=Netting | None,
         description="The recorded netting of a period; null when none is. A partner sees its own part of it. "
         "With `policy`, finance tries it like that.",
@@ -354,7 +373,7 @@ async def find_node(context: Context, sealed: str) -> Any:
     readers = {
         Kind.PARTNER: _partner, Kind.BENEFIT: _benefit, Kind.AGREEMENT: _agreement, Kind.MEMBER: _member,
         Kind.LOT: _lot, Kind.REDEMPTION: listings.redemption, Kind.PERIOD: _period, Kind.STATEMENT: _statement,
-        Kind.DISPUTE: disputes.seen,
+        Kind.DISPUTE: disputes.seen, Kind.EXPORT: exports.seen,
     }  # fmt: skip
     reader: Any = readers[kind]
     try:

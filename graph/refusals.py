@@ -26,7 +26,7 @@ PATH = strawberry.field(description='Where in the input the trouble is: begins w
 
 
 class Code(StrEnum):
-    """`extensions.code` of a GraphQL error."""
+    """`extensions.code` of a GraphQL error; the last three are of files alone, which are fetched past GraphQL."""
 
     UNAUTHENTICATED = "UNAUTHENTICATED"
     FORBIDDEN = "FORBIDDEN"
@@ -37,6 +37,9 @@ class Code(StrEnum):
     THROTTLED = "THROTTLED"
     PERSISTED_QUERY_NOT_FOUND = "PERSISTED_QUERY_NOT_FOUND"
     INTERNAL_SERVER_ERROR = "INTERNAL_SERVER_ERROR"
+    NOT_FOUND = "NOT_FOUND"
+    NOT_READY = "NOT_READY"
+    EXPIRED = "EXPIRED"
 
 
 def fault(code: Code, message: str) -> GraphQLError:

@@ -15,8 +15,11 @@ from exchange.commands import ByReference, Enrol
 from exchange.errors import Forbidden
 from exchange.keyring import Keyring, load_keyring
 from exchange.ledger import Ledger
+from exchange.particulars import Particulars
 from exchange.settlement.clearing import Settlement
 from exchange.settlement.disputing import Disputing
+from exchange.settlement.exporting import Exporting
+from exchange.settlement.files import Files
 from exchange.settlement.outstanding import Outstanding
 from exchange.settlement.recording import Recording
 from exchange.store.books import Books
@@ -31,6 +34,7 @@ from exchange.store.signoff import SignOff
 from exchange.store.terms import Terms
 from graph.settings import Settings
 from partners.oauth.keys import SigningKeys
+from partners.oauth.seals import seal_of
 from partners.oauth.server import OAuthServer
 from partners.oauth.store import OAuthStore
 from partners.oauth.tokens import Tokens
@@ -60,6 +64,8 @@ class Services:
     outstanding: Outstanding
     calendars: Calendars
     reconciliation: Reconciliation
+    files: Files
+    exporting: Exporting
     registry: PartnerRegistry
     particulars: PartnerParticulars
     staff: StaffRegistry
@@ -86,14 +92,19 @@ async def open_services(settings: Settings, *, ledger: bool = True) -> AsyncIter
     tokens = Tokens(keys, keyring, settings.issuer)
     registry = PartnerRegistry(db, keyring)
     ledger_service = Ledger(books, keyring)
-    settlement = Settlement(db, keyring)
+    settlement, particulars = Settlement(db, keyring), PartnerParticulars(db)
+
+    async def parties(handle: str) -> Particulars:
+        return (await particulars.of(await registry.get(handle))).particulars
+
+    files = Files(db, keyring, settlement, parties, lambda: seal_of(keys.signing()))
     services = Services(
         settings=settings, db=db, keyring=keyring, books=books, ledger=ledger_service, catalog=Catalog(db, keyring),
         members=members, terms=Terms(db), headroom=Headroom(db, books), fixes=Fixes(db),
         settlement=settlement, recording=Recording(db, settlement),
         calendars=Calendars(db), sign_off=SignOff(db), outstanding=Outstanding(db),
         disputing=Disputing(db, ledger_service, keyring), reconciliation=Reconciliation(db),
-        registry=registry, particulars=PartnerParticulars(db),
+        files=files, exporting=Exporting(db, keyring, files), registry=registry, particulars=particulars,
         staff=StaffRegistry(db), keys=keys, tokens=tokens,
         oauth=OAuthServer(registry, store, tokens, keyring, Enrolment(ledger_service, members)),
     )  # fmt: skip
@@ -121,6 +132,7 @@ async def _prepare(services: Services, store: OAuthStore) -> None:
         services.sign_off,
         services.disputing,
         services.reconciliation,
+        services.exporting,
         services.registry,
         services.staff,
         store,

@@ -86,6 +86,7 @@ class DisputeJudge:
                 moved[dispute.line.id] += sum(debit.owed.minor for debit in entry.debits if debit.owed is not None)
             if len(found) > 1:
                 yield f"dispute {name} was carried out {len(found)} times"
+        claimed = _claimed(self._disputes.values())
         for dispute in self._disputes.values():
             line, cited = dispute.line, self._cited.get(dispute.id)
             here = f"dispute {dispute.id}"
@@ -95,9 +96,21 @@ class DisputeJudge:
                 yield f"{here} says that its line is {tuple(told)}, the journal says {found_there}"
             if moved[line.id] > abs(line.net.minor):
                 yield f"{here}: {moved[line.id]} were moved of a line of {line.net.minor}"
+            if claimed[line.id] > abs(line.net.minor):
+                yield f"{here}: {claimed[line.id]} were claimed of a line of {line.net.minor}"
             carried = [(entry.id, period) for entry, period in self._adjustments.get(dispute.id, ())]
             if dispute.adjustment is not None and (dispute.adjustment, dispute.adjusted_in) not in carried:
                 yield f"{here} was carried out by {dispute.adjustment}, which is not there"
+
+
+def _claimed(disputes: Iterable[Dispute]) -> Counter[str]:
+    """Add up by line what was claimed, but for what was taken back before it was answered."""
+    claimed: Counter[str] = Counter()
+    for dispute in disputes:
+        steps = [str(record.step) for record in dispute.records]
+        if steps[-1] != "WITHDRAW" or "ANSWER" in steps:
+            claimed[dispute.line.id] += dispute.claim.minor
+    return claimed
 
 
 def _unlike(entry: Entry, period: int, dispute: Dispute) -> Iterable[str]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from exchange.journal import EXCHANGE, Block, BlockKind, Entry, Sums, milliseconds
+from exchange.journal import EXCHANGE, SALT_BYTES, Block, BlockKind, Entry, Sums, milliseconds
 from exchange.proof.lanes import LaneJudge, Placed, content
 from exchange.proof.sealed import UNREADABLE, Broken, Findings, same, whole_number
 from exchange.settlement.period import Period, Range, period_root
@@ -159,6 +159,9 @@ class JournalFile:
 
     def _take_block(self, span: Span, number: int, line: dict[str, Any], raw: bytes) -> None:
         salt = bytes.fromhex(line["sums_salt"])
+        if len(salt) != SALT_BYTES:
+            # Of a block that sums to nothing no hash would tell.
+            raise Broken(number, f"the salt of a block's sums has {SALT_BYTES} bytes")
         block = block_from(line["block"], line["hash"], Sums.from_rows(line["sums"]), salt)
         if block.lane != span.lane:
             raise Broken(number, f"block {block.id} stands where {self._expected()} should")

@@ -1,7 +1,7 @@
 """Settlement, as the gateway and the command line ask for it: close a period, and read what came of it.
 
 The figures of an open or closing period are provisional: what its blocks add up to so far. Those of a closed one are
-final, so their sums are kept.
+final. Either way what was added up once is kept, and only blocks behind it are read.
 
 `partner` narrows an answer to that partner's own rows; nothing of another's can be read through it.
 """
@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing, closing, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import combinations, islice
 
 from exchange.agreements import Agreement, AgreementBook
 from exchange.errors import FiguresDisagree, NotFound, ValidationFailed
-from exchange.journal import EXCHANGE, SALT_BYTES, Block, BlockKind, EntryKind, Sums
+from exchange.journal import EXCHANGE, SALT_BYTES, Block, BlockKind, EntryKind, Sums, milliseconds
 from exchange.keyring import BadToken, Keyring
 from exchange.settlement import netting
 from exchange.settlement.barter import Balance
@@ -26,18 +26,25 @@ from exchange.settlement.netting import BilateralPosition, Payment, Position
 from exchange.settlement.period import Period, PeriodStatus, period_root, ranges
 from exchange.settlement.plans import Contract
 from exchange.settlement.simulation import Simulated, Simulation
-from exchange.settlement.statement import Place, Statement, StatementLine, StatementStatus, document, draft, lines_of
+from exchange.settlement.statement import Drafting, Place, Statement, StatementLine, StatementStatus, document, lines_of
 from exchange.store.books import Books
 from exchange.store.connection import Database
+from exchange.store.lines import Lines
 from exchange.store.nettings import RecordedNettings
 from exchange.store.periods import Periods
+from exchange.store.running import RunningSums
 from exchange.store.spending import RETURNING, Progress, Returns, Spending
 
 PAGE = 20
 _SUMS_KEPT = 8
 _RETURNS_AT_ONCE = 200
-_AT_ONCE = 4
+_HASHED_AT_ONCE = 200
+"""Entries whose lines are hashed before others of the process have their turn: some milliseconds."""
 _LOOK_AGAIN_SECONDS = 0.01
+_BUSY = timedelta(seconds=0.5)
+"""A lane with a block as new as this is thought to be written to."""
+_OWNERS_FIRST_SECONDS = 0.2
+"""How long the owners of such lanes may take to cut them: two or three batches."""
 _NUMBER = ("input", "number")
 ENTRY_NAME = "Entry:"
 """What the sealed identifier of an entry begins with."""
@@ -49,10 +56,11 @@ class Settlement:
     def __init__(self, db: Database, keyring: Keyring) -> None:
         self._periods = Periods(db)
         self._nettings = RecordedNettings(db)
+        self._settled_lines = Lines(db)
         self._books = Books(db)
         self._spending = Spending(db)
         self._keyring = keyring
-        self._closed_sums: dict[int, Sums] = {}
+        self._running: dict[int, RunningSums] = {}
 
     async def create_indexes(self) -> None:
         """Create what is read by. Idempotent; `Books.create` comes first."""
@@ -87,12 +95,30 @@ class Settlement:
         return await self._periods.mark(number)
 
     async def cut_lanes(self, number: int) -> None:
-        """Step 2: every lane whose head is still in the period gets its cut, unless its owner is faster."""
-        for lane in await self._periods.lanes():
-            while (head := await self._books.head(lane)).period_after <= number:
-                now = await self._periods.now()
-                if not await self._books.append(_cut_after(head, max(now, head.at))):
-                    await asyncio.sleep(_LOOK_AGAIN_SECONDS)  # then a majority has the block that took the place
+        """Step 2: every lane whose head is still in the period gets its cut, unless its owner is faster.
+
+        The owner of a lane that is being written to has a moment for it: a cut of ours behind its head would take the
+        place of the block that it is about to commit, and all who wait for that would be decided again.
+        """
+        clock = asyncio.get_running_loop()
+        patient_until = clock.time() + _OWNERS_FIRST_SECONDS
+        lanes = await self._periods.lanes()
+        while lanes:
+            patient = clock.time() < patient_until
+            now = await self._periods.now()
+            lanes = [lane for lane in lanes if not await self._cut(lane, number, now, patient=patient)]
+            if lanes:
+                await asyncio.sleep(_OWNERS_FIRST_SECONDS / 4 if patient else _LOOK_AGAIN_SECONDS)
+
+    async def _cut(self, lane: int, number: int, now: datetime, *, patient: bool) -> bool:
+        """Cut a lane that is not cut yet; False: look again."""
+        head = await self._books.head(lane)
+        if head.period_after > number:
+            return True
+        if patient and now - head.at < _BUSY:
+            return False
+        # If another block takes the place, it is looked for again when a majority has it.
+        return await self._books.append(_cut_after(head, max(now, head.at)))
 
     async def seal(self, number: int) -> None:
         """Step 3: record the ranges that the cuts end, and their root."""
@@ -106,29 +132,47 @@ class Settlement:
     async def draft_statements(self, number: int) -> None:
         """Step 4: draft what is not drafted yet. One that cannot be does not keep the others from being."""
         period = await self._existing(number)
-        sums = await self._periods.sums(number)
-        expected = netting.line_sums(sums)
-        positions = netting.positions(sums)
         late_before = await self._late_before(number)
         drafted = {statement.partner for statement in await self._periods.statements(number)}
-        # The partners by either computation: one whose entries no block has summed would be missed otherwise.
-        partners = sorted(expected.keys() | set(await self._periods.settling(number)))
-        failures: dict[str, str] = {}
-
-        async def one(partner: str) -> None:
-            own = [position for position in positions if position.partner == partner]
-            lines = self._lines(number, partner, late_before)
+        drafting = {
+            partner: Drafting(number, partner, late_before, self._identify)
+            for partner in await self._periods.settling(number) if partner not in drafted
+        }  # fmt: skip
+        await self._take_lines(period, drafting)
+        sums = await self._periods.sums(number)
+        expected = netting.line_sums(sums)
+        # The partners by either computation: one that has sums and no entries would be missed otherwise.
+        for partner in expected.keys() - drafting.keys() - drafted:
+            drafting[partner] = Drafting(number, partner, late_before, self._identify)
+        own: dict[str, list[Position]] = {}
+        for position in netting.positions(sums):
+            own.setdefault(position.partner, []).append(position)
+        made: list[Statement] = []
+        failures: list[str] = []
+        for partner, each in sorted(drafting.items()):
+            entries = await self._periods.count_settling(number, partner)
             try:
-                made = await draft(number, partner, period.root or "", own, expected.get(partner, {}), lines)
+                made.append(each.finished(period.root or "", own.get(partner, ()), expected.get(partner, {}), entries))
             except FiguresDisagree as failure:
-                failures[partner] = failure.message
-            else:
-                await self._periods.add_statement(made)
-
-        await _some_at_once(one(partner) for partner in partners if partner not in drafted)
+                failures.append(failure.message)
+        await self._periods.add_statements(made)
         if failures:
-            raise FiguresDisagree("\n".join(failures[partner] for partner in sorted(failures)))
-        await self._periods.all_drafted(number, len(partners))
+            raise FiguresDisagree("\n".join(failures))
+        await self._periods.all_drafted(number, len(drafted) + len(drafting))
+
+    async def _take_lines(self, period: Period, drafting: Mapping[str, Drafting]) -> None:
+        """Read each entry of the period once, and give it to every statement that has lines of it."""
+        if not drafting:
+            return
+        async with aclosing(self._settled_lines.of(period.number, period.ranges)) as read:
+            async for entries in read:
+                for begin in range(0, len(entries), _HASHED_AT_ONCE):
+                    for _, entry, partners in entries[begin : begin + _HASHED_AT_ONCE]:
+                        at = milliseconds(entry.at)
+                        for partner in partners:
+                            if (whose := drafting.get(partner)) is not None:
+                                whose.take(entry, at)
+                    await asyncio.sleep(0)
 
     # ------------------------------------------------------------ periods and their figures
 
@@ -275,17 +319,17 @@ class Settlement:
         return period
 
     async def _sums(self, number: int) -> Sums:
-        kept = self._closed_sums.get(number)
-        if kept is not None:
-            return kept
-        # Asked before adding up: a period that is closed now gets no more blocks.
+        """Return what the period adds up to by now: of its blocks those are read that no call before has read."""
+        running = self._running.get(number)
+        if running is None:
+            running = await self._periods.running_sums(number)
+            while len(self._running) >= _SUMS_KEPT:
+                del self._running[next(iter(self._running))]
+            running = self._running.setdefault(number, running)
+        if running.whole is not None:
+            return running.whole
         period = await self._periods.get(number)
-        sums = await self._periods.sums(number)
-        if period is not None and period.closed:
-            while len(self._closed_sums) >= _SUMS_KEPT:
-                del self._closed_sums[next(iter(self._closed_sums))]
-            self._closed_sums[number] = sums
-        return sums
+        return await running.so_far(await self._periods.lanes(), closed=period is not None and period.closed)
 
     async def _late_before(self, number: int) -> datetime | None:
         before = await self._periods.get(number - 1)
@@ -304,23 +348,6 @@ class Settlement:
 
     def _identify(self, entry: str, partner: str) -> str:
         return entry_name(self._keyring, entry, partner)
-
-
-async def _some_at_once(works: Iterable[Coroutine[None, None, None]]) -> None:
-    """Do all, a few at a time: while one waits for the database, another reckons. The first that fails ends all."""
-    left = iter(works)
-
-    async def worker() -> None:
-        for work in left:
-            await work
-
-    workers = [asyncio.create_task(worker()) for _ in range(_AT_ONCE)]
-    try:
-        await asyncio.gather(*workers)
-    finally:
-        for each in workers:
-            each.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
 
 
 def entry_name(keyring: Keyring, entry: str, partner: str) -> str:

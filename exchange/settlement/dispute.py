@@ -16,8 +16,10 @@
 Rule 1. A statement is never changed. A dispute that is UPHELD ends in an *adjustment*: an entry of the period that is
 then open, by which the other side pays who opened the dispute. It names statement, hash and line. Nothing else of the
 line changes: its fee and commissions stay, and a member's points are never concerned.
-Rule 2. A line is disputed by one dispute at a time, and all that were upheld come to no more than its net. Lines that
-are themselves adjustments are not disputed: there has to be an end.
+Rule 2. A line is disputed by one dispute at a time, and what was decided is not claimed again: all claims about a line,
+upheld or not, come to no more than its net. Only what was withdrawn before it was answered counts for nothing. Lines
+that are themselves adjustments are not disputed. There has to be an end: who could open a rejected dispute again and
+again would only have to wait until the other side misses a deadline.
 Rule 3. A *deadline* decides against whoever had to act. It is judged by the database's clock, whoever asks: a dispute
 whose deadline has passed is over, also if nobody has written that down yet. Finance has no deadline.
 Rule 4. Each step is a *record*, appended and never changed, and its hash covers all before it. The adjustment names the
@@ -227,6 +229,12 @@ class Dispute(Struct, frozen=True, kw_only=True):
         return self.last.award
 
     @property
+    def counts(self) -> bool:
+        """Whether its claim is used up: unless it was taken back before anybody had answered it."""
+        answered = any(record.step is DisputeStep.ANSWER for record in self.records)
+        return answered or self.status is not _S.WITHDRAWN
+
+    @property
     def waiting_for(self) -> str | None:
         """The party that has to act."""
         waits = {_S.OPENED: self.line.counterparty, _S.ANSWERED: self.line.partner, _S.REFERRED: EXCHANGE}
@@ -257,8 +265,8 @@ class Dispute(Struct, frozen=True, kw_only=True):
 
 
 def left_of(line: DisputedLine, earlier: Sequence[Dispute]) -> int:
-    """Return how much of a line's net, in minor units, no dispute has moved."""
-    return abs(line.net.minor) - sum(each.award.minor for each in earlier if each.award is not None)
+    """Return how much of a line's net, in minor units, no dispute has claimed."""
+    return abs(line.net.minor) - sum(each.claim.minor for each in earlier if each.counts)
 
 
 def opened(
@@ -274,6 +282,8 @@ def opened(
         if each.live:
             raise InvalidDispute("there is a dispute about this line already", ("input", "entry"), status=each.status)
     left = left_of(line, earlier)
+    if left <= 0:
+        raise ValidationFailed("was disputed and decided, all of it: nothing is left to claim", ("input", "entry"))
     if claim.currency != line.net.currency or not 0 < claim.minor <= left:
         most = decimal_from_minor(left, line.net.currency)
         raise ValidationFailed(f"must be more than nothing and at most {most} {line.net.currency}", ("input", "amount"))
@@ -311,8 +321,9 @@ def decide(dispute: Dispute, asked: Asked, now: datetime, within: timedelta = RE
     # From here on it is done.
     if step is DisputeStep.ANSWER and standing.round == ROUNDS_MAX:
         leads = DisputeStatus.REFERRED
-    deadline = now + within if leads in LAPSES else None
-    return standing.appended(_record(asked, step, leads, now, award=award, deadline=deadline))
+    at = max(now, standing.last.at)  # the clock of a primary that takes over can be behind
+    deadline = at + within if leads in LAPSES else None
+    return standing.appended(_record(asked, step, leads, at, award=award, deadline=deadline))
 
 
 def _step_of(dispute: Dispute, asked: Asked) -> DisputeStep:

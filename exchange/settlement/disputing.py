@@ -189,15 +189,24 @@ class Disputing:
     # ------------------------------------------------------------ carrying out
 
     async def sweep(self) -> int:
-        """Write down what deadlines have decided, and carry out what is upheld; returns how many things that were."""
+        """Write down what deadlines have decided, and carry out what is upheld; returns how many things that were.
+
+        Refusal when the ledger refuses what was upheld, which needs somebody to look: after all else is carried out.
+        """
         overdue = await self._disputes.overdue(AT_ONCE)
         now = await self._disputes.now()
         for each in overdue:
             await self._disputes.append(as_of(each, now))
         upheld = await self._disputes.to_adjust(AT_ONCE)
+        refused: Refusal | None = None
         for dispute in upheld:
-            with suppress(Fault):  # the next sweep tries again
-                await self.carry_out(dispute)
+            try:
+                with suppress(Fault):  # the next sweep tries again
+                    await self.carry_out(dispute)
+            except Refusal as refusal:
+                refused = refusal
+        if refused is not None:
+            raise refused
         return len(overdue) + len(upheld)
 
     async def carry_out(self, dispute: Dispute) -> Dispute:

@@ -109,6 +109,8 @@ def _from_xml(data: bytes) -> list[_Day]:
         parser.Parse(data, True)
     except expat.ExpatError as error:
         raise _wrong(error.lineno, f"is no XML ({expat.ErrorString(error.code)})") from None
+    except (LookupError, ValueError):
+        raise _wrong(1, "is in no encoding that can be read") from None
     return days
 
 
@@ -119,7 +121,7 @@ def _day(line: int, text: str) -> date:
             return date.fromisoformat(text)
         day, month, year = text.split()
         return date(int(year), _MONTHS.index(month) + 1, int(day))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise _wrong(line, f"{text[:_SHOWN]!r} is no day") from None
 
 

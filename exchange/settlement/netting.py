@@ -21,6 +21,7 @@ Pure: no driver, no clock.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from operator import itemgetter
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -77,56 +78,66 @@ class LineKey(NamedTuple):
     currency: str
 
 
-class LineSum(NamedTuple):
-    """What statement lines add up to, signed from the partner's side."""
+class LineSum(Struct, gc=False):
+    """What statement lines add up to, signed from the partner's side.
+
+    (There are as many as pairs of partners, and nothing in one that the garbage collector would have to follow.)
+    """
 
     points: int = 0
     gross_minor: int = 0
     fee_minor: int = 0
 
-    def plus(self, points: int, gross_minor: int, fee_minor: int) -> LineSum:
-        """Return the sum with another line's figures."""
-        return LineSum(self.points + points, self.gross_minor + gross_minor, self.fee_minor + fee_minor)
+    def add(self, points: int, gross_minor: int, fee_minor: int) -> None:
+        """Add another line's figures."""
+        self.points += points
+        self.gross_minor += gross_minor
+        self.fee_minor += fee_minor
 
 
 LineSums = dict[LineKey, LineSum]
 
 
-class Due(NamedTuple):
-    """What one party owes another under one obligation. `entries`: the redemptions that it is for."""
+class _Due(Struct, gc=False):
+    """What one party owes another. `entries`: the redemptions that it is for."""
 
-    debtor: str
-    creditor: str
-    currency: str
-    minor: int
+    minor: int = 0
     points: int = 0
     entries: int = 0
 
 
-def dues(sums: Sums, without: Collection[str] = ()) -> Iterator[Due]:
-    """Yield who owes whom. `without`: parties taken out, with all that they owe and are owed."""
-    return (due for due in _dues(sums) if due.debtor not in without and due.creditor not in without)
+def _dues(sums: Sums, without: Collection[str]) -> dict[tuple[str, str, str], _Due]:
+    """Return who owes whom, by debtor, creditor and currency. `without`: parties taken out, with all that is theirs."""
+    dues: dict[tuple[str, str, str], _Due] = {}
 
+    def add(debtor: str, creditor: str, currency: str, minor: int, points: int = 0, entries: int = 0) -> None:
+        key = (debtor, creditor, currency)
+        due = dues.get(key)
+        if due is None:
+            dues[key] = _Due(minor, points, entries)
+        else:
+            due.minor += minor
+            due.points += points
+            due.entries += entries
 
-def _dues(sums: Sums) -> Iterator[Due]:
     for (issuer, provider, channel, currency), owed in sums.money.items():
-        yield Due(issuer, provider, currency, owed.gross_minor, owed.points, owed.entries)
+        add(issuer, provider, currency, owed.gross_minor, owed.points, owed.entries)
         if owed.commission_minor:
-            yield Due(provider, channel, currency, owed.commission_minor)
+            add(provider, channel, currency, owed.commission_minor)
         if owed.fee_minor:
-            yield Due(provider, EXCHANGE, currency, owed.fee_minor)
+            add(provider, EXCHANGE, currency, owed.fee_minor)
     for (debtor, creditor, currency), count in sums.charges.items():
         # Also when what it charged all went back: the creditor has lines that say so.
-        yield Due(debtor, creditor, currency, 0, entries=count)
+        add(debtor, creditor, currency, 0, entries=count)
+    return {key: due for key, due in dues.items() if key[0] not in without and key[1] not in without}
 
 
 def positions(sums: Sums, without: Collection[str] = ()) -> list[Position]:
     """Return everybody's position, by party and currency; the exchange's own receives the fees."""
     columns: dict[tuple[str, str], list[int]] = {}
-    for due in dues(sums, without):
-        owing = columns.setdefault((due.debtor, due.currency), [0, 0, 0])
-        owing[2 if due.creditor == EXCHANGE else 0] += due.minor
-        columns.setdefault((due.creditor, due.currency), [0, 0, 0])[1] += due.minor
+    for (debtor, creditor, currency), due in _dues(sums, without).items():
+        columns.setdefault((debtor, currency), [0, 0, 0])[2 if creditor == EXCHANGE else 0] += due.minor
+        columns.setdefault((creditor, currency), [0, 0, 0])[1] += due.minor
     return [
         Position(
             partner=party, payable=Money(payable, currency), receivable=Money(receivable, currency),
@@ -138,17 +149,12 @@ def positions(sums: Sums, without: Collection[str] = ()) -> list[Position]:
 
 def bilateral(sums: Sums, without: Collection[str] = ()) -> list[BilateralPosition]:
     """Return who owes whom, by debtor, creditor and currency; nobody owes itself."""
-    rows: dict[tuple[str, str, str], list[int]] = {}
-    for due in dues(sums, without):
-        if due.debtor != due.creditor:
-            row = rows.setdefault((due.debtor, due.creditor, due.currency), [0, 0, 0])
-            for index, figure in enumerate((due.minor, due.points, due.entries)):
-                row[index] += figure
     return [
         BilateralPosition(
-            debtor=debtor, creditor=creditor, gross=Money(gross, currency), points=points, entries=entries
+            debtor=debtor, creditor=creditor, gross=Money(due.minor, currency), points=due.points, entries=due.entries
         )
-        for (debtor, creditor, currency), (gross, points, entries) in sorted(rows.items())
+        for (debtor, creditor, currency), due in sorted(_dues(sums, without).items(), key=itemgetter(0))
+        if debtor != creditor
     ]
 
 
@@ -173,10 +179,14 @@ def line_sums(sums: Sums) -> dict[str, LineSums]:
 
     The exchange has no statement: its fees are a column of the providers' lines.
     """
-    expected: dict[str, LineSums] = {}
+    totals: dict[tuple[str, LineKind, str, str], LineSum] = {}
 
     def line(partner: str, kind: LineKind, counterparty: str, currency: str, *figures: int) -> None:
-        add_line(expected.setdefault(partner, {}), LineKey(kind, counterparty, currency), *figures)
+        key = (partner, kind, counterparty, currency)
+        total = totals.get(key)
+        if total is None:
+            total = totals[key] = LineSum()
+        total.add(*figures)
 
     for (issuer, provider, channel, currency), owed in sums.money.items():
         gross, commission = owed.gross_minor, owed.commission_minor
@@ -185,9 +195,7 @@ def line_sums(sums: Sums) -> dict[str, LineSums]:
         if commission:
             line(provider, LineKind.COMMISSION, channel, currency, 0, -commission, 0)
             line(channel, LineKind.COMMISSION, provider, currency, 0, commission, 0)
+    expected: dict[str, LineSums] = {}
+    for (partner, kind, counterparty, currency), total in totals.items():
+        expected.setdefault(partner, {})[LineKey(kind, counterparty, currency)] = total
     return expected
-
-
-def add_line(totals: LineSums, key: LineKey, points: int, gross_minor: int, fee_minor: int) -> None:
-    """Add one line's figures to `totals`."""
-    totals[key] = totals.get(key, LineSum()).plus(points, gross_minor, fee_minor)

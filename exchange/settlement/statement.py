@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -35,10 +36,11 @@ from msgspec import Struct
 
 from exchange.amounts import Money
 from exchange.errors import FiguresDisagree
-from exchange.journal import Entry, LineKind, canonical, milliseconds
-from exchange.settlement.netting import LineKey, LineSum, LineSums, Payment, Position, add_line, payment_plan
+from exchange.journal import Entry, Line, LineKind, canonical, milliseconds
+from exchange.settlement.netting import LineKey, LineSum, LineSums, Payment, Position, payment_plan
 
 FORMAT = "benefits-exchange/statement/1"
+_TEXTS_KEPT = 4096
 
 
 class StatementStatus(StrEnum):
@@ -187,21 +189,43 @@ def document_head(period: int, partner: str) -> bytes:
 
 def line_bytes(line: StatementLine) -> bytes:
     """Return a line as the document has it; between two of them stands a comma."""
-    return canonical(_line_content(line))
+    figures = Line(
+        line.kind, line.counterparty, line.points, line.gross.minor, line.fee.minor, line.gross.currency
+    )  # fmt: skip
+    return _written(
+        milliseconds(line.at), _quoted(line.benefit), _json(line.entry), figures, _truth(line.late)
+    ).encode()
+
+
+def _written(at: str, benefit: str, entry: str, line: Line, late: str) -> str:
+    """Return a line's canonical JSON; benefit, entry and late as they are in it.
+
+    Put together by hand: a period has millions of lines, and what of them can need an escape is few texts that come
+    again and again. A test holds it equal to an encoder's.
+    """
+    kind, counterparty, points, gross, fee, currency = line
+    return (
+        f'{{"at":"{at}","benefit":{benefit},"counterparty":{_quoted(counterparty)},"currency":{_quoted(currency)},'
+        f'"entry":{entry},"fee":"{fee}","gross":"{gross}","kind":"{kind}","late":{late},"net":"{gross - fee}",'
+        f'"points":"{points}"}}'
+    )
+
+
+def _json(text: str | None) -> str:
+    return canonical(text).decode()
+
+
+def _truth(value: object) -> str:
+    return "true" if value else "false"
+
+
+_quoted: Callable[[str | None], str] = lru_cache(_TEXTS_KEPT)(_json)
 
 
 def document_tail(root: str, totals: Sequence[Position]) -> bytes:
     """Return the document behind its last line."""
     told = [total_told(each) for each in totals]
     return b'],"period_root":' + canonical(root) + b',"totals":' + canonical(told) + b"}"
-
-
-def _line_content(line: StatementLine) -> dict[str, str | bool | None]:
-    return {
-        "at": milliseconds(line.at), "benefit": line.benefit, "counterparty": line.counterparty,
-        "currency": line.currency, "entry": line.entry, "fee": str(line.fee.minor), "gross": str(line.gross.minor),
-        "kind": line.kind, "late": line.late, "net": str(line.net.minor), "points": str(line.points),
-    }  # fmt: skip
 
 
 def total_told(position: Position) -> dict[str, str]:
@@ -212,41 +236,62 @@ def total_told(position: Position) -> dict[str, str]:
     }  # fmt: skip
 
 
-class Tally:
-    """Counts and adds up the lines that pass through it."""
+class Drafting:
+    """A partner's statement in the making: takes the entries in the order of lines, keeps their hash and their sums."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.sums: LineSums = {}
+    def __init__(self, period: int, partner: str, late_before: datetime | None, identify: Identify) -> None:
+        self._period = period
+        self._partner = partner
+        self._entries = 0
+        self._late_before = late_before
+        self._identify = identify
+        self._digest = sha256(document_head(period, partner))
+        self._count = 0
+        self._sums: dict[tuple[bool, str, str], LineSum] = {}
 
-    async def of(self, lines: AsyncIterator[StatementLine]) -> AsyncIterator[StatementLine]:
-        """Yield the lines unchanged."""
-        async for line in lines:
-            self.count += 1
+    def take(self, entry: Entry, at: str) -> None:
+        """Go on with the next entry; `at`: its time as it is printed, which its other partners print too."""
+        name = _json(self._identify(entry.id, self._partner))
+        benefit = _quoted(entry.benefit)
+        late = _truth(self._late_before is not None and entry.at < self._late_before)
+        written = []
+        for line in entry.lines(self._partner):
+            written.append(_written(at, benefit, name, line, late))
             # What goes back or is adjusted counts with what was redeemed: a block adds up all under one obligation.
-            kind = line.kind if line.kind is LineKind.COMMISSION else LineKind.REDEMPTION
-            key = LineKey(kind, line.counterparty, line.currency)
-            add_line(self.sums, key, line.points, line.gross.minor, line.fee.minor)
-            yield line
+            key = (line.kind is LineKind.COMMISSION, line.counterparty, line.currency)
+            total = self._sums.get(key)
+            if total is None:
+                total = self._sums[key] = LineSum()
+            total.add(line.points, line.gross_minor, line.fee_minor)
+        if written:
+            if self._count:
+                written[0] = f",{written[0]}"
+            self._digest.update(",".join(written).encode())
+        self._entries += 1
+        self._count += len(written)
 
+    def finished(self, root: str, totals: Sequence[Position], expected: LineSums, entries: int) -> Statement:
+        """Return the draft; FiguresDisagree when the lines do not add up to what blocks `expected`.
 
-async def draft(
-    period: int,
-    partner: str,
-    root: str,
-    totals: Sequence[Position],
-    expected: LineSums,
-    lines: AsyncIterator[StatementLine],
-) -> Statement:
-    """Return the draft; FiguresDisagree when the lines do not add up to what blocks `expected`."""
-    tally, digest = Tally(), sha256()
-    async for piece in document(period, partner, root, totals, tally.of(lines)):
-        digest.update(piece)
-    agree(statement_id(period, partner), expected, tally.sums)
-    return Statement(
-        id=statement_id(period, partner), period=period, partner=partner, root=root,
-        totals=tuple(totals), line_count=tally.count, hash=digest.hexdigest(),
-    )  # fmt: skip
+        Nor is there one when it did not take as many entries as are said to be of the period and the partner's: those
+        beside any block would be in the document all the same.
+        """
+        sums = {
+            LineKey(LineKind.COMMISSION if commission else LineKind.REDEMPTION, counterparty, currency): total
+            for (commission, counterparty, currency), total in self._sums.items()
+        }
+        name = statement_id(self._period, self._partner)
+        agree(name, expected, sums)
+        if entries != self._entries:
+            raise FiguresDisagree(
+                f"statement {name} was not drafted: {entries - self._entries} of its entries are in no block"
+            )
+        digest = self._digest.copy()
+        digest.update(document_tail(root, totals))
+        return Statement(
+            id=name, period=self._period, partner=self._partner, root=root, totals=tuple(totals),
+            line_count=self._count, hash=digest.hexdigest(),
+        )  # fmt: skip
 
 
 def agree(statement: str, blocks: LineSums, entries: LineSums) -> None:

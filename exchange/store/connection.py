@@ -6,15 +6,17 @@ five go through `settled`; everything else is called alike. Which of the two run
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
+from bson import decode_all
 from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
@@ -37,6 +39,7 @@ DRIVER = "EXCHANGE_MONGO_DRIVER"
 MAJORITY = ReadConcern("majority")
 
 _UNAUTHORIZED = 13
+_AWARE: CodecOptions[Document] = CodecOptions(tz_aware=True)
 
 _INDEX_BASICS = frozenset({"v", "key", "textIndexVersion", "default_language"})
 """What the server says of every index, whatever was asked for."""
@@ -124,6 +127,30 @@ async def aggregate(collection: Collection, pipeline: Sequence[Mapping[str, Any]
     cursor = await settled(collection.aggregate(list(pipeline), **options))
     documents: list[Document] = await cursor.to_list(None)
     return documents
+
+
+async def decoded(batches: AsyncIterator[Any]) -> AsyncGenerator[list[Document]]:
+    """Yield the documents of a raw cursor's batches, for reads of millions: in half the time of a cursor's own.
+
+    Decoding makes several lists and dicts of a document, and none of them can be in a cycle; while they are made the
+    collector would look for one every 700 of them, all through what the process holds.
+    """
+    async for batch in batches:
+        with uncollected():
+            documents: list[Document] = decode_all(batch, _AWARE)
+        yield documents
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector away from a moment's work. Nothing may be awaited within: others make cycles."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 async def server_time(db: Database) -> datetime:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from pymongo import ReturnDocument
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError
 
 from exchange.amounts import Money
 from exchange.errors import StoreUnavailable
@@ -31,14 +31,19 @@ from exchange.store.connection import (
     aggregate,
     answering,
     answering_outside,
+    decoded,
     ensure_index,
     settled,
 )
+from exchange.store.lanes import codes_of
+from exchange.store.lines import FIELDS
+from exchange.store.running import RunningSums
 
 _LINES = "statement_lines"
 _LINE_ORDER = ("at", "lane", "seq", "index")
-_LINE_FIELDS = (*_LINE_ORDER, "kind", "provider", "channel", "benefit", "debits")
-"""What statement lines are made of: a third of an entry, and read in a third of the time."""
+_DUPLICATE_KEY = 11000
+_BLOCKS_AT_ONCE = 20
+"""Of a block there are up to a thousand rows of sums, and others want the event loop too."""
 _READ_AHEAD = 200
 """Documents fetched at a time: enough to hide the round trip, few enough not to hold up the event loop."""
 
@@ -115,7 +120,10 @@ class Periods:
         await self._periods.update_one({"_id": number}, {"$inc": {"instructed": 1}}, session=session)
 
     async def settle(self, number: int, session: Session | None = None) -> None:
-        """Let the period be settled, if it has all its statements and each of them is paid; nothing otherwise."""
+        """Let the period be settled, if it has all its statements and each of them is paid; nothing otherwise.
+
+        Within a transaction the driver's errors are left as they are: whoever began it tells a rival's by them.
+        """
         paid = {"period": number, "status": {"$in": [each.value for each in SETTLED]}}
         with answering_outside(session):
             count = await self._statements.count_documents(paid, session=session)
@@ -151,9 +159,19 @@ class Periods:
         total = Sums()
         wanted = {"period": number, "kind": BlockKind.ENTRIES.value}
         with answering():
-            async for block in self._blocks.find(wanted, {"sums": 1}, batch_size=_READ_AHEAD):
-                total.add_rows(block["sums"])
+            async for blocks in decoded(self._blocks.find_raw_batches(wanted, {"sums": 1}, batch_size=_BLOCKS_AT_ONCE)):
+                for block in blocks:
+                    total.add_rows(block["sums"])
         return total
+
+    async def running_sums(self, number: int) -> RunningSums:
+        """Return what adds up a period while it goes on; nothing is read of its blocks yet."""
+        begin: dict[int, int] = {}
+        # The one before may be closing yet: then a lane can have blocks of it behind those of the one before that.
+        for earlier in (number - 2, number - 1):
+            period = await self.get(earlier) if earlier > 0 else None
+            begin |= {} if period is None else {each.lane: each.last + 1 for each in period.ranges}
+        return RunningSums(self._blocks, number, begin)
 
     async def count_entries(self, number: int) -> int:
         """Return how many entries the period's blocks hold."""
@@ -205,7 +223,7 @@ class Periods:
         wanted: Document = {"settles": partner, "period": number}
         if since is not None:
             wanted["$or"] = _from(since)
-        async with aclosing(self._rows(wanted, _LINE_FIELDS, limit)) as rows:
+        async with aclosing(self._rows(wanted, FIELDS, limit)) as rows:
             async for row in rows:
                 yield _place(row), docs.lines_from(row)
 
@@ -225,13 +243,17 @@ class Periods:
         with answering():
             return [StatementStatus(each) for each in await self._statements.distinct("status", wanted)]
 
-    async def add_statement(self, statement: Statement) -> None:
-        """Store a draft; nothing, if the same draft is there."""
+    async def add_statements(self, statements: Sequence[Statement]) -> None:
+        """Store drafts; nothing of those that are there."""
+        documents = [_statement_document(statement) for statement in statements]
+        if not documents:
+            return
         try:
             with answering():
-                await self._statements.insert_one(_statement_document(statement))
+                await self._statements.insert_many(documents, ordered=False)
         except StoreUnavailable as error:
-            if not isinstance(error.__cause__, DuplicateKeyError):
+            cause = error.__cause__
+            if not isinstance(cause, BulkWriteError) or codes_of(cause) != {_DUPLICATE_KEY}:
                 raise
 
     async def statement(self, statement: str) -> Statement | None:

@@ -24,14 +24,14 @@ SERVER = "exchangeServer"
 SETUP = "exchangeSetup"
 
 ADDED_TO = frozenset({
-    "agreements", "barters", "blocks", "calendars", "caps", "entries", "fixes", "funding", "link_codes",
-    "netting_policies", "nettings", "particulars", "partners", "quotes", "reconciliations", "rules", "sign_offs",
-    "signing_keys",
+    "agreements", "barters", "blocks", "calendars", "caps", "entries", "export_pieces", "fixes", "funding",
+    "link_codes", "netting_policies", "nettings", "particulars", "partners", "quotes", "reconciliations", "rules",
+    "sign_offs", "signing_keys",
 })  # fmt: skip
 """What expires of them is removed by the server itself."""
 CHANGED = frozenset({
-    "assertion_jtis", "benefits", "codes", "disputes", "lanes", "notices", "periods", "redemptions", "references",
-    "shelves", "staff", "statements", "stock", "terms", "wallets",
+    "assertion_jtis", "benefits", "codes", "disputes", "exports", "lanes", "notices", "periods", "redemptions",
+    "references", "shelves", "staff", "statements", "stock", "terms", "wallets",
 })  # fmt: skip
 REMOVED_FROM = frozenset({"clients", "headroom"})
 

@@ -11,14 +11,14 @@ from exchange.errors import NotFound
 from exchange.journal import milliseconds
 from exchange.settlement.clearing import entry_behind
 from exchange.wallet import Wallet
-from graph.cli.shell import Progress, Shell, on_exchange, table
+from graph.cli.shell import Progress, Shell, TakesName, on_exchange, table
 from graph.services import Services
 
 SHOWN = 20
 """How many wallets are named that are not what their entries make of them; with --json all are."""
 
 
-@click.command("as-of")
+@click.command("as-of", cls=TakesName)
 @click.argument("entry")
 @click.option("--partner", metavar="HANDLE", help="Show this partner's accounts instead of the member's wallet.")
 @on_exchange

@@ -21,7 +21,7 @@ _FIGURES: Final = ("quota", "used", "left")
 
 @click.group()
 def barter() -> None:
-    """Let two partners settle in kind: quota against quota, and money for the difference alone."""
+    """Let two partners settle in kind, quota against quota."""
 
 
 @barter.command("add")

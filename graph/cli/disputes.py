@@ -13,7 +13,7 @@ from exchange.errors import NotFound
 from exchange.journal import milliseconds
 from exchange.settlement.clearing import entry_name
 from exchange.settlement.dispute import Dispute, DisputeRecord
-from graph.cli.shell import Shell, identifiers, money, on_exchange, table
+from graph.cli.shell import Shell, TakesName, identifiers, money, on_exchange, table
 from graph.identifiers import Kind
 from graph.services import Services
 
@@ -61,7 +61,7 @@ def list_(shell: Shell, partner: str | None, *, live: bool) -> None:
     shell.answer({"disputes": disputes}, table(header, rows, right=("claim",)))
 
 
-@dispute.command("show")
+@dispute.command("show", cls=TakesName)
 @click.argument("dispute_id", metavar="DISPUTE")
 @on_exchange
 def show(shell: Shell, dispute_id: str) -> None:

@@ -12,7 +12,7 @@ from exchange.evidence import Evidence
 from exchange.proof import Wrong
 from exchange.proof.lanes import LaneJudge
 from exchange.proof.sealed import Seal
-from graph.cli.shell import Progress, Shell, WholeNumber, on_exchange, out_option, write_out
+from graph.cli.shell import Progress, Shell, TakesName, WholeNumber, on_exchange, out_option, write_out
 from graph.services import Services
 from partners.oauth.seals import seal_of
 
@@ -47,8 +47,7 @@ def export(shell: Shell, lane: int | None, since: int | None, out: Path | None) 
     _write(shell, out, lines)
 
 
-# A sealed name may begin with a hyphen, and even with -h.
-@journal.command("proof", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+@journal.command("proof", cls=TakesName)
 @click.argument("entry")
 @click.option("--partner", required=True, metavar="HANDLE", help="Whose part it opens.")
 @out_option

@@ -20,7 +20,7 @@ from exchange.settlement.statement import Statement
 from exchange.settlement.usage import POINTS, Difference, UsageRow
 from exchange.store.reconciliation import Exceptional, exceptions_of
 from graph.cli.rules import BY, REASON_MAX
-from graph.cli.shell import Progress, Shell, WholeNumber, identifiers, money, on_exchange, table, write_out
+from graph.cli.shell import Progress, Shell, TakesName, WholeNumber, identifiers, money, on_exchange, table, write_out
 from graph.identifiers import Kind
 from graph.services import Services
 from partners.feeds.bank import BYTES_MAX, BankFile, read_bank_file
@@ -166,7 +166,7 @@ def _read_bank_file(file: BinaryIO) -> BankFile:
         raise click.ClickException(f"{_name_of(file)}: {wrong.message}") from None
 
 
-@reconcile.command("usage")
+@reconcile.command("usage", cls=TakesName)
 @click.argument("statement", metavar="STATEMENT")
 @click.argument("file", type=click.File("rb"))
 @click.option(

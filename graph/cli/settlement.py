@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 from datetime import datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,17 +14,18 @@ from msgspec.structs import asdict
 
 from exchange.amounts import decimal_from_minor
 from exchange.errors import NotFound, ValidationFailed
-from exchange.evidence import Evidence
-from exchange.journal import EXCHANGE, milliseconds
+from exchange.journal import milliseconds
 from exchange.settlement.calendar import Calendar, Every, checked, overdue
-from exchange.settlement.export import LOCALE, Subject, Writer
+from exchange.settlement.export import LOCALE, Form, Wish
+from exchange.settlement.files import check_locale
 from exchange.settlement.netting import Position
 from exchange.settlement.period import Period
-from exchange.settlement.statement import Statement, StatementLine
+from exchange.settlement.statement import Statement
 from graph.cli.rules import BY
 from graph.cli.shell import (
     Progress,
     Shell,
+    TakesName,
     WholeNumber,
     identifiers,
     misused,
@@ -38,19 +37,8 @@ from graph.cli.shell import (
 )
 from graph.identifiers import Identifiers, Kind
 from graph.services import Services
-from partners.oauth.seals import seal_of
 
-FORMATS: Final[Mapping[str, str]] = {
-    "csv": "exchange.settlement.export.csv",
-    "json": "exchange.settlement.export.json",
-    "ledger": "exchange.settlement.export.accounting",
-    "xlsx": "exchange.settlement.export.xlsx",
-    "pdf": "exchange.settlement.export.pdf",
-    "pain001": "exchange.settlement.export.pain001",
-}
-"""The forms of a statement, and where each is written; imported when wanted, as some take their time."""
-BUNDLE: Final = "bundle"
-BINARY: Final = ("xlsx", "pdf")
+BINARY: Final = (Form.XLSX, Form.PDF)
 
 _PAGE = 100
 _FIGURES = ("payable", "receivable", "fees", "net")
@@ -194,9 +182,14 @@ def list_statements(shell: Shell, number: int | None) -> None:
     shell.answer({"statements": statements}, table(header, rows, right=("period", "lines", *_FIGURES)))
 
 
-@statement.command("export")
+@statement.command("export", cls=TakesName)
 @click.option(
-    "--format", "form", type=click.Choice([*FORMATS, BUNDLE]), default="csv", show_default=True, help="The form."
+    "--format",
+    "form",
+    type=click.Choice([each.value for each in Form]),
+    default=Form.CSV.value,
+    show_default=True,
+    help="The form.",
 )
 @click.option(
     "--locale",
@@ -245,13 +238,9 @@ def export(
         found = await services.settlement.statement(ids.open(Kind.STATEMENT, statement) or statement)
         if found is None:
             raise NotFound(f"there is no statement {statement}: see `exchange statement list`")
+        wish = Wish(form=Form(form), locale=locale, payer=payer, pay_on=None if pay_on is None else pay_on.date())
         try:
-            if form == BUNDLE:
-                seal = seal_of(services.keys.signing())
-                pieces = Evidence(services.db, services.keyring).bundle(found, seal, progress.show)
-            else:
-                pieces = await _file(services, found, form, progress, locale=locale, payer=payer, pay_on=pay_on)
-            written = await write_out(pieces, out)
+            written = await write_out(services.files.write(found, wish, progress.show), out)
         finally:
             progress.end()
         return {**_told(found, ids), "format": form, "file": None if out is None else str(out), **written}
@@ -261,51 +250,14 @@ def export(
         shell.answer(document, f"{document['statement']}: {document['lines']} lines in {out}")
 
 
-async def _file(
-    services: Services,
-    statement: Statement,
-    form: str,
-    progress: Progress,
-    *,
-    locale: str,
-    payer: str | None,
-    pay_on: datetime | None,
-) -> AsyncIterator[bytes]:
-    write: Writer = import_module(FORMATS[form]).write
-    period = await services.settlement.period_of(statement)
-    lines = await services.settlement.all_lines(statement)
-    parties = {
-        handle: (await services.particulars.of(await services.registry.get(handle))).particulars
-        for handle in {statement.partner, EXCHANGE, *(payment.to for payment in statement.due)}
-    }
-    partner, operator = parties.pop(statement.partner), parties.pop(EXCHANGE)
-    subject = Subject(
-        statement=statement, period=period, partner=partner, operator=operator, written_at=await services.now(),
-        locale=locale, payer=payer, pay_on=None if pay_on is None else pay_on.date(), payees=parties,
-    )  # fmt: skip
-    return write(subject, _counted(lines, statement.line_count, progress))
-
-
 def _known(tag: str) -> str:
     """Refuse a locale that is none. Not looked at where it is the usual one: the library takes a while to import."""
     if tag != LOCALE:
         try:
-            import_module("exchange.settlement.export.locales").locale_of(tag)
+            check_locale(tag)
         except ValueError as error:
             raise click.BadParameter(str(error)) from None
     return tag
-
-
-async def _counted(
-    lines: AsyncGenerator[StatementLine], total: int, progress: Progress
-) -> AsyncIterator[StatementLine]:
-    done = 0
-    async with aclosing(lines):
-        async for line in lines:
-            if done % _PAGE == 0:
-                progress.show("lines", done, total)
-            done += 1
-            yield line
 
 
 async def _periods(services: Services) -> AsyncIterator[Period]:

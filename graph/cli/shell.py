@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -41,6 +42,7 @@ _POLL_SECONDS: Final = 0.2
 _LOOKS: Final = 20
 _LOOK_AGAIN_SECONDS: Final = 0.05
 
+_OPTION_LENGTH_MAX: Final = 24
 _OPTIONS: Final = {
     "pricePer1000Points": "--price",
     "feeBasisPoints": "--fee-bps",
@@ -98,6 +100,24 @@ out_option = click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
     help="Where to write it; without it, stdout.",
 )  # fmt: skip
+
+
+class TakesName(click.Command):
+    """A command that takes a sealed name, which may begin with a hyphen, and even with -h."""
+
+    ignore_unknown_options = True
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        """Leave -h to names."""
+        return [name for name in super().get_help_option_names(ctx) if name != "-h"]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse an option that is not there, which is shorter than any sealed name."""
+        known = {name for param in self.get_params(ctx) for name in (*param.opts, *param.secondary_opts)}
+        for name in (each.partition("=")[0] for each in args[: args.index("--") if "--" in args else None]):
+            if name.startswith("--") and len(name) <= _OPTION_LENGTH_MAX and name not in known:
+                raise click.NoSuchOption(name, possibilities=get_close_matches(name, known), ctx=ctx)
+        return super().parse_args(ctx, args)
 
 
 class WholeNumber(click.IntRange):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import date, datetime
 
 import strawberry
 from strawberry import UNSET
 
 from exchange.errors import ValidationFailed
 from exchange.settlement.calendar import Calendar, checked
+from exchange.settlement.export import LOCALE, Wish
 from exchange.settlement.signoff import Tier, tiers_checked
-from graph.enums import DisputeReason, Every
+from graph.enums import DisputeReason, Every, Form
 from graph.inputs import KEY_MAX, REASON_MAX, SAME_FOR_EVER, MoneyInput, check_key, check_said, sent
 from graph.scalars import CurrencyCode
 
@@ -179,7 +180,9 @@ class OpenDisputeInput:
     entry: strawberry.ID = strawberry.field(description="The line's `entry`.")
     line: int = strawberry.field(default=0, description="The line's `line`: an entry can have several.")
     reason: DisputeReason = strawberry.field(description="Why it is wrong.")
-    amount: MoneyInput = strawberry.field(description="By how much, to the caller's favour; at most the line's net.")
+    amount: MoneyInput = strawberry.field(
+        description="By how much, to the caller's favour; at most what no dispute has claimed of the line's net."
+    )
     text: str = strawberry.field(description="What the other side should know; at most 500 characters.")
     evidence: EvidenceInput | None = strawberry.field(default=UNSET, description="More of it.")
     idempotency_key: str = strawberry.field(description=SAME_FOR_EVER)
@@ -251,3 +254,26 @@ class SetPeriodCalendarInput:
                 business_days=self.business_days, actor=actor,
             )
         )  # fmt: skip
+
+
+@strawberry.input(description="A statement, and what it is to be written as.")
+class ExportStatementInput:
+    """The same again is the same export, while there is one: no key is needed."""
+
+    statement: strawberry.ID = strawberry.field(description="Which statement.")
+    format: Form = strawberry.field(description="As what.")
+    locale: str | None = strawberry.field(
+        default=UNSET, description="Of who reads an XLSX or a PDF, such as de-CH; en unless said."
+    )
+    payer: str | None = strawberry.field(
+        default=UNSET, description="Of a PAIN001, by handle: whose payments it has, if both sides pay something."
+    )
+    pay_on: date | None = strawberry.field(
+        default=UNSET, description="Of a PAIN001: when a bank is to pay; today unless said."
+    )
+
+    def wish(self) -> Wish:
+        """Return what is wanted; whether it can be, `exchange.settlement.exporting` says."""
+        return Wish(
+            form=self.format, locale=sent(self.locale) or LOCALE, payer=sent(self.payer), pay_on=sent(self.pay_on)
+        )

@@ -49,6 +49,7 @@ from graph.mutations.asking import own_wallet, request, speaker, whose_of
 from graph.mutations.barters import BarterMutations
 from graph.mutations.calendar import CalendarMutations
 from graph.mutations.disputes import DisputeMutations
+from graph.mutations.exports import ExportMutations
 from graph.mutations.exposure import ExposureMutations
 from graph.mutations.households import HouseholdMutations
 from graph.mutations.merging import MergingMutations
@@ -220,7 +221,7 @@ ClosePeriodPayload = Annotated[
 @strawberry.type(description="Writes. Expected outcomes are data: each payload is a union.")
 class Mutation(
     PointsMutations, HouseholdMutations, MergingMutations, ExposureMutations, RulesMutations, SignOffMutations,
-    DisputeMutations, CalendarMutations, BarterMutations, NettingMutations, ReconciliationMutations,
+    DisputeMutations, CalendarMutations, BarterMutations, NettingMutations, ReconciliationMutations, ExportMutations,
 ):  # fmt: skip
     """The root of mutations."""
 

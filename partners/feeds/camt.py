@@ -117,7 +117,7 @@ def read_camt(stream: BinaryIO, encoding: str | None = None) -> Iterator[Booked 
     n = 0
     try:
         while chunk := stream.read(_AT_ONCE):
-            parser.feed(chunk)
+            _feed(parser, chunk)
             for entry in reading.entries:
                 for booked in _booked(entry, reading.account, n + 1):
                     n += booked is not None
@@ -133,6 +133,15 @@ def read_camt(stream: BinaryIO, encoding: str | None = None) -> Iterator[Booked 
         raise FeedError(
             "the file has a document type (DTD), which no bank's file needs", reading.parser.CurrentLineNumber
         ) from None
+
+
+def _feed(parser: DefusedXMLParser, chunk: bytes) -> None:
+    try:
+        parser.feed(chunk)
+    except DefusedXmlException:
+        raise  # a ValueError, too
+    except (LookupError, ValueError):  # what the library says of a declared encoding that it does not know
+        raise FeedError("the file is in no encoding that can be read", 1) from None
 
 
 def _booked(entry: _Element, account: str, n: int) -> Iterator[Booked | None]:

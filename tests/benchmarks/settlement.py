@@ -20,7 +20,7 @@ import random
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -45,6 +45,7 @@ from exchange.settlement.export import Subject, csv
 from exchange.settlement.netting import Position
 from exchange.settlement.statement import Statement
 from exchange.store import documents as docs
+from exchange.store.books import Books
 from exchange.store.connection import Database, aggregate, connect
 from tests.benchmarks.apart import apart, peak_mb
 from tests.benchmarks.measuring import Column, Figures, Option, Row, alternate, main, ratio
@@ -86,11 +87,11 @@ _WHO_OWES_WHOM: list[dict[str, Any]] = [
 
 
 class Past:
-    """Puts redemptions between many partners into a lane of its world's ledger."""
+    """Puts redemptions between many partners into a lane of a ledger that does not run."""
 
-    def __init__(self, world: World, partners: int) -> None:
-        self._books = world.books
-        self._wallets = [world.wallet(member) for member in range(world.place.members)]
+    def __init__(self, books: Books, wallets: Sequence[str], partners: int) -> None:
+        self._books = books
+        self._wallets = wallets
         self._partners = [partner(number) for number in range(partners)]
         self._random = random.Random(7)  # noqa: S311
 
@@ -239,7 +240,8 @@ async def run(url: str, entries: int, partners: int, members: int, rounds: int) 
     async with created(url, members, 1) as world:
         await world.ledger.stop()
         await Settlement(world.db, world.keyring).create_indexes()
-        await Past(world, partners).fill(entries, lane=1)
+        wallets = [world.wallet(member) for member in range(members)]
+        await Past(world.books, wallets, partners).fill(entries, lane=1)
         await world.durable()
 
         async def ours() -> Figures:

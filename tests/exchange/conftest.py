@@ -21,6 +21,7 @@ from exchange.commands import Command
 from exchange.errors import ExchangeError
 from exchange.keyring import Keyring
 from exchange.ledger import Ledger
+from exchange.redemption import Redemption
 from exchange.store.books import Books
 from exchange.store.catalog import Catalog, Offer
 from exchange.store.connection import Database, connect, database, server_time, settled
@@ -117,6 +118,15 @@ async def house(mongo_url: str, database_name: str) -> AsyncIterator[House]:
 
 
 @pytest.fixture
+async def proved(house: House) -> AsyncIterator[None]:
+    """Stop every process when a test is over, and hold what they have left to every invariant."""
+    yield
+    for ledger in house.ledgers:
+        await ledger.stop()
+    await house.prove()
+
+
+@pytest.fixture
 async def ledger(house: House) -> Ledger:
     return await house.ledger()
 
@@ -125,6 +135,19 @@ async def answers(ledger: Ledger, *commands: Command) -> list[Outcome | Exchange
     """Submit commands at once, so that they share a batch, and return what each was told."""
     told = await asyncio.gather(*(ledger.submit(command) for command in commands), return_exceptions=True)
     return [one if isinstance(one, Outcome | ExchangeError) else _raised(one) for one in told]
+
+
+def done(answer: Outcome | ExchangeError) -> Outcome:
+    """Return what was done by a command that must have succeeded."""
+    assert isinstance(answer, Outcome), answer
+    return answer
+
+
+def redemption_of(answer: Outcome | ExchangeError) -> Redemption:
+    """Return the redemption of a command that must have succeeded, and be about one."""
+    redemption = done(answer).redemption
+    assert redemption is not None
+    return redemption
 
 
 def _raised(error: BaseException) -> Any:

@@ -366,6 +366,15 @@ def test_whatever_stands_in_a_line_there_is_a_sentence_for_it(odd: Any, number: 
     broken(rewritten(JOURNAL, change))
 
 
+def test_the_salt_of_a_block_that_sums_to_nothing_is_a_salt() -> None:
+    """No hash tells of it, for there is nothing that it salts: so its length does."""
+
+    def change(lines: list[Any]) -> None:
+        next(line for line in lines if line.get("sums") == [])["sums_salt"] = ""
+
+    assert "the salt of a block's sums has 16 bytes" in broken(rewritten(JOURNAL, change))
+
+
 def test_verifying_takes_no_more_memory_for_a_longer_file() -> None:
     """Of a file of megabytes a few dozen kilobytes are held at a time."""
     chain = a_chain(*([an_entry(n + 1), an_entry(n + 2)] for n in range(2_000)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
@@ -30,8 +29,10 @@ from exchange.journal import Block, BlockKind
 from exchange.ledger import BATCH_MAX, QUEUE_MAX, Ledger
 from exchange.store.books import Books
 from exchange.store.periods import Periods
-from tests.exchange.conftest import KEYRING, House, answers, known
+from tests.exchange.conftest import KEYRING, House, answers, done, known
 from tests.exchange.speech import SALT, agreement, award, benefit, by_reference, enrol, left, link, redeem, unlink
+
+pytestmark = pytest.mark.usefixtures("proved")
 
 FILM = benefit("video/film", 10)
 TRIP = benefit("rides/trip", 100)
@@ -46,20 +47,6 @@ async def until(house: House, **block: Any) -> None:
     async with asyncio.timeout(10):
         while await house.count("blocks", **block) == 0:  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0.05)
-
-
-def done(answer: Outcome | ExchangeError) -> Outcome:
-    assert isinstance(answer, Outcome), answer
-    return answer
-
-
-@pytest.fixture(autouse=True)
-async def proved(house: House) -> AsyncIterator[None]:
-    """End every test with every invariant proved."""
-    yield
-    for ledger in house.ledgers:
-        await ledger.stop()
-    await house.prove()
 
 
 # A batch

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ from exchange.ledger import Ledger
 from exchange.redemption import TRANSITIONS, Redemption, RedemptionStatus, Step
 from exchange.settlement.clearing import Settlement
 from exchange.store.periods import Periods
-from tests.exchange.conftest import KEYRING, House, answers, between, known
+from tests.exchange.conftest import KEYRING, House, answers, between, known, redemption_of
 from tests.exchange.speech import CHANNELS_STEPS, act, agreement, award, benefit, by_reference, redeem, reserve
 
 S = RedemptionStatus
@@ -34,21 +33,11 @@ TERMS = (agreement("video", "rides", 8_005, fee=150, commission=250), agreement(
 
 
 @pytest.fixture(autouse=True)
-async def proved(house: House) -> AsyncIterator[None]:
-    """Begin every test with something to take, and end it with every invariant proved."""
+async def begun(house: House, proved: None) -> None:
+    """Begin every test with something to take."""
     await house.agree(*TERMS)
     await house.publish(RIDE, VOUCHER)
     await house.catalog.add_codes("video", "voucher", ["A", "B", "C"])
-    yield
-    for ledger in house.ledgers:
-        await ledger.stop()
-    await house.prove()
-
-
-def done(answer: Outcome | ExchangeError) -> Redemption:
-    assert isinstance(answer, Outcome), answer
-    assert answer.redemption is not None
-    return answer.redemption
 
 
 def code_of(answer: Outcome | ExchangeError) -> str:
@@ -83,11 +72,11 @@ async def test_each_step_from_each_status(house: House, ledger: Ledger, status: 
     await member(ledger)
 
     async def come(*steps: Step) -> Redemption:
-        now = done(await ledger.submit(reserve(RIDE, ttl=1 if Step.LAPSE in steps else 300)))
+        now = redemption_of(await ledger.submit(reserve(RIDE, ttl=1 if Step.LAPSE in steps else 300)))
         for step in steps:
             if step is Step.LAPSE:
                 await asyncio.sleep(1.1)
-            now = done(await ledger.submit(act(step, now)))
+            now = redemption_of(await ledger.submit(act(step, now)))
         return now
 
     stands = await come(*ROADS[status])
@@ -112,18 +101,18 @@ async def test_each_step_from_each_status(house: House, ledger: Ledger, status: 
 async def test_reserved_confirmed_and_reversed_with_codes(house: House, ledger: Ledger) -> None:
     """A reserved unit keeps its code back for itself; confirmed it has one; reversed it is gone all the same."""
     await member(ledger)
-    held = done(await ledger.submit(reserve(VOUCHER, 2)))
+    held = redemption_of(await ledger.submit(reserve(VOUCHER, 2)))
     assert (held.codes, held.status, held.version) == ((), S.RESERVED, 1)
     assert (await stock(house, VOUCHER.id)) == Stock(3, sold=0, reserved=2)
     too_many = (await answers(ledger, redeem(VOUCHER, 2)))[0]
     assert isinstance(too_many, BenefitUnavailable)
     assert too_many.reasons == [UnavailableReason.OUT_OF_STOCK]
-    had = done(await ledger.submit(act(Step.CONFIRM, held)))
+    had = redemption_of(await ledger.submit(act(Step.CONFIRM, held)))
     assert (had.status, had.version) == (S.FULFILLED, 2)
     assert [house.catalog.open_code(VOUCHER.id, code) for code in had.codes] == ["A", "B"]
-    back = done(await ledger.submit(act(Step.REVERSE, had, 1)))
+    back = redemption_of(await ledger.submit(act(Step.REVERSE, had, 1)))
     assert (back.status, back.returned, back.codes) == (S.FULFILLED, 1, had.codes)
-    assert done(await ledger.submit(act(Step.REVERSE, had))).status is S.REVERSED
+    assert redemption_of(await ledger.submit(act(Step.REVERSE, had))).status is S.REVERSED
     assert (await stock(house, VOUCHER.id)) == Stock(3, sold=2, reserved=0)
     assert (await house.wallet()).balance(await house.soon()) == 1_000
     assert await house.count("codes", free=True) == 1
@@ -132,25 +121,25 @@ async def test_reserved_confirmed_and_reversed_with_codes(house: House, ledger: 
 async def test_a_part_confirmed_takes_codes_for_the_part(house: House, ledger: Ledger) -> None:
     """Of three reserved two are confirmed: two codes go, and the third can be had by somebody else."""
     await member(ledger)
-    held = done(await ledger.submit(reserve(VOUCHER, 3)))
-    had = done(await ledger.submit(act(Step.CONFIRM, held, 2)))
+    held = redemption_of(await ledger.submit(reserve(VOUCHER, 3)))
+    had = redemption_of(await ledger.submit(act(Step.CONFIRM, held, 2)))
     assert (had.quantity, had.points, len(had.codes)) == (2, 20, 2)
-    assert len(done(await ledger.submit(redeem(VOUCHER))).codes) == 1
+    assert len(redemption_of(await ledger.submit(redeem(VOUCHER))).codes) == 1
     assert (await house.wallet()).available(await house.soon()) == 970
 
 
 async def test_reserved_confirmed_and_reversed_with_limited_stock(house: House, ledger: Ledger) -> None:
     """A unit that was not delivered is on the shelf again; money and points are even."""
     await member(ledger)
-    held = done(await ledger.submit(reserve(RIDE, 3, through="delivery")))
+    held = redemption_of(await ledger.submit(reserve(RIDE, 3, through="delivery")))
     assert (await stock(house, RIDE.id)) == Stock(5, sold=0, reserved=3)
     assert (await house.wallet()).available(await house.soon()) == 889
-    had = done(await ledger.submit(act(Step.CONFIRM, held)))
+    had = redemption_of(await ledger.submit(act(Step.CONFIRM, held)))
     assert (had.status, had.debits) == (S.CONFIRMED, held.debits)
     assert (await stock(house, RIDE.id)) == Stock(5, sold=3, reserved=0)
     await ledger.submit(act(Step.REVERSE, had, 1))
     await ledger.submit(act(Step.FULFIL, had))
-    whole = done(await ledger.submit(act(Step.REVERSE, had)))
+    whole = redemption_of(await ledger.submit(act(Step.REVERSE, had)))
     assert (whole.status, whole.returned, whole.version) == (S.REVERSED, 3, 5)
     assert (await stock(house, RIDE.id)) == Stock(5, sold=2, reserved=0)
     wallet = await house.wallet()
@@ -164,13 +153,13 @@ async def test_cancel_against_confirm_has_one_winner(house: House, ledger: Ledge
     for number in range(6):
         name = f"member-{number}"
         await member(ledger, name)
-        held = done(await ledger.submit(reserve(VOUCHER, whose=by_reference("video", name))))
+        held = redemption_of(await ledger.submit(reserve(VOUCHER, whose=by_reference("video", name))))
         there, here = await asyncio.gather(
             answers(ledger, act(Step.CONFIRM, held)), answers(rival, act(Step.CANCEL, held))
         )
         codes = sorted([code_of(there[0]), code_of(here[0])])
         assert codes == ["DONE", "INVALID_TRANSITION"]
-        winner = done(there[0]) if isinstance(there[0], Outcome) else done(here[0])
+        winner = redemption_of(there[0]) if isinstance(there[0], Outcome) else redemption_of(here[0])
         loser = here[0] if isinstance(there[0], Outcome) else there[0]
         assert isinstance(loser, InvalidTransition)
         assert loser.status == winner.status == (await stored(house, held.id)).status
@@ -186,7 +175,7 @@ async def test_reversals_at_once_give_back_once(house: House, ledger: Ledger) ->
     rival = await house.ledger()
     await member(ledger)
     for quantity, loser in ((2, ValidationFailed), (None, InvalidTransition)):
-        had = done(await ledger.submit(redeem(RIDE, 3)))
+        had = redemption_of(await ledger.submit(redeem(RIDE, 3)))
         told = [
             one
             for half in await asyncio.gather(
@@ -215,8 +204,8 @@ async def test_the_last_unit_is_reserved_once(house: House, ledger: Ledger) -> N
     there = await stock(house, RIDE.id)
     assert (there.left, there.sold + there.reserved) == (0, 5)
     for one in told:
-        if isinstance(one, Outcome) and done(one).status is S.RESERVED:
-            await ledger.submit(act(Step.CANCEL, done(one)))
+        if isinstance(one, Outcome) and redemption_of(one).status is S.RESERVED:
+            await ledger.submit(act(Step.CANCEL, redemption_of(one)))
     assert (await stock(house, RIDE.id)).reserved == 0
 
 
@@ -230,8 +219,8 @@ async def test_every_step_is_done_once_for_ever(house: House, ledger: Ledger) ->
         again = await rival.submit(command)
         assert (first.replayed, again.replayed) == (False, True)
         assert first.entry == again.entry
-        assert done(first) == done(again)
-        return done(first)
+        assert redemption_of(first) == redemption_of(again)
+        return redemption_of(first)
 
     held = await twice(reserve(RIDE, 2, key="reserve", fingerprint="as sent"))
     confirm = act(Step.CONFIRM, held, key="confirm")
@@ -240,7 +229,7 @@ async def test_every_step_is_done_once_for_ever(house: House, ledger: Ledger) ->
     await twice(act(Step.REVERSE, had, 1))
     last = await twice(act(Step.REVERSE, had))
     for command in (reserve(RIDE, 2, key="reserve", fingerprint="as sent"), confirm):
-        assert done(await rival.submit(command)) == last
+        assert redemption_of(await rival.submit(command)) == last
     for number, step in enumerate((Step.CANCEL, Step.CONFIRM)):
         await twice(act(step, await twice(reserve(RIDE, key=f"more-{number}"))))
     await twice(act(Step.FAIL, await stored(house, "more-1")))
@@ -256,7 +245,7 @@ async def test_a_hold_that_is_over_is_never_confirmed(house: House, ledger: Ledg
     """After its deadline, swept or not, by either process, a reservation stays what it was: over."""
     rival = await house.ledger()
     await member(ledger)
-    held = done(await ledger.submit(reserve(VOUCHER, ttl=1)))
+    held = redemption_of(await ledger.submit(reserve(VOUCHER, ttl=1)))
     await asyncio.sleep(1.1)
     told = await answers(rival, act(Step.CONFIRM, held), act(Step.CANCEL, held))
     assert all(isinstance(one, InvalidTransition) and one.status is S.EXPIRED for one in told)
@@ -272,7 +261,7 @@ async def test_a_hold_that_nobody_asks_about_is_swept_once(house: House, ledger:
     """Two processes that notice at once write it down once."""
     rival = await house.ledger()
     await member(ledger)
-    held = done(await ledger.submit(reserve(VOUCHER, ttl=1)))
+    held = redemption_of(await ledger.submit(reserve(VOUCHER, ttl=1)))
     await asyncio.sleep(1.1)
     swept = await asyncio.gather(*(one.submit(one.lapse_of(held.id)) for one in (ledger, rival)))
     assert sorted(one.replayed for one in swept) == [False, True]
@@ -283,7 +272,7 @@ async def test_what_was_confirmed_between_two_reads_is_not_confirmed_again(house
     """A wallet that is newer than its redemption makes no sense with it: all is read anew, and the answer is true."""
     rival = await house.ledger()
     await member(ledger)
-    held = done(await ledger.submit(reserve(VOUCHER)))
+    held = redemption_of(await ledger.submit(reserve(VOUCHER)))
     between(ledger, "second_round", lambda: rival.submit(act(Step.CONFIRM, held, key="first")))
     (late,) = await answers(ledger, act(Step.CONFIRM, held, key="second"))
     assert isinstance(late, InvalidTransition)
@@ -300,7 +289,7 @@ async def test_a_life_in_one_batch_is_one_version(house: House, ledger: Ledger) 
         act(Step.REVERSE, "r", by="rides"),
     )  # fmt: skip
     assert [code_of(one) for one in told] == ["DONE"] * 4
-    assert {(done(one).status, done(one).version) for one in told} == {(S.REVERSED, 1)}
+    assert {(redemption_of(one).status, redemption_of(one).version) for one in told} == {(S.REVERSED, 1)}
     held = reserve(VOUCHER, key="h")
     told = await answers(ledger, held, act(Step.CONFIRM, "h"))
     assert [code_of(one) for one in told] == ["DONE", "DONE"]
@@ -310,7 +299,7 @@ async def test_a_life_in_one_batch_is_one_version(house: House, ledger: Ledger) 
 async def test_a_refused_step_costs_nobody_else_anything(house: House, ledger: Ledger) -> None:
     """Of a batch with steps that cannot be the others are carried out."""
     await member(ledger, points=100)
-    had = done(await ledger.submit(redeem(RIDE)))
+    had = redemption_of(await ledger.submit(redeem(RIDE)))
     told = await answers(
         ledger, act(Step.CONFIRM, had), reserve(RIDE), act(Step.REVERSE, had, 2), act(Step.FAIL, had), reserve(RIDE, 2),
     )  # fmt: skip
@@ -327,13 +316,13 @@ async def test_a_reversal_belongs_to_the_period_in_which_it_happens(house: House
     What goes back in the period in which it was redeemed leaves lines that come to nothing.
     """
     await member(ledger)
-    had = done(await ledger.submit(redeem(RIDE, 2)))
-    for_nothing = done(await ledger.submit(redeem(RIDE, through="delivery")))
+    had = redemption_of(await ledger.submit(redeem(RIDE, 2)))
+    for_nothing = redemption_of(await ledger.submit(redeem(RIDE, through="delivery")))
     await ledger.submit(act(Step.REVERSE, for_nothing))
     settlement = Settlement(house.db, KEYRING)
     await settlement.close(1)
     back = await ledger.submit(act(Step.REVERSE, had, 1))
-    assert (back.wallet.period, done(back).period) == (2, 2)
+    assert (back.wallet.period, redemption_of(back).period) == (2, 2)
     await ledger.submit(act(Step.FAIL, had))
     await settlement.close(2)
     totals = [
@@ -361,7 +350,7 @@ async def test_many_members_many_steps_two_processes(house: House, ledger: Ledge
         steps = (Step.CONFIRM, Step.CANCEL, Step.FULFIL, Step.REVERSE, Step.FAIL, Step.REVERSE)
         for step in steps[number % 3 :]:
             quantity = 2 if step in CHANNELS_STEPS else 1
-            await answers((ledger, rival)[step in CHANNELS_STEPS], act(step, done(made), quantity))
+            await answers((ledger, rival)[step in CHANNELS_STEPS], act(step, redemption_of(made), quantity))
 
     await asyncio.gather(*(client(number) for number in range(32)))
     assert await house.count("entries", kind="REVERSE") > 10

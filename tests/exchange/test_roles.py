@@ -25,17 +25,20 @@ from exchange.mongod import TRANSACTION_SECONDS_MAX
 from exchange.rules import Rules
 from exchange.settlement.calendar import Calendar, Every
 from exchange.settlement.clearing import Settlement
+from exchange.settlement.export import Form
 from exchange.store import documents as docs
 from exchange.store.books import Books
 from exchange.store.calendars import Calendars
 from exchange.store.connection import Database, connect, database, server_time, settled
 from exchange.store.disputes import Disputes
+from exchange.store.exports import Exports
 from exchange.store.headroom import Headroom
 from exchange.store.lanes import Lane
 from exchange.store.nettings import RecordedNettings
 from exchange.store.roles import ADDED_TO, CHANGED, REMOVED_FROM, SERVER, SETUP, apply_roles
 from exchange.sweeper import Sweeper
 from tests.exchange.conftest import KEYRING, House, house_on, known
+from tests.exchange.settlement.scribe import scribe_on
 from tests.exchange.speech import NOW, SALT, award, benefit, redeem
 from tests.exchange.test_check import netted, quarrel
 from tests.guarded import Guarded, guarded
@@ -87,8 +90,10 @@ async def ready(server: Guarded, admin: Database) -> None:
 async def _set_up(db: Database) -> None:
     house = house_on(db)
     await house.books.create()
-    nettings = RecordedNettings(db)
-    for part in (house.catalog, house.terms, Headroom(db), Settlement(db, KEYRING), Disputes(db), nettings):
+    nettings, exports = RecordedNettings(db), Exports(db)
+    for part in (
+        house.catalog, house.terms, Headroom(db), Settlement(db, KEYRING), Disputes(db), nettings, exports,
+    ):  # fmt: skip
         await part.create_indexes()
 
 
@@ -215,7 +220,7 @@ async def test_a_server_makes_nothing_that_is_missing(server: Guarded, admin: Da
 
 
 async def test_the_main_job_is_done_by_the_servers_user(house: House, admin: Database) -> None:
-    """Terms, catalog, codes, caps, awards, redemptions, sweeps, the close of periods, and a check of it all."""
+    """Terms, catalog, codes, caps, awards, redemptions, sweeps, the close of periods, a file, and a check of it all."""
     since = await server_time(house.db) - timedelta(days=1)
     await house.agree(Agreement(
         id="", issuer="video", provider="rides", version=0, price_per_1000_points=Money(800, "EUR"),
@@ -242,7 +247,12 @@ async def test_the_main_job_is_done_by_the_servers_user(house: House, admin: Dat
     await asyncio.sleep(0.4)
     await Sweeper(house.books, ledger).sweep()
     await settlement.close(2)
-    assert [statement.partner for statement in await settlement.statements(1)] == ["rides", "video"]
+    rides, video = await settlement.statements(1)
+    assert [statement.partner for statement in (rides, video)] == ["rides", "video"]
+    scribe = scribe_on(house.db)
+    export = await scribe.ask(rides, Form.CSV)
+    assert await scribe.exporter.work()
+    assert (await scribe.file(export)).startswith(b"statement,")
     await headroom.set_cap(pair, None, actor="ada")
     await Calendars(house.db).set(Calendar(every=Every.NEVER))
     await ledger.stop()

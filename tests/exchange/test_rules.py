@@ -6,7 +6,7 @@ Every test ends with all invariants proved.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -18,16 +18,15 @@ from exchange.benefit import Benefit, Fulfilment, LimitPeriod, Stock, Unavailabl
 from exchange.commands import Command
 from exchange.errors import (
     BenefitUnavailable,
-    ExchangeError,
     Forbidden,
     InsufficientPoints,
     VersionConflict,
 )
 from exchange.journal import EXCHANGE
 from exchange.ledger import Ledger
-from exchange.redemption import Redemption, Step
+from exchange.redemption import Step
 from exchange.rules import AwardReversal, FrozenBenefit, Rules, Velocity
-from tests.exchange.conftest import House, answers, known
+from tests.exchange.conftest import House, answers, known, redemption_of
 from tests.exchange.speech import (
     act,
     agreement,
@@ -46,19 +45,9 @@ PERIODS = [LimitPeriod.DAY, LimitPeriod.WEEK, LimitPeriod.MONTH]
 
 
 @pytest.fixture(autouse=True)
-async def proved(house: House) -> AsyncIterator[None]:
-    """Let the pairs trade, and end every test with every invariant proved."""
+async def begun(house: House, proved: None) -> None:
+    """Let the pairs trade."""
     await house.agree(agreement("video", "rides", 800), agreement("delivery", "rides", 800))
-    yield
-    for ledger in house.ledgers:
-        await ledger.stop()
-    await house.prove()
-
-
-def done(answer: Outcome | ExchangeError) -> Redemption:
-    assert isinstance(answer, Outcome), answer
-    assert answer.redemption is not None
-    return answer.redemption
 
 
 async def reasons(ledger: Ledger, command: Command) -> list[str]:
@@ -114,12 +103,12 @@ async def test_what_goes_back_can_be_taken_again(
     """However a redemption ends unfulfilled or is given back, the use comes back within its period."""
     trip = await limited(house, period)
     await member(ledger)
-    stands = done(await ledger.submit(reserve(trip, ttl=1 if Step.LAPSE in steps else 300)))
+    stands = redemption_of(await ledger.submit(reserve(trip, ttl=1 if Step.LAPSE in steps else 300)))
     assert await reasons(ledger, redeem(trip)) == [R.MEMBER_LIMIT_REACHED]
     for step in steps:
         if step is Step.LAPSE:
             await asyncio.sleep(1.1)
-        stands = done(await ledger.submit(act(step, stands)))
+        stands = redemption_of(await ledger.submit(act(step, stands)))
     await ledger.submit(redeem(trip))
     assert await reasons(ledger, redeem(trip)) == [R.MEMBER_LIMIT_REACHED]
 
@@ -148,7 +137,7 @@ async def test_what_ends_unfulfilled_gives_back_stock_and_codes(
         await house.catalog.add_codes("rides", "limited", ["A", "B"])
     roads = [(Step.CANCEL,), (Step.LAPSE,)] + ([] if coded else [(Step.CONFIRM, Step.FAIL)])
     for steps in roads:
-        stands = done(await ledger.submit(reserve(trip, 2, ttl=1 if Step.LAPSE in steps else 300)))
+        stands = redemption_of(await ledger.submit(reserve(trip, 2, ttl=1 if Step.LAPSE in steps else 300)))
         assert await reasons(ledger, redeem(trip)) == [R.OUT_OF_STOCK, R.MEMBER_LIMIT_REACHED]
         for step in steps:
             if step is Step.LAPSE:
@@ -156,7 +145,7 @@ async def test_what_ends_unfulfilled_gives_back_stock_and_codes(
             await ledger.submit(act(step, stands))
         assert (await house.catalog.stock([trip.id]))[trip.id] == Stock(2)
         assert await house.count("codes", free=True) == (2 if coded else 0)
-    taken = done(await ledger.submit(redeem(trip, 2)))
+    taken = redemption_of(await ledger.submit(redeem(trip, 2)))
     assert [house.catalog.open_code(trip.id, code) for code in taken.codes] == (["A", "B"] if coded else [])
 
 
@@ -225,7 +214,7 @@ async def test_a_rule_counts_what_was_cancelled_and_lets_go_after_its_window(hou
     await house.publish(TRIP)
     await laid_down(house, "rides", redemptions_max=1, window_seconds=1)
     await member(ledger)
-    await ledger.submit(act(Step.CANCEL, done(await ledger.submit(reserve(TRIP)))))
+    await ledger.submit(act(Step.CANCEL, redemption_of(await ledger.submit(reserve(TRIP)))))
     assert await reasons(ledger, redeem(TRIP)) == [R.VELOCITY]
     await asyncio.sleep(1.1)
     await ledger.submit(redeem(TRIP))
@@ -235,7 +224,7 @@ async def test_a_reservation_made_before_a_rule_can_be_confirmed(house: House, l
     """Rules hold for what is begun from then on."""
     await house.publish(TRIP)
     await member(ledger)
-    held = done(await ledger.submit(reserve(TRIP)))
+    held = redemption_of(await ledger.submit(reserve(TRIP)))
     await laid_down(house, "rides", redemptions_max=0)
     assert await reasons(ledger, redeem(TRIP)) == [R.VELOCITY]
     await ledger.submit(act(Step.CONFIRM, held))
@@ -283,7 +272,7 @@ async def test_what_is_frozen_is_not_redeemed_until_it_goes_on(house: House, led
     with pytest.raises(BenefitUnavailable):
         await ledger.quote(replace(wish, id="quote"))
     await WAYS[what](house, ledger, False)
-    assert done(await ledger.submit(wish)).points == 10
+    assert redemption_of(await ledger.submit(wish)).points == 10
 
 
 async def test_frozen_issuers_points_are_passed_over(house: House, ledger: Ledger) -> None:
@@ -293,7 +282,7 @@ async def test_frozen_issuers_points_are_passed_over(house: House, ledger: Ledge
     await ledger.submit(award("video", 100))
     await ledger.submit(award("delivery", 15))
     await WAYS["an issuer"](house, ledger, True)
-    taken = done(await ledger.submit(redeem(TRIP, through="delivery")))
+    taken = redemption_of(await ledger.submit(redeem(TRIP, through="delivery")))
     assert [debit.issuer for debit in taken.debits] == ["delivery"]
     assert await reasons(ledger, redeem(TRIP, through="delivery")) == [R.FROZEN]
     (told,) = await answers(ledger, redeem(TRIP, 20, through="delivery"))
@@ -306,8 +295,8 @@ async def test_a_reservation_waits_while_somebody_is_frozen(house: House, ledger
     await house.publish(TRIP)
     await known(ledger, "video", "delivery")
     await ledger.submit(award("video", 100, key="lot"))
-    held = done(await ledger.submit(reserve(TRIP, through="delivery")))
-    other = done(await ledger.submit(reserve(TRIP, through="delivery")))
+    held = redemption_of(await ledger.submit(reserve(TRIP, through="delivery")))
+    other = redemption_of(await ledger.submit(reserve(TRIP, through="delivery")))
     await WAYS[what](house, ledger, True)
     (told,) = await answers(ledger, act(Step.CONFIRM, held))
     assert isinstance(told, Forbidden)
@@ -320,7 +309,7 @@ async def test_what_was_taken_before_goes_its_way(house: House, ledger: Ledger) 
     """Freezing hinders no delivery, no failure and no reversal: members get back what is theirs."""
     await house.publish(TRIP)
     await member(ledger)
-    first, second, third = [done(await ledger.submit(redeem(TRIP))) for _ in range(3)]
+    first, second, third = [redemption_of(await ledger.submit(redeem(TRIP))) for _ in range(3)]
     for what in ("the provider", "the benefit", "an issuer"):
         await WAYS[what](house, ledger, True)
     await ledger.submit(act(Step.FULFIL, first))

@@ -15,7 +15,6 @@ from exchange.batch import Outcome
 from exchange.commands import ByWallet, Sharing
 from exchange.errors import (
     Contended,
-    ExchangeError,
     IdempotencyConflict,
     InsufficientPoints,
     NotFound,
@@ -27,7 +26,7 @@ from exchange.rules import AwardReversal, Rules
 from exchange.settlement.clearing import Settlement
 from exchange.store.periods import Periods
 from exchange.wallet import Wallet
-from tests.exchange.conftest import KEYRING, House, answers, known
+from tests.exchange.conftest import KEYRING, House, answers, done, known
 from tests.exchange.speech import (
     adjust,
     agreement,
@@ -59,11 +58,6 @@ async def proved(house: House, ledger: Ledger) -> AsyncIterator[None]:
     for one in house.ledgers:
         await one.stop()
     await house.prove()
-
-
-def done(answer: Outcome | ExchangeError) -> Outcome:
-    assert isinstance(answer, Outcome), answer
-    return answer
 
 
 async def balance(house: House, name: str) -> int:

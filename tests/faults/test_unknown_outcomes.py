@@ -21,10 +21,10 @@ from exchange.ledger import Ledger
 from exchange.mongod import TRANSACTION_SECONDS_MAX
 from exchange.store.books import Books
 from exchange.store.connection import Client, connect, database, settled
-from tests.exchange.conftest import KEYRING, House, answers
+from tests.exchange.conftest import KEYRING, House, answers, done
 from tests.exchange.conftest import house as house  # noqa: PLC0414 - pytest finds it by its name here
 from tests.exchange.speech import award, benefit, left, redeem
-from tests.exchange.test_ledger import done, kinds, lapse, until
+from tests.exchange.test_ledger import kinds, lapse, until
 from tests.faults.proxy import Held, Proxy, Way
 
 pytestmark = pytest.mark.faults

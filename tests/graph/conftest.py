@@ -48,6 +48,13 @@ async def exchange(
         yield world
 
 
+@pytest.fixture(scope="module")
+async def proved(exchange: World) -> AsyncIterator[None]:
+    """Hold the books to every invariant when all tests of the module have written in them."""
+    yield
+    await exchange.prove()
+
+
 @pytest.fixture
 async def beside(exchange: World) -> AsyncIterator[World]:
     """Run the application once more on the same database: as another process would, with a lane of its own."""

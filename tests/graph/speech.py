@@ -70,6 +70,9 @@ fragment barter on Barter { id version stage effectiveFrom until reference recor
   balance { amount currency }
   sides { issuer { handle } provider { handle } quota { amount } used { amount } left { amount }
     inKind { amount } } }"""
+EXPORT = """
+fragment export on Export { id status format statement { id hash } progress { done total } askedAt fileName mediaType
+  bytes sha256 expiresAt error url }"""
 NETTING = """
 fragment netting on Netting { period { number } recordedAt recordedBy hash follows standingPolicy plan
   minimums { amount currency } groups { parent { handle } members { handle } } settle { partner { handle } currency }
@@ -172,6 +175,7 @@ SUCCESS = {
         ("openDispute", "answerDispute", "withdrawDispute", "concedeDispute", "resolveDispute"),
         "... on DisputeSuccess { replayed dispute { ...dispute } } ... on InvalidDispute { status }",
     ),
+    "exportStatement": "... on Export { ...export }",
     "setPeriodCalendar": "... on PeriodCalendar { version every on at timeZone reviewDays businessDays }"
     " ... on VersionConflict { currentVersion }",
     "addBarter": "... on Barter { ...barter }",
@@ -195,6 +199,7 @@ SUCCESS = {
 FRAGMENTS = {
     "signOff": SIGN_OFF,
     "dispute": DISPUTE,
+    "export": EXPORT,
     "due": DUE,
     "bankFile": f"{BANK_FILE} {EXCEPTION} {DUE}",
     "usage": f"{USAGE} {FIGURES}",
@@ -254,6 +259,7 @@ def input_type(mutation: str) -> str:
         **dict.fromkeys(("answerDispute", "withdrawDispute", "concedeDispute"), "DisputeActionInput"),
         **dict.fromkeys(("recordBankFilePayments", "reconcileBankFile"), "BankFileInput"),
         "unfreezeLot": "FreezeLotInput", "unfreezeMember": "FreezeMemberInput",
+        "exportStatement": "ExportStatementInput",
     }  # fmt: skip
     if mutation in shared:
         return shared[mutation]

@@ -48,6 +48,8 @@ QUERIES = [
     ('{ statement(id: "x") { id } }', SETTLEMENT),
     ('{ dispute(id: "x") { id } }', SETTLEMENT),
     ("{ disputes { nodes { id } } }", SETTLEMENT),
+    ('{ export(id: "x") { id } }', SETTLEMENT),
+    ("{ exports { nodes { id } } }", SETTLEMENT),
     ("{ liabilities { over } }", SETTLEMENT),
     ("{ periodCalendar { version } }", SETTLEMENT | {("staff", "admin")}),
     ("{ netting(period: 1) { hash } }", SETTLEMENT),
@@ -129,6 +131,7 @@ MUTATIONS: list[tuple[str, Payload, set[tuple[str, str]]]] = [
         {"dispute": NOTHING, "text": "none", "upheld": True, "idempotencyKey": "scopes"},
         {("staff", "finance:approve")},
     ),
+    ("exportStatement", {"statement": NOTHING, "format": "CSV"}, SETTLEMENT),
     ("uploadBankFile", {"content": "date,amount,currency"}, {("staff", "finance:prepare")}),
     ("resolvePaymentException", {"exception": "1-1", "reason": "none"}, {("staff", "finance:prepare")}),
     ("recordBankFilePayments", {"file": 99, "hash": "none"}, {("staff", "finance:prepare")}),
@@ -230,6 +233,7 @@ class Scene:
     lot_of_rides: str
     statement: str
     agreement: str
+    export: str
     key: str = "annas-key"
 
 
@@ -247,6 +251,7 @@ async def scene(exchange: World) -> Scene:
     query = "{ period(number: 1) { statements { nodes { id } } } }"
     (statement,) = (await exchange.read("rides", query))["statements"]["nodes"]
     assert closed["period"]["status"] == "CLOSED"
+    export = await exchange.done("rides", "exportStatement", statement=statement["id"], format="CSV")
     seen = {
         partner: await exchange.member(partner, name)
         for partner, name in (("video", "anna-of-the-scene"), ("rides", "r-anna"))
@@ -261,7 +266,7 @@ async def scene(exchange: World) -> Scene:
         draft=await exchange.publish("rides", status="DRAFT"), redemption=redemption["id"],
         member=seen["video"]["id"], lot=seen["video"]["wallet"]["lots"]["nodes"][0]["id"],
         member_of_rides=seen["rides"]["id"], lot_of_rides=seen["rides"]["wallet"]["lots"]["nodes"][0]["id"],
-        statement=statement["id"], agreement=agreed[0]["id"],
+        statement=statement["id"], agreement=agreed[0]["id"], export=export["id"],
     )  # fmt: skip
 
 
@@ -291,6 +296,7 @@ STRANGERS = {
     "lot_of_rides": ("Lot", "partner:rides", ["video", ANNA, *OTHERS]),
     "statement": ("Statement", "", ["video", ANNA, *OTHERS, "admin"]),
     "agreement": ("Agreement", "", OTHERS),
+    "export": ("Export", "", ["video", ANNA, *OTHERS, "admin"]),
 }
 
 
@@ -312,6 +318,7 @@ OWN_FIELDS = {
     "member": "query($id: ID!) { member(by: {id: $id}) { reference } }",
     "member_of_rides": "query($id: ID!) { member(by: {id: $id}) { reference } }",
     "statement": "query($id: ID!) { statement(id: $id) { hash } }",
+    "export": "query($id: ID!) { export(id: $id) { status } }",
 }
 
 
@@ -338,6 +345,7 @@ async def test_those_to_whom_it_belongs_see_it(world: World, scene: Scene) -> No
         ("video", scene.lot, "Lot"), ("anna-of-the-scene@video", scene.lot, "Lot"),
         ("rides", scene.lot_of_rides, "Lot"), ("r-anna@rides", scene.lot_of_rides, "Lot"),
         ("rides", scene.statement, "Statement"), ("viewer", scene.statement, "Statement"),
+        ("rides", scene.export, "Export"), ("viewer", scene.export, "Export"),
         ("video", scene.agreement, "Agreement"), ("rides", scene.agreement, "Agreement"),
         ("viewer", scene.agreement, "Agreement"), ("video", world.ids["rides"], "Partner"),
     ):  # fmt: skip
@@ -400,6 +408,7 @@ async def test_anothers_objects_are_no_arguments(world: World, scene: Scene) -> 
         ("rides", "awardPoints", awarded_to, scene.member, video),
         ("video", "awardPoints", awarded_to, scene.member_of_rides, rides),
         ("video", "addCodes", lambda i: {"sku": i, "codes": ["c"]}, draft["sku"], ("Benefit", "")),
+        ("video", "exportStatement", lambda i: {"statement": i, "format": "CSV"}, scene.statement, ("Statement", "")),
     ):
         answers = {await said(who, mutation, given(one)) for one in (hidden, *absent(world, kind, audience))}
         assert len(answers) == 1, (who, mutation)
@@ -412,6 +421,18 @@ async def test_a_partner_redeems_for_its_own_members_alone(world: World, scene: 
     nobody = await world.try_redeem("never-seen@delivery's server", ride)
     assert foreign == nobody
     assert foreign["code"] == "NOT_FOUND"
+
+
+async def test_anothers_file_is_not_fetched(world: World, scene: Scene) -> None:
+    """Another's export answers, in status, headers and text, as one that does not exist, or as no id at all."""
+    for who in ("video", "delivery"):
+        told = set()
+        for identity in (scene.export, world.ids["rides"], *absent(world, "Export", "")):
+            headers = {"Authorization": f"Bearer {await world.token(who)}"}
+            answer = await world.http.get(f"/exports/{identity}", headers=headers)
+            told.add((answer.status_code, answer.text, tuple(sorted(answer.headers.items()))))
+        assert {status for status, _, _ in told} == {404}
+        assert len(told) == 1
 
 
 # ---------------------------------------------------------------- pairwise ids

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from exchange.check import check
 from exchange.rules import Rules
 from tests.graph.speech import Payload, World, benefit_input, refusal
+
+pytestmark = pytest.mark.usefixtures("proved")
 
 DEFAULTS: dict[str, Any] = {
     "awardReversal": "REFUSE",
@@ -19,13 +19,6 @@ DEFAULTS: dict[str, Any] = {
     "velocity": [],
     "frozen": None,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-async def proved(exchange: World) -> AsyncIterator[None]:
-    """End the module with every invariant proved."""
-    yield
-    assert [proof.wrong for proof in await check(exchange.services.db) if not proof.holds] == []
 
 
 async def onboarded(world: World) -> str:

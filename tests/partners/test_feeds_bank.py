@@ -112,6 +112,8 @@ OUTSIDE = """<!DOCTYPE Document SYSTEM "http://127.0.0.1:1/evil.dtd"><Document><
         (LAUGHS, "line 2: the file has a document type (DTD), which no bank's file needs"),
         (OUTSIDE, "line 1: the file has a document type (DTD), which no bank's file needs"),
         (NEW[:900], "line 23: the file is not well-formed XML"),
+        ('<?xml version="1.0" encoding="klingon"?><E/>', "line 1: the file is in no encoding that can be read"),
+        ('<?xml version="1.0" encoding="big5"?><E/>', "line 1: the file is in no encoding that can be read"),
         ("<html>\n<body/></html>", "line 2: the file is neither a bank statement (camt.053) nor"),
         ("<Document/>", "the file is neither a bank statement (camt.053) nor a notification (camt.054)"),
         ("<Document><BkToCstmrStmt>" + "<a>" * 30, "line 1: elements are nested deeper than a bank's are"),

@@ -1,8 +1,9 @@
 """A statement as the files that finance people load elsewhere.
 
 Each format is a module with one function, `write`: from the `Subject` and the statement's lines, all of them in order,
-to the file's bytes, piece by piece. None holds more than a few lines at a time, and none but the statement's figures
-and what the parties are called goes into a file: the same statement gives the same bytes.
+to the file's bytes, piece by piece. None holds more than a few lines at a time. Into what programs read goes nothing
+but the statement's figures, so the same statement gives the same bytes. What people and banks get says besides what
+the parties are called and how far the statement has come; a payment file also when it was written.
 
 Every file states the statement's id, its hash and its period. What machines read has exact decimals with a point and
 times in UTC, whatever the locale; what people read is written as the locale has it.
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -23,6 +25,27 @@ from exchange.settlement.period import Period
 from exchange.settlement.statement import Statement, StatementLine
 
 LOCALE: Final = "en"
+
+
+class Form(StrEnum):
+    """The forms that a statement can be written in."""
+
+    CSV = "csv"
+    JSON = "json"
+    LEDGER = "ledger"
+    XLSX = "xlsx"
+    PDF = "pdf"
+    PAIN001 = "pain001"
+    BUNDLE = "bundle"
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """What somebody wants a statement written as. `payer`, `pay_on`: of a payment file, as a `Subject` has them."""
+
+    form: Form
+    locale: str = LOCALE
+    payer: str | None = None
+    pay_on: date | None = None
 
 
 class Subject(Struct, frozen=True, kw_only=True):

@@ -140,16 +140,19 @@ class _Letter:
         cells = [[Paragraph(name, _HEAD), Paragraph(_set(text), _SMALL)] for name, text in facts]
         yield Table(cells, [60 * mm, _WIDTH - 60 * mm], style=_PLAIN, hAlign="LEFT")
         yield Spacer(0, 4 * mm)
-        for total in told.totals:
+        owed = [total for total in told.totals if total.net.minor]
+        for total in owed:
             yield Paragraph(_set(self._to_pay(total)), _AMOUNT)
-        if all(total.net.minor == 0 for total in told.totals):
+        if not owed:
             yield Paragraph("Nothing is to be paid.", _AMOUNT)
         yield from self._accounts()
 
     def _to_pay(self, total: Position) -> str:
         side = "to" if total.net.minor > 0 else "by"
-        amount = Money(abs(total.net.minor), total.currency)
-        return f"To be paid {side} {self._subject.partner.name}: {money_text(amount, self._locale)}"
+        amount = money_text(Money(abs(total.net.minor), total.currency), self._locale)
+        paid = [each for each in self._statement.standing.paid if each.currency == total.currency]
+        so_far = "".join(f", of which {money_text(each, self._locale)} was paid" for each in paid)
+        return f"To be paid {side} {self._subject.partner.name}: {amount}{so_far}"
 
     def _accounts(self) -> Iterable[Flowable]:
         nets = [total.net.minor for total in self._statement.totals]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
 from io import BytesIO
@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from exchange.evidence import Evidence
-from exchange.journal import GENESIS, Block, BlockKind, Entry, Sums, canonical
+from exchange.journal import GENESIS, Block, BlockKind, Entry, Sums, canonical, milliseconds
 from exchange.proof import bundle, inclusion
 from exchange.proof.sealed import verify
 from exchange.proof.verifying import FORMATS
 from exchange.settlement import netting
 from exchange.settlement.period import Range, period_root
-from exchange.settlement.statement import EntryPlace, Statement, StatementLine, draft, lines_of
+from exchange.settlement.statement import Drafting, Statement
 from partners.oauth.seals import check_signature
 from tests.exchange.settlement.conftest import World
 from tests.exchange.speech import NOW, SALT
@@ -78,16 +78,12 @@ async def written(
     for block, _ in merged:
         sums.add(block.sums)
 
-    async def lines() -> AsyncIterator[StatementLine]:
-        for block, entries in merged:
-            for offset, entry in enumerate(entries):
-                place = EntryPlace(block.at, block.lane, block.seq, offset)
-                for line in lines_of(entry, place, partner, late, lambda entry, _: f"name of {entry}"):
-                    yield line
-
+    drafting = Drafting(1, partner, late, lambda entry, _: f"name of {entry}")
+    its = [(block, entry) for block, entries in merged for entry in entries if partner in entry.settling]
+    for block, entry in its:
+        drafting.take(entry, milliseconds(block.at))
     own = [each for each in netting.positions(sums) if each.partner == partner]
-    expected = netting.line_sums(sums)[partner]
-    statement = await draft(1, partner, period_root(1, ranges), own, expected, lines())
+    statement = drafting.finished(period_root(1, ranges), own, netting.line_sums(sums)[partner], len(its))
     body: list[Any] = []
     for block, entries in merged:
         body.append(inclusion.link_line(block))

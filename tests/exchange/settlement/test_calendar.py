@@ -238,6 +238,18 @@ async def test_what_was_left_half_closed_is_gone_on_with(example: World) -> None
     await example.prove()
 
 
+async def test_a_close_by_hand_is_gone_on_with_too(example: World) -> None:
+    """Where there is no calendar: whoever closed it by hand has died, and another process goes on."""
+    assert await example.settle().mark(1)
+    [sweeper] = await sweepers(example)
+    assert not await sweeper.close_due()
+    moment = await server_time(example.database) - RESUME_AFTER
+    await example.database["periods"].update_one({"_id": 1}, {"$set": {"marked_at": moment}})
+    assert await sweeper.close_due()
+    assert await told(example) == [(2, PeriodStatus.OPEN, None), (1, PeriodStatus.CLOSED, 3)]
+    assert not await sweeper.close_due()
+
+
 async def test_figures_that_disagree_are_left_to_people(example: World) -> None:
     """Closed is closed; what cannot be drafted is tried once by each process, and the next period goes on."""
     # An entry that its block does not add up.

@@ -4,13 +4,15 @@ import asyncio
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 
 from exchange.amounts import Money
-from exchange.errors import NotFound, ValidationFailed
-from exchange.journal import Account, BlockKind
+from exchange.errors import FiguresDisagree, NotFound, ValidationFailed
+from exchange.journal import Account, Block, BlockKind
 from exchange.ledger import Ledger
+from exchange.settlement import clearing
 from exchange.settlement.clearing import Settlement
 from exchange.settlement.period import PeriodStatus, period_root
 from tests.exchange.settlement.conftest import World
@@ -271,3 +273,74 @@ async def settled_in_full(world: World, redeemed: int | None) -> None:
 async def lines_of(world: World, number: int) -> list:  # type: ignore[type-arg]
     statement = await world.settle().statement(f"{number}:rides")
     return [] if statement is None else await world.settle().lines(statement, limit=10**6)
+
+
+# Who cuts
+
+
+async def test_owners_of_busy_lanes_cut_them(example: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever closes leaves a lane with a new block to its owner for a moment, and cuts it if nothing comes."""
+    await example.award("video", "eve", 500)
+    settlement, cut = example.settle(), []
+    append = settlement._books.append  # noqa: SLF001 - whose cut it was is not written anywhere
+
+    async def appended(block: Block) -> bool:
+        cut.append(block.period)
+        return await append(block)
+
+    monkeypatch.setattr(settlement._books, "append", appended)  # noqa: SLF001
+    monkeypatch.setattr(clearing, "_BUSY", timedelta(minutes=1))
+    monkeypatch.setattr(clearing, "_OWNERS_FIRST_SECONDS", 4)
+    await settlement.mark(1)
+    cutting = asyncio.create_task(settlement.cut_lanes(1))
+    await example.redeem("video", "eve", "rides/city")
+    await cutting
+    assert cut == []
+    await settlement.seal(1)
+    monkeypatch.setattr(clearing, "_OWNERS_FIRST_SECONDS", 0.1)
+    await settlement.close(2)
+    assert cut == [2]
+    await example.prove()
+
+
+# Figures while it goes on
+
+
+async def test_figures_so_far_are_those_of_the_blocks(example: World) -> None:
+    """Asked again and again, by somebody who keeps what was added up: with two lanes and over three cuts."""
+    keeping, other = example.settle(), await example.ledger()
+
+    async def the_same(number: int) -> None:
+        rows = await example.settle().bilateral(number)
+        assert await keeping.bilateral(number) == rows != []
+
+    for number in (1, 2, 3):
+        for member in ("eve", "fay"):
+            await example.award("video", member, 2000)
+            await example.redeem("video", member, "rides/city")
+            await the_same(number)
+            await example.redeem("video", member, "rides/city", other)
+            await the_same(number)
+        await keeping.mark(number)
+        await example.redeem("video", "eve", "rides/city", other)
+        await the_same(number)
+        await the_same(number + 1)
+        await keeping.close(number)
+        await the_same(number)
+        await the_same(number + 1)
+    await example.prove()
+
+
+async def test_what_was_added_up_is_not_read_again(example: World) -> None:
+    """Asked again, only the blocks behind are read; another process begins with all of them, and so does a draft."""
+    keeping = example.settle()
+    before = {(row.partner, row.currency): row for row in await keeping.positions(1)}
+    await example.database["blocks"].update_many({}, {"$set": {"sums": []}})
+    assert {(row.partner, row.currency): row for row in await keeping.positions(1)} == before
+    await example.award("video", "carol", 500)
+    await example.redeem("video", "carol", "rides/city")
+    after = {(row.partner, row.currency): row for row in await keeping.positions(1)}
+    assert after["rides", "EUR"].receivable.minor > before["rides", "EUR"].receivable.minor
+    assert len(await example.settle().bilateral(1)) < len(await keeping.bilateral(1))
+    with pytest.raises(FiguresDisagree):
+        await keeping.close(1)

@@ -19,6 +19,7 @@ from exchange.commands import AdjustLine, ByWallet
 from exchange.decisions import Terms
 from exchange.decisions import decide as ledger_decides
 from exchange.errors import (
+    Contended,
     Forbidden,
     IdempotencyConflict,
     InvalidDispute,
@@ -168,6 +169,14 @@ def test_a_deadline_decides_against_whoever_had_to_act(
         assert refused.value.status == ends
 
 
+def test_a_clock_that_was_put_back_puts_no_record_before_another() -> None:
+    """A primary that takes over can be behind: what comes next is of the same moment, and both opinions agree."""
+    dispute = taken(a_dispute(), (ANSWER, RIDES), at=NOW - timedelta(seconds=2))
+    assert dispute.last.at == NOW
+    assert dispute.deadline == NOW + RESPONSE
+    assert followed(dispute) == []
+
+
 def test_a_party_does_what_is_its_own_to_do() -> None:
     """Only who opened it withdraws, only the other side concedes, and nobody answers itself."""
     dispute = a_dispute()
@@ -192,15 +201,27 @@ def test_no_more_is_claimed_than_the_line_is_of(claim: Money) -> None:
 
 
 def test_a_line_is_disputed_until_nothing_is_left_of_it() -> None:
-    """One dispute at a time; what earlier ones have moved is gone, what they have not is left."""
+    """One dispute at a time; what earlier ones have claimed is decided, whatever was upheld of it."""
     first = taken(a_dispute(100), (ANSWER, RIDES))
     with pytest.raises(InvalidDispute, match="already"):
         a_dispute(1, first)
     part = decide(first, asked(UPHOLD, EXCHANGE, award=euros(60)), NOW)
-    rejected = taken(a_dispute(107, part), (ANSWER, RIDES), (REJECT, EXCHANGE))
-    with pytest.raises(ValidationFailed, match=r"at most 1\.07 EUR"):
-        a_dispute(108, part, rejected)
-    assert a_dispute(107, part, rejected).number == 3
+    with pytest.raises(ValidationFailed, match=r"at most 0\.67 EUR"):
+        a_dispute(68, part)
+    rejected = taken(a_dispute(67, part), (ANSWER, RIDES), (REJECT, EXCHANGE))
+    with pytest.raises(ValidationFailed, match="decided, all of it"):
+        a_dispute(1, part, rejected)
+
+
+def test_what_is_taken_back_at_once_can_be_claimed_again() -> None:
+    """A slip is no dispute; who withdraws an answered one has given it up, and so has who never replied."""
+    slip = taken(a_dispute(167), (WITHDRAW, VIDEO))
+    assert a_dispute(100, slip).number == 2
+    given_up = taken(a_dispute(167), (ANSWER, RIDES), (WITHDRAW, VIDEO))
+    never_replied = as_of(taken(a_dispute(167), (ANSWER, RIDES)), NOW + RESPONSE)
+    for over in (given_up, never_replied):
+        with pytest.raises(ValidationFailed, match="decided, all of it"):
+            a_dispute(1, slip, over)
 
 
 @pytest.mark.parametrize("change", [{"kind": LineKind.ADJUSTMENT}, {"counterparty": VIDEO}, {"counterparty": EXCHANGE}])
@@ -254,6 +275,18 @@ def test_the_ledger_moves_no_more_than_the_line_either() -> None:
 
 def followed(dispute: Dispute) -> list[str]:
     return list(DisputeJudge({"1:video": "h" * 64}).add(dispute))
+
+
+def test_more_claims_than_a_line_is_of_are_named() -> None:
+    """Disputes that could not both have been opened, whatever became of them; what was taken back does not count."""
+    slip = taken(a_dispute(167), (WITHDRAW, VIDEO))
+    rejected = replace(taken(a_dispute(100), (ANSWER, RIDES), (REJECT, EXCHANGE)), id="D2")
+    again = replace(a_dispute(68), id="D3")
+    for last, wrong in ((replace(again, claim=euros(67)), False), (again, True)):
+        judge = DisputeJudge({})
+        for each in (slip, rejected, last):
+            list(judge.add(each))
+        assert any("168 were claimed of a line of -167" in each for each in judge.end()) is wrong
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(STEPS)), st.sampled_from([VIDEO, RIDES, EXCHANGE]),
@@ -485,6 +518,18 @@ async def test_of_many_at_once_one_has_done_it(closed: World) -> None:
     assert len(await adjustments(closed)) == (once.status is STATUS.UPHELD)
 
 
+async def test_who_is_always_too_late_is_told(closed: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that others are faster than, however often it is tried, is not taken; nothing was changed."""
+    monkeypatch.setattr("exchange.settlement.disputing._ATTEMPTS", 3)
+    dispute = await disputed(closed)
+    stored = closed.database["disputes"]
+    await stored.update_one({"_id": dispute.id}, {"$set": {"version": 7}})  # as if it were another one at every write
+    with pytest.raises(Contended):
+        await disputing(closed).step(dispute.id, asked(ANSWER, RIDES))
+    await stored.update_one({"_id": dispute.id}, {"$set": {"version": 1}})
+    assert await disputing(closed).dispute(dispute.id) == dispute
+
+
 async def test_disputes_of_one_line_raced_move_no_more_than_it(closed: World) -> None:
     """Two processes open, concede and open again as fast as they can: together never more than the net."""
     rooms = [disputing(closed, ledger=await closed.ledger()) for _ in range(2)]
@@ -522,17 +567,19 @@ async def test_a_deadline_decides_by_the_databases_clock(closed: World) -> None:
     assert carried is not None
     assert (carried.records, carried.adjusted_in) == (lapsed.records, 2)
     assert len(await adjustments(closed)) == 1
-    with pytest.raises(ValidationFailed, match=r"at most 0\.00 EUR"):
+    with pytest.raises(ValidationFailed, match="decided, all of it"):
         await disputed(closed, claim=1)
 
 
 async def test_who_does_not_reply_has_lost(closed: World) -> None:
-    """Then the line can be disputed again, all of it, because nothing was moved."""
-    dispute = await disputed(closed)
+    """Then what it claimed is decided, although nothing was moved; the rest of the line can be disputed."""
+    dispute = await disputed(closed, claim=100)
     room = disputing(closed, timedelta(milliseconds=150))
     await room.step(dispute.id, asked(ANSWER, RIDES))
     await asyncio.sleep(0.2)
-    again = await disputed(closed)
+    with pytest.raises(ValidationFailed, match=r"at most 0\.67 EUR"):
+        await disputed(closed, claim=68)
+    again = await disputed(closed, claim=67)
     assert again.number == 2
     rejected = await room.dispute(dispute.id)
     assert rejected is not None
@@ -554,6 +601,30 @@ async def test_what_a_process_left_undone_the_next_sweep_does(closed: World) -> 
     assert await adjustments(closed) == []
     assert await disputing(closed).sweep() == 1
     assert len(await adjustments(closed)) == 1
+
+
+async def test_what_cannot_be_carried_out_keeps_nothing_else_from_it(example: World) -> None:
+    """A line of which more was moved than it knows of, which the check names: the other disputes are carried out."""
+    await example.settle().close(1)
+    stopped = Ledger(Books(example.database), example.keyring)
+    await stopped.start()
+    await stopped.stop()
+    room, late = disputing(example), disputing(example, ledger=stopped)
+    spoiled = await disputed(example, claim=100)
+    await late.step(spoiled.id, asked(CONCEDE, RIDES))
+    others = [n for n, line in enumerate(await lines(example, VIDEO)) if line.counterparty == RIDES and line.net.minor]
+    other = (await room.open(await opening(example, n=others[1], claim=1), asked(OPEN, VIDEO))).dispute
+    await late.step(other.id, asked(CONCEDE, RIDES))
+    line = spoiled.line
+    await example.ledgers[0].submit(AdjustLine(
+        id="A", fingerprint="", partner=VIDEO, payer=RIDES, net=line.net, amount=euros(167), dispute="none", record="r",
+        whose=ByWallet(example.keyring.digest("line", line.id)), statement=line.statement,
+        statement_hash=line.statement_hash, entry=line.entry, line=0,
+    ))  # fmt: skip
+    with pytest.raises(ValidationFailed, match="left of the line"):
+        await room.sweep()
+    assert (await room.dispute(other.id)).adjusted_in == 2  # type: ignore[union-attr]
+    assert (await room.dispute(spoiled.id)).adjusted_in is None  # type: ignore[union-attr]
 
 
 async def test_pages_of_disputes_are_cut_behind_a_place(closed: World) -> None:
@@ -662,5 +733,5 @@ async def test_the_example_in_the_docs(closed: World) -> None:
     assert [told_of(docs.entry_from(each)) for each in entries] == told_in("disputes.md", "What is posted")
     await closed.settle().close(2)
     (position,) = await closed.settle().positions(2, VIDEO)
-    assert position.net == euros(167)
+    assert position.net == euros(117)
     assert [line.kind for line in await lines(closed, VIDEO, 2)] == [LineKind.ADJUSTMENT] * 2

@@ -123,6 +123,18 @@ async def test_nothing_to_pay_is_said() -> None:
     first = (await pages_of(even))[0]
     assert "Nothing is to be paid." in first
     assert "Account of" not in first
+    assert "To be paid" not in first
+
+
+async def test_what_was_paid_is_not_asked_for_again() -> None:
+    """Of a net that was paid in part it is said how much that is; a currency without a net is not asked for."""
+    even = line(gross=5), line(gross=-5, counterparty="news", kind=LineKind.COMMISSION)
+    part = of(*even, line(gross=7, currency="JPY"))
+    paid = replace(part.subject.statement, standing=Standing(paid=(Money(3, "JPY"),)))
+    part.subject = replace(part.subject, statement=paid)
+    first = (await pages_of(part))[0]
+    assert "To be paid to Komet Rides Sàrl: ¥7, of which ¥3 was paid" in first
+    assert first.count("To be paid") == 1
 
 
 async def test_it_says_how_far_the_statement_has_come() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from itertools import count
@@ -43,6 +44,8 @@ from exchange.settlement.signoff import (
     tiers_checked,
 )
 from exchange.settlement.statement import Standing, Statement, StatementStatus
+from exchange.store.connection import settled
+from exchange.store.periods import Periods
 from exchange.store.signoff import SignOff
 from tests.examples import DOCS
 from tests.exchange.settlement.conftest import World
@@ -387,6 +390,44 @@ async def test_a_period_is_settled_when_all_its_statements_are_paid(closed: Worl
     await closed.settle().close(2)
 
 
+async def test_a_payment_waits_for_whoever_writes_the_period(closed: World) -> None:
+    """The last one settles the period; if a close is writing that just then, it is paid a moment later all the same."""
+    for partner in ("delivery", "video"):
+        await take(closed, *WHOLE, partner=partner)
+    await take(closed, *WHOLE[:3])
+    for amount in left_to_pay(await stored(closed))[1:]:
+        await SignOff(closed.database).sign(await ask(closed, PAY, "ada", amount=amount))
+    last = await ask(closed, PAY, "ada", amount=left_to_pay(await stored(closed))[0])
+    async with await settled(closed.database.client.start_session()) as closing:
+        await settled(closing.start_transaction())
+        await closed.database["periods"].update_one({"_id": 1}, {"$set": {"statements": 3}}, session=closing)
+        await closed.database["periods"].update_one({"_id": 1}, {"$set": {"written": 1}}, session=closing)
+        paying = asyncio.create_task(SignOff(closed.database).sign(last))
+        await asyncio.sleep(0.05)
+        await closing.abort_transaction()
+    assert (await paying).statement.status is STATUS.PAID
+    assert (await closed.settle().period(1)).status is PeriodStatus.SETTLED  # type: ignore[union-attr]
+
+
+async def test_a_close_that_ends_during_the_last_payment_leaves_nothing_unsettled(closed: World) -> None:
+    """The payment does not see yet that all is drafted, nor the close that all is paid: the period is settled."""
+
+    class DuringAClose(SignOff):
+        async def _write(self, *what: Any) -> None:
+            await super()._write(*what)
+            assert (await closed.settle().close(1)).status is PeriodStatus.CLOSED
+
+    await closed.database["periods"].update_one({"_id": 1}, {"$set": {"statements": None}})
+    for partner in ("delivery", "video"):
+        await take(closed, *WHOLE, partner=partner)
+    await take(closed, *WHOLE[:3])
+    last, *others = left_to_pay(await stored(closed))
+    for amount in others:
+        await SignOff(closed.database).sign(await ask(closed, PAY, "ada", amount=amount))
+    await DuringAClose(closed.database).sign(await ask(closed, PAY, "ada", amount=last))
+    assert (await closed.settle().period(1)).status is PeriodStatus.SETTLED  # type: ignore[union-attr]
+
+
 async def test_the_log_has_every_step(closed: World) -> None:
     """Numbered and chained over all statements, with who did what to which hash; its head is the last one's hash."""
     sign_off = SignOff(closed.database)
@@ -459,6 +500,20 @@ async def test_statements_signed_at_once_are_one_log(closed: World) -> None:
     log = await SignOff(closed.database).records()
     assert [record.seq for record in log] == list(range(1, len(log) + 1))
     assert {record.statement for record in log} == {f"1:{partner}" for partner in partners}
+
+
+async def test_a_hundred_statements_are_signed_at_once(world: World) -> None:
+    """As a console does for who approves them all: each is signed, by either of two processes, and in moments."""
+    several = [SignOff(world.database) for _ in range(2)]
+    await several[0].create_indexes()
+    of = [replace(a_statement(), id=f"1:p{n}", partner=f"p{n}") for n in range(100)]
+    await asyncio.gather(*(Periods(world.database).add_statements([each]) for each in of))
+    begun = time.monotonic()
+    done = await asyncio.gather(*(
+        several[n % 2].sign(asked(REVIEW, "ada", of=each.id)) for n, each in enumerate(of)
+    ))  # fmt: skip
+    assert time.monotonic() - begun < 15
+    assert {each.record.seq for each in done} == set(range(1, 101))
 
 
 async def test_a_policy_set_during_an_approval_comes_before_or_after_it(closed: World) -> None:

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 import json
+import random
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import pytest
 import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
 
+from exchange.amounts import Money
 from exchange.errors import FiguresDisagree
-from exchange.settlement.statement import Statement
+from exchange.journal import LineKind, milliseconds
+from exchange.settlement.period import Range
+from exchange.settlement.statement import Statement, StatementLine, line_bytes
 from exchange.store.connection import server_time
+from exchange.store.lines import Lines
 from tests.exchange.settlement.conftest import World
 
 RIDES = {"settles": "rides", "benefit": "rides/airport"}
@@ -144,3 +151,70 @@ async def test_lines_come_from_the_index(example: World) -> None:
         assert "IXSCAN { settles: 1" in find["planSummary"]
         assert not find.get("hasSortStage")
         assert find["keysExamined"] <= find["nreturned"] + 4
+
+
+TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(
+    st.builds(
+        StatementLine, entry=TEXTS.filter(bool), at=st.datetimes(timezones=st.just(UTC)), benefit=TEXTS,
+        kind=st.sampled_from(LineKind), counterparty=TEXTS.filter(bool), points=st.integers(),
+        gross=st.builds(Money, st.integers(), st.sampled_from(["EUR", "JPY"])),
+        fee=st.builds(Money, st.integers(), st.just("EUR")), late=st.booleans(), place=st.none(),
+    )
+)  # fmt: skip
+def test_a_line_is_what_an_encoder_makes_of_it(line: StatementLine) -> None:
+    """Lines are put together by hand, and are RFC 8785's form of what they say."""
+    assert line_bytes(line) == rfc8785.dumps({
+        "entry": line.entry, "at": milliseconds(line.at), "kind": line.kind.value, "benefit": line.benefit,
+        "counterparty": line.counterparty, "points": str(line.points), "gross": str(line.gross.minor),
+        "fee": str(line.fee.minor), "net": str(line.net.minor), "currency": line.currency, "late": line.late,
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 1000])
+async def test_lanes_are_merged_by_time(example: World, at_once: int) -> None:
+    """Lines of several lanes are in the order of their times, however few of a lane are read at a time."""
+    await example.settle().close(1)
+    entries = example.database["entries"]
+    settling = await entries.find({"settles": {"$exists": True}}).sort([("seq", 1), ("index", 1)]).to_list(None)
+    chance = random.Random(at_once)  # noqa: S311
+    for lane in (7, 8):
+        at = settling[0]["at"]
+        for n, like in enumerate(settling * 3):
+            at += timedelta(milliseconds=chance.randrange(3))
+            # Blocks of up to four entries.
+            place = {"lane": lane, "seq": n // 4, "index": n % 4, "at": at}
+            await entries.insert_one(like | place | {"_id": f"{lane}/{n}"}, bypass_document_validation=True)
+    ranges = [Range(lane, 0, 10_000, "") for lane in (1, 7, 8)]
+    merged = [each async for some in Lines(example.database, at_once).of(1, ranges) for each in some]
+    ordered = await entries.find({"settles": {"$exists": True}, "period": 1}).sort(
+        [("at", 1), ("lane", 1), ("seq", 1), ("index", 1)]
+    ).to_list(None)  # fmt: skip
+    assert [each.entry.id for each in merged] == [row["_id"] for row in ordered]
+    assert [each.partners for each in merged] == [row["settles"] for row in ordered]
+
+
+async def test_times_that_go_back_are_found(example: World) -> None:
+    """An entry that says it is older than the one before it in its lane was altered: nothing is drafted."""
+    long_ago = {"$set": {"at": datetime(2020, 1, 1, tzinfo=UTC)}}
+    last = {"settles": {"$exists": True}}
+    found = await example.database["entries"].find_one_and_update(last, long_ago, sort=[("seq", -1), ("index", -1)])
+    assert found is not None
+    with pytest.raises(FiguresDisagree, match=f"lane {found['lane']} go back in block {found['seq']}"):
+        await example.settle().close(1)
+    assert await example.settle().statements(1) == []
+
+
+async def test_entries_outside_the_blocks_are_found(example: World) -> None:
+    """An entry put into the period beside its blocks would be in the statement's document: nobody has a draft of it."""
+    entry = await example.database["entries"].find_one(RIDES)
+    assert entry is not None
+    await example.database["entries"].insert_one(
+        entry | {"_id": "beside", "lane": 77}, bypass_document_validation=True
+    )  # fmt: skip
+    with pytest.raises(FiguresDisagree) as raised:
+        await example.settle().close(1)
+    assert [line.split()[1] for line in raised.value.message.splitlines()] == [f"1:{each}" for each in entry["settles"]]
+    assert "1 of its entries are in no block" in raised.value.message

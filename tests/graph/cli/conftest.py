@@ -37,3 +37,10 @@ def data() -> Iterator[Path]:
     """Give a directory still to be made, on disk only as long as the test: a database takes 300 MiB."""
     with tempfile.TemporaryDirectory(prefix="exchange-") as folder:
         yield Path(folder, "data")
+
+
+@pytest.fixture
+def away(mongo_url: str, database_name: str, data: Path) -> tuple[str, ...]:
+    """Give the options of an exchange of the test's own, in a database that runs already."""
+    before, _, options = mongo_url.partition("?")
+    return ("--mongo-url", f"{before}{database_name}?{options}", "--data", str(data))

@@ -196,6 +196,11 @@ class Up:
         return str(answer.json()["access_token"])
 
 
+def cents(amount: str) -> int:
+    """Return the cents of an amount as it is printed, `12.34`."""
+    return round(float(amount) * 100)
+
+
 def wait_until(met: Callable[[], Any], seconds: float) -> None:
     """Wait for a condition, or for the seconds to be over."""
     deadline = time.monotonic() + seconds

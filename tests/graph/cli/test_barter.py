@@ -17,7 +17,7 @@ from exchange.benefit import content_of
 from exchange.store.catalog import Offer
 from graph.services import open_services
 from graph.settings import Settings
-from tests.examples import transcript_in
+from tests.examples import DOCS, transcript_in
 from tests.exchange.conftest import known
 from tests.exchange.speech import agreement, award, benefit, redeem
 from tests.graph.cli.running import lived, run, tell
@@ -78,6 +78,22 @@ def test_the_page_shows_what_is_printed(apart: tuple[str, ...], folder: Path, mo
         assert (said.status, said.err) == (0, "")
         expected = "".join(map(re.escape, printed.rstrip())).replace("…", ".*")
         assert re.fullmatch(expected, said.out.rstrip()), said.out
+
+
+def test_the_page_tells_what_was_redeemed() -> None:
+    """Its table is what the periods have, and its sum at the end is what was owed without the barter."""
+    page = " ".join((DOCS / "barter.md").read_text().split())
+    for issuer, provider in (("video", "rides"), ("rides", "video"), ("news", "rides")):
+        cost = [sum(points for *two, points in period if two == [issuer, provider]) for period in PERIODS]
+        cells = " | ".join(f"{points / 100:.2f}" if points else "" for points in cost)
+        row = " ".join(f"| points of {issuer}, spent at {provider} | {cells} |".split())
+        assert row in page
+    owed, owing = (
+        sum(points for period in PERIODS for *two, points in period if two == way)
+        for way in (["video", "rides"], ["rides", "video"])
+    )
+    assert f"owed {owed / 100:.2f} and was owed {owing / 100:.2f}" in page
+    assert f"60.00 + 270.00 = {(owed - owing) / 100:.2f} in all" in page
 
 
 def test_json_has_every_figure(there: tuple[str, ...], folder: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.graph.cli.running import Up, run, tell
 
 STATEMENTS = """{ period(number: 1) { statements { nodes { id lines { nodes {
@@ -60,3 +62,18 @@ def test_disputes_are_listed_and_shown(demo: Up) -> None:
         refused = run("dispute", *arguments, "--data", demo.data)
         assert (refused.status, refused.complaint) == (1, complaint)
     assert run("check", "--data", demo.data).status == 0
+
+
+@pytest.mark.parametrize("name", ["-nothing", "-h", "-hF"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("dispute", "show"), ("statement", "export"), ("reconcile", "usage"), ("as-of",),
+        ("journal", "proof", "--partner", "rides"),
+    ],
+)  # fmt: skip
+def test_a_sealed_name_may_begin_with_a_hyphen(untouched: Up, command: tuple[str, ...], name: str) -> None:
+    """One in sixty-four does: it is looked for, and not taken for an option."""
+    more = ("-",) if command[0] == "reconcile" else ()
+    said = run(*command, name, *more, "--data", untouched.data, stdin=b"entry,points\na,1\n")
+    assert (said.status, said.complaint[:8]) in {(1, "there is"), (1, "no such ")}
