@@ -92,7 +92,9 @@ class SignOff:
             if before is not None:
                 return Signed(statement, record_from(before), replayed=True)
             policy = await self._policy(session)
-            due = await self.due(statement, session)
+            # Of other steps it is not asked what will be due.
+            asks = asked.step in (SignOffStep.APPROVE, SignOffStep.INSTRUCT)
+            due = await self.due(statement, session) if asks else Due(statement.due)
             after = decide(statement, asked, policy, due)
             await self._write(statement, asked, after, session)
             record = recorded(await self._last(session), await server_time(self._db), asked, after, policy, due)
@@ -129,7 +131,8 @@ class SignOff:
             return Due(statement.due)
         number = statement.period
         own = await self._nettings.get(number, session)
-        return due_of(statement, own, await self._nettings.before(number, session))
+        before = await self._nettings.before(number, session) if own is None else None
+        return due_of(statement, own, before)
 
     # ------------------------------------------------------------ the policy
 
