@@ -188,7 +188,8 @@ class _Examination:
         """Follow the log of one moment, and hold the statements of that moment against it."""
         statements, periods = await snapshot.sign_offs()
         # What cannot be read is told where statements and periods are judged.
-        judge = LogJudge(one.value for one in statements if one.value is not None)
+        nettings = [one.value for one in await snapshot.nettings() if one.value is not None]
+        judge = LogJudge((one.value for one in statements if one.value is not None), nettings)
         self._proofs.judged(13, len(statements))
         async for found in snapshot.records():
             self._proofs.judged(13)

@@ -295,7 +295,7 @@ made_known(
     LEDGER="Plain-text accounting (Beancount), from the partner's side.",
     XLSX="A workbook: typed cells, sums that are formulas.",
     PDF="A document to send: letterhead, sums, chart, lines.",
-    PAIN001="What is left to be paid of an approved statement, for the bank of whoever pays (ISO 20022).",
+    PAIN001="What is left to be paid of an instructed statement, for the bank of whoever pays (ISO 20022).",
     BUNDLE="The statement, signed, with the proof that each line is in the journal.",
 )
 

@@ -220,7 +220,7 @@ class Statement(Node):
 
     @strawberry.field(
         graphql_type=list[Money],
-        description="Amounts carried forward from earlier periods; none, as every statement is settled by itself.",
+        description="Amounts carried forward from earlier periods: none. What nettings carry is in them.",
     )
     def opening(root: Parent[statement.Statement]) -> list[Amount]:
         """Nothing is carried forward."""
@@ -262,6 +262,15 @@ class Statement(Node):
 
     totals: list[Position] = strawberry.field(description="What its lines add up to, by currency.")
 
+    @strawberry.field(
+        graphql_type=list[Payment],
+        description="What is to be paid of it: by the recorded netting of its period, else its totals' nets. "
+        "From its instruction on that is fixed.",
+    )
+    async def due(root: Parent[statement.Statement], info: Info) -> list[netting.Payment]:
+        """Read it off the statement, or ask what it would be instructed by."""
+        return list((await info.context.services.sign_off.due(root)).payments)
+
     @strawberry.field(graphql_type=list[Money], description="What was paid so far, to whichever side, by currency.")
     def paid(root: Parent[statement.Statement]) -> list[Amount]:
         """Read it off the sign-off."""
@@ -276,7 +285,7 @@ class Statement(Node):
     async def approvals_needed(root: Parent[statement.Statement], info: Info) -> int:
         """Ask the policy."""
         policy = await info.context.sign_off_policy()
-        return policy.needed(root.totals)
+        return signoff.approvers_needed(policy, root, await info.context.services.sign_off.due(root))
 
     @strawberry.field(graphql_type=Connection[SignOff], description="What was done about it, the first first.")
     async def history(
@@ -338,7 +347,8 @@ class Period(Node):
         return await info.context.services.settlement.bilateral(root.number, own(info.context))
 
     @strawberry.field(
-        graphql_type=list[Payment], description="Payments through the exchange that settle all positions."
+        graphql_type=list[Payment],
+        description="Payments that settle it: its recorded netting's, else of each position through the exchange.",
     )
     async def payment_plan(root: Parent[period.Period], info: Info) -> list[netting.Payment]:
         """Plan one payment per position."""

@@ -2,7 +2,7 @@
 
 It does not match anew, because what a file was held against then, within which days, nobody wrote down. It judges what
 must be so of any match: each movement is on one pile, what is matched is the same on both sides and as much as was
-still due, and nothing is found of a due beyond what its statement nets to.
+still due, and nothing is found of a due beyond what its statement was instructed by.
 
 Pure: no driver, no clock. Bounded by the statements and by what banks call their movements.
 """
@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from exchange.journal import EXCHANGE
 from exchange.settlement.reconciliation import Due, Filed, Match, Resolution, payment_reference
 from exchange.settlement.statement import Statement
 
@@ -24,7 +25,7 @@ _DUE: Final = ("INSTRUCTED", "PAID", "RECONCILED")
 
 @dataclass(slots=True)
 class _Owed:
-    """What a statement nets to in one currency, as the account sees it, and how much of that was found."""
+    """What is due of a statement in one currency, as the account sees it, and how much of that was found."""
 
     statement: str
     partner: str
@@ -34,15 +35,29 @@ class _Owed:
     found: int = 0
 
 
+def _through_account(statement: Statement) -> Counter[str]:
+    """Return what a statement brings to the exchange's account; what partners pay one another does not go there."""
+    brought = Counter[str]()
+    if statement.standing.due is None:
+        brought.update({total.currency: -total.net.minor for total in statement.totals})
+        return brought
+    for payment in statement.standing.due:
+        if payment.to == EXCHANGE:
+            brought[payment.amount.currency] += payment.amount.minor
+        elif payment.from_ == EXCHANGE:
+            brought[payment.amount.currency] -= payment.amount.minor
+    return brought
+
+
 class BankJudge:
     """Follows the records one by one; `statements` are all there are."""
 
     def __init__(self, statements: Iterable[Statement]) -> None:
         self._owed = {
-            payment_reference(each.period, each.partner, total.currency): _Owed(
-                each.id, each.partner, total.currency, -total.net.minor, under_way=each.standing.status in _DUE
+            payment_reference(each.period, each.partner, currency): _Owed(
+                each.id, each.partner, currency, minor, under_way=each.standing.status in _DUE
             )
-            for each in statements for total in each.totals if total.net.minor
+            for each in statements for currency, minor in _through_account(each).items() if minor
         }  # fmt: skip
         self._number = 0
         self._files: dict[str, int] = {}

@@ -1,8 +1,8 @@
 """Recorded nettings, judged: each is made anew of the blocks' sums, and has to be the one that was recorded.
 
-What was recorded of a netting says by what it was made, what it carries, and the hash of its certificate. The hash
-settles every figure, if the same figures come of it now; and the certificate's own judge, which adds up in another way,
-has to find nothing wrong with it. So a mistake that was made twice alike is found as well.
+What was recorded of a netting says by what it was made, what it pays and carries, and the hash of its certificate. The
+hash settles every figure, if the same figures come of it now; and the certificate's own judge, which adds up in another
+way, has to find nothing wrong with it. So a mistake that was made twice alike is found as well.
 
 Pure: no driver, no clock.
 """
@@ -46,6 +46,8 @@ class NettingJudge:
             return
         if Carried.by(netted) != netting.carried:
             yield "carries something else, made anew"
+        if netted.payments != netting.payments:
+            yield "makes other payments due, made anew"
         certificate = _certificate(netting, netted, taken.after)
         if sha256(certificate).hexdigest() != netting.hash:
             yield "made anew has a certificate with another hash"

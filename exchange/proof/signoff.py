@@ -1,7 +1,8 @@
 """The second opinion on the sign-off: what the log says was done, followed again from its beginning.
 
-It knows who may do what after what by a table of its own, adds up payments itself, and then holds every statement
-against what the log makes of it. Pure: no driver, no clock.
+It knows who may do what after what by a table of its own, works out what is due itself, of a statement's totals or of
+the recorded netting of its period, adds up payments, and then holds every statement against what the log makes of it.
+Pure: no driver, no clock.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from exchange.journal import GENESIS
+from exchange.journal import EXCHANGE, GENESIS
+from exchange.settlement.netting import Payment
 from exchange.settlement.period import Period
+from exchange.settlement.recorded import RecordedNetting
 from exchange.settlement.signoff import Record
 from exchange.settlement.statement import Statement
 
@@ -26,6 +29,9 @@ _LEADS: Final = {
 }  # fmt: skip
 _PAID: Final = ("PAID", "RECONCILED")
 
+_Leg = tuple[str, str, str, int]
+"""Who pays whom, in which currency, how much."""
+
 
 @dataclass(slots=True)
 class _Life:
@@ -37,12 +43,15 @@ class _Life:
     paid: Counter[str] = field(default_factory=Counter)
     payers: set[str] = field(default_factory=set)
     steps: int = 0
+    due: list[_Leg] | None = None
+    fixed: bool = False
 
 
 class LogJudge:
-    """Follows the log record by record; `statements` are all there are, by id."""
+    """Follows the log record by record; `statements` are all there are, and `nettings` all that are recorded."""
 
-    def __init__(self, statements: Iterable[Statement]) -> None:
+    def __init__(self, statements: Iterable[Statement], nettings: Iterable[RecordedNetting] = ()) -> None:
+        self._nettings = {netting.period: netting for netting in nettings}
         self._statements = {statement.id: statement for statement in statements}
         self._lives: dict[str, _Life] = {}
         self._before: Record | None = None
@@ -70,6 +79,8 @@ class LogJudge:
                 yield f"statement {statement.id} names other people than its log"
             if {each.currency: each.minor for each in stands.paid} != dict(life.paid):
                 yield f"statement {statement.id} says that other sums were paid than its log"
+            if (None if stands.due is None else _legs(stands.due)) != (life.due if life.fixed else None):
+                yield f"statement {statement.id} says that other sums are due than its log"
         paid: dict[int, list[bool]] = {}
         for statement in self._statements.values():
             paid.setdefault(statement.period, []).append(statement.standing.status in _PAID)
@@ -113,14 +124,53 @@ class LogJudge:
         if (life.status, record.step) not in _FOLLOWS:
             yield f"is a {record.step} of statement {statement.id}, which was {life.status}"
         yield from self._people(record, life)
-        nets = {total.currency: abs(total.net.minor) for total in statement.totals}
+        yield from self._due(record, statement, life)
+        due = Counter[str]()
+        for _, _, currency, minor in _by_totals(statement) if life.due is None else life.due:
+            due[currency] += minor
         if record.amount is not None:
             life.paid[record.amount.currency] += record.amount.minor
-            if record.amount.minor <= 0 or life.paid[record.amount.currency] > nets.get(record.amount.currency, 0):
-                yield f"pays more of statement {statement.id} than was approved"
-        if record.status != self._leads(record, life, nets):
+            if record.amount.minor <= 0 or life.paid[record.amount.currency] > due[record.amount.currency]:
+                yield f"pays more of statement {statement.id} than is due"
+        if record.status != self._leads(record, life, self._wanted(record, statement), due):
             yield f"says that statement {statement.id} is {record.status} then"
         life.status = str(record.status)
+
+    def _due(self, record: Record, statement: Statement, life: _Life) -> Iterator[str]:
+        """Hold what a record says is due against the netting of the period, and keep what is instructed."""
+        step = str(record.step)
+        if record.due is None:
+            # As it was before there was a choice: what the totals come to.
+            if record.netting is not None:
+                yield "names a netting, and not what is due by it"
+            return
+        right = _by_totals(statement) if record.netting is None else self._by_netting(statement)
+        if _legs(record.due) != right:
+            yield f"says that other sums are due of statement {statement.id}"
+        if step == "INSTRUCT":
+            life.due, life.fixed = _legs(record.due), True
+            yield from self._instructed(record, statement, life)
+        elif step != "APPROVE" or record.netting is None:
+            yield f"is a {step}, and says what is due"
+
+    def _by_netting(self, statement: Statement) -> list[_Leg]:
+        netting = self._nettings.get(statement.period)
+        of_all = () if netting is None else netting.payments
+        return _legs(each for each in of_all if statement.partner in (each.from_, each.to))
+
+    def _instructed(self, record: Record, statement: Statement, life: _Life) -> Iterator[str]:
+        netting, what = self._nettings.get(statement.period), f"instructs statement {statement.id}"
+        if record.netting != (None if netting is None else netting.hash):
+            yield f"{what} by another netting than that of its period"
+        if netting is None:
+            before = max((number for number in self._nettings if number < statement.period), default=None)
+            if before is not None and not self._nettings[before].carried.nothing:
+                yield f"{what}, and leaves out what is carried into its period"
+            return
+        if statement.partner in netting.policy.without:
+            yield f"{what}, which was taken out of the netting"
+        if len(life.approvers) < self._wanted(record, statement):
+            yield f"{what} with fewer approvals than it needs"
 
     def _people(self, record: Record, life: _Life) -> Iterator[str]:
         who = record.actor
@@ -143,11 +193,34 @@ class LogJudge:
                 if who in life.payers:
                     yield "reconciles what the same recorded"
 
-    def _leads(self, record: Record, life: _Life, nets: dict[str, int]) -> str:
+    def _wanted(self, record: Record, statement: Statement) -> int:
+        """Return how many approvals are wanted of its totals, and of what the record says is due."""
+        due = Counter[str]()
+        for payment in record.due or ():
+            due[payment.amount.currency] += payment.amount.minor
+        amounts = [(total.currency, abs(total.net.minor)) for total in statement.totals] + list(due.items())
+        reached = [
+            count for currency, minor, count in self._tiers for other, amount in amounts
+            if currency == other and minor <= amount
+        ]  # fmt: skip
+        return max([1, *reached])
+
+    @staticmethod
+    def _leads(record: Record, life: _Life, wanted: int, due: Counter[str]) -> str:
         step = str(record.step)
         if step == "APPROVE":
-            wanted = [count for currency, minor, count in self._tiers if minor <= nets.get(currency, -1)]
-            return "APPROVED" if len(life.approvers) >= max([1, *wanted]) else "REVIEWED"
+            return "APPROVED" if len(life.approvers) >= wanted else "REVIEWED"
         if step in ("INSTRUCT", "PAY"):
-            return "PAID" if all(life.paid[currency] == net for currency, net in nets.items()) else "INSTRUCTED"
+            return "PAID" if all(life.paid[currency] == minor for currency, minor in due.items()) else "INSTRUCTED"
         return _LEADS[step]
+
+
+def _legs(payments: Iterable[Payment]) -> list[_Leg]:
+    return sorted((each.from_, each.to, each.amount.currency, each.amount.minor) for each in payments)
+
+
+def _by_totals(statement: Statement) -> list[_Leg]:
+    """Return each net of a statement as the one payment between its partner and the exchange."""
+    partner, nets = statement.partner, [(total.currency, total.net.minor) for total in statement.totals]
+    owing = [(partner, EXCHANGE, currency, -minor) for currency, minor in nets if minor < 0]
+    return sorted(owing + [(EXCHANGE, partner, currency, minor) for currency, minor in nets if minor > 0])

@@ -30,6 +30,7 @@ from exchange.settlement.statement import Drafting, Place, Statement, StatementL
 from exchange.store.books import Books
 from exchange.store.connection import Database
 from exchange.store.lines import Lines
+from exchange.store.nettings import RecordedNettings
 from exchange.store.periods import Periods
 from exchange.store.running import RunningSums
 from exchange.store.spending import RETURNING, Progress, Returns, Spending
@@ -54,6 +55,7 @@ class Settlement:
 
     def __init__(self, db: Database, keyring: Keyring) -> None:
         self._periods = Periods(db)
+        self._nettings = RecordedNettings(db)
         self._settled_lines = Lines(db)
         self._books = Books(db)
         self._spending = Spending(db)
@@ -203,8 +205,11 @@ class Settlement:
         return [row for row in everybody if partner in (None, row.debtor, row.creditor)]
 
     async def payment_plan(self, number: int, partner: str | None = None) -> list[Payment]:
-        """Return the payments after which every position is zero."""
-        return netting.payment_plan(await self.positions(number, partner))
+        """Return the payments of a period: its recorded netting's, else those after which every position is zero."""
+        recorded = await self._nettings.get(number)
+        if recorded is None:
+            return netting.payment_plan(await self.positions(number, partner))
+        return [payment for payment in recorded.payments if partner in (None, payment.from_, payment.to)]
 
     async def netted(
         self, number: int, policy: Policy, opening: Iterable[Payment] = (), balances: Iterable[Balance] = ()

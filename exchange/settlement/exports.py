@@ -135,7 +135,7 @@ class Export(Struct, frozen=True, kw_only=True):
         return None if self.written is None else self.kept_until
 
 
-def sameness(owner: str, statement: Statement, wish: Wish, parties: tuple[Particulars, Particulars]) -> bytes:
+def sameness(owner: str, statement: Statement, wish: Wish, parties: Mapping[str, Particulars]) -> bytes:
     """Return what two exports have in common that are one."""
-    told = [statement.standing.steps, *parties] if wish.form in OF_TODAY else []
+    told = [statement.standing.steps, parties] if wish.form in OF_TODAY else []
     return json.encode(to_builtins([owner, statement.id, statement.hash, wish, told]), order="deterministic")

@@ -63,19 +63,20 @@ class Files:
             return
         # Some of them take their time to be imported, and others are served meanwhile.
         write: Writer = (await asyncio.to_thread(import_module, WRITTEN_BY[wish.form])).write
-        partner, operator = await self.parties(statement)
+        parties = await self.parties(statement)
         subject = Subject(
-            statement=statement, period=await self._settlement.period_of(statement), partner=partner,
-            operator=operator, written_at=await server_time(self._db), locale=wish.locale, payer=wish.payer,
-            pay_on=wish.pay_on,
+            statement=statement, period=await self._settlement.period_of(statement),
+            partner=parties.pop(statement.partner), operator=parties.pop(EXCHANGE), payees=parties,
+            written_at=await server_time(self._db), locale=wish.locale, payer=wish.payer, pay_on=wish.pay_on,
         )  # fmt: skip
         async with aclosing(await self._settlement.all_lines(statement)) as lines:
             async for piece in write(subject, _counted(lines, statement.line_count, progress, rest)):
                 yield piece
 
-    async def parties(self, statement: Statement) -> tuple[Particulars, Particulars]:
-        """Return what stands about a statement's two sides today, its partner and the operator."""
-        return await self._parties(statement.partner), await self._parties(EXCHANGE)
+    async def parties(self, statement: Statement) -> dict[str, Particulars]:
+        """Return what stands today about a statement's partner, the operator, and whom the partner has to pay."""
+        handles = {statement.partner, EXCHANGE, *(payment.to for payment in statement.due)}
+        return {handle: await self._parties(handle) for handle in sorted(handles)}
 
 
 async def _counted(

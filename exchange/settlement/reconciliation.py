@@ -38,7 +38,9 @@ from typing import Final, NamedTuple, TypeVar
 from msgspec import Struct
 
 from exchange.amounts import Money
-from exchange.settlement.netting import Position
+from exchange.journal import EXCHANGE
+from exchange.settlement.netting import Payment
+from exchange.settlement.statement import Statement
 
 REFERENCE_MAX: Final = 35
 """What ISO 20022 gives an end-to-end id (Max35Text)."""
@@ -191,16 +193,36 @@ def payment_reference(period: int, partner: str, currency: str) -> str:
     return reference
 
 
-def dues_of(
-    statement: str, period: int, totals: Iterable[Position], since: date, found: Mapping[str, int]
-) -> Iterator[Due]:
+def between_partners(period: int, payment: Payment) -> str:
+    """Return by what a payment of one partner to another is known: `7:rides:shop:EUR`; of long names their hash."""
+    parties = f"{payment.from_}:{payment.to}"
+    reference = f"{period}:{parties}:{payment.amount.currency}"
+    if len(reference) > REFERENCE_MAX:
+        reference = f"{period}:{sha256(parties.encode()).hexdigest()[:16]}:{payment.amount.currency}"
+    return reference
+
+
+def expected(statement: Statement) -> dict[str, Money]:
+    """Return what goes through the exchange's account for a statement, by reference, signed as the account sees it.
+
+    What partners pay one another by a netting's plan is on their accounts.
+    """
+    sums: dict[str, int] = {}
+    for payment in statement.due:
+        if EXCHANGE in (payment.from_, payment.to):
+            minor, currency = payment.amount
+            sums[currency] = sums.get(currency, 0) + (minor if payment.to == EXCHANGE else -minor)
+    return {
+        payment_reference(statement.period, statement.partner, currency): Money(minor, currency)
+        for currency, minor in sums.items() if minor
+    }  # fmt: skip
+
+
+def dues_of(statement: Statement, since: date, found: Mapping[str, int]) -> Iterator[Due]:
     """Yield a statement's dues. `found`: what was found before, in minor units by reference, signed like dues."""
-    for total in totals:
-        if total.net.minor:
-            reference = payment_reference(period, total.partner, total.currency)
-            whole = Money(-total.net.minor, total.currency)
-            left = Money(whole.minor - found.get(reference, 0), total.currency)
-            yield Due(reference, statement, total.partner, left, whole, since)
+    for reference, whole in expected(statement).items():
+        left = Money(whole.minor - found.get(reference, 0), whole.currency)
+        yield Due(reference, statement.id, statement.partner, left, whole, since)
 
 
 def overdue(dues: Iterable[Due], booked_until: date, tolerance: Tolerance) -> list[Due]:

@@ -1,13 +1,16 @@
 """A netting that is recorded: of a closed period, once, never changed, and each takes in what the one before carries.
 
-Rule 1. A recorded netting keeps what it was made *of*, not what came of it: the period's root, the policy, and what it
-carries to the next. The figures and the certificate are made anew of the journal whenever somebody asks, and must have
-the hash that was recorded. A signature is not the same twice, so it is kept, with the keys that were published then.
+Rule 1. A recorded netting keeps what it was made *of*, not what came of it: the period's root and the policy; and what
+others go on with, its payments and what it carries to the next. The figures and the certificate are made anew of the
+journal whenever somebody asks, and must have the hash that was recorded. A signature is not the same twice, so it is
+kept, with the keys that were published then.
 Rule 2. What is carried is lost by nobody. Nettings are recorded in the order of their periods, each names the one that
 it follows, and its opening is what that one carries. A period may be left out, but only where nothing is carried:
 else the amounts would stay with a netting that nothing follows.
 Rule 3. What a netting is made under is the *standing policy*, but for what is wished otherwise this once. Its versions
 are added, never changed; a netting goes by the one that is in force when it is made, and copies what it says.
+Rule 4. A period is paid in one way. Once one of its statements is instructed (`signoff`, rule 3) no netting of it is
+recorded; nor is one of a period before that carries something, because it would be carried into what is paid without.
 
 Pure: no driver, no clock.
 """
@@ -52,6 +55,8 @@ class RecordedNetting(Struct, frozen=True, kw_only=True):
 
     `keys` and `signature`: of the certificate; `hash`: the SHA-256 of all its bytes. `standing`: which version of the
     standing policy it went by, 0 for none. `actor`, `at`: who recorded it, and when.
+
+    `payments`: what is due by it, which statements of the period are instructed by.
     """
 
     period: int
@@ -60,6 +65,7 @@ class RecordedNetting(Struct, frozen=True, kw_only=True):
     policy: Policy
     standing: int
     carried: Carried
+    payments: tuple[Payment, ...]
     keys: Mapping[str, Any]
     signature: str
     hash: str
@@ -103,6 +109,15 @@ def check_turn(period: Period, own: RecordedNetting | None, last: RecordedNettin
             f"what the netting of period {last.period} carries would be lost: record period {last.period + 1} first"
         )
         raise ValidationFailed(message, _PERIOD)
+
+
+def check_unpaid(netting: RecordedNetting, instructed: str) -> None:
+    """Refuse (ValidationFailed) to record a netting: this statement, of its period or a later one, is instructed."""
+    number = netting.period
+    why = f"no netting can be recorded of period {number}"
+    if int(instructed.partition(":")[0]) > number:
+        why = f"what the netting of period {number} carries would never be paid"
+    raise ValidationFailed(f"statement {instructed} is instructed already: {why}", _PERIOD)
 
 
 # ---------------------------------------------------------------- the standing policy

@@ -100,8 +100,8 @@ class Recording:
     async def record(self, asked: Asked, seal: Seal) -> Recorded:
         """Net a closed period and record it, once for its key.
 
-        IdempotencyConflict when the key recorded another; NotFound without such a period; what `check_turn` refuses,
-        and what the policy does.
+        IdempotencyConflict when the key recorded another; NotFound without such a period; what `check_turn` and
+        `check_unpaid` refuse, and what the policy does.
         """
         for _ in range(_ATTEMPTS):
             before = await self._nettings.by_key(asked.key)
@@ -133,9 +133,9 @@ class Recording:
             end = line
         return RecordedNetting(
             period=number, root=root, follows=taken.follows, policy=netted.policy, standing=standing.version,
-            carried=Carried.by(netted), keys=seal.keys, signature=orjson.loads(end)["signature"],
-            hash=digest.hexdigest(), actor=asked.actor, at=await server_time(self._db), key=asked.key,
-            fingerprint=asked.fingerprint,
+            carried=Carried.by(netted), payments=netted.payments, keys=seal.keys,
+            signature=orjson.loads(end)["signature"], hash=digest.hexdigest(), actor=asked.actor,
+            at=await server_time(self._db), key=asked.key, fingerprint=asked.fingerprint,
         )  # fmt: skip
 
     async def _net(self, number: int, policy: Policy, taken: Opening) -> Netted:

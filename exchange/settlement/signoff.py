@@ -12,9 +12,15 @@ Rule 1. A statement is never changed. Every step names the hash of what it is ab
 right by an entry in a later period. So one that was rejected is reviewed anew as it is, when the objection is answered.
 Rule 2. Who has ever reviewed a statement cannot approve it, nobody approves it twice, and who recorded a payment cannot
 reconcile it. How many have to approve is a matter of the amount: of the *policy* in force when somebody approves.
-Rule 3. What is paid is never more than what was approved. There is one payment, or several, for each currency with a
-net; a statement that nets to nothing in all of them is paid as soon as it is instructed.
-Rule 4. Every step is a *record*, and so is every version of the policy. Records are numbered, each names the one before
+Rule 3. What is paid is never more than what is *due*, and what is due is fixed when the statement is instructed. Where
+a netting of its period is recorded, that is the netting's payments to the partner and by it; else each net of its
+totals, through the exchange. One of which nothing is due is paid as soon as it is instructed. So a period is paid in
+one way: recording a netting is refused once a statement of it is instructed (`recorded`, rule 4).
+Rule 4. Whoever approves behind a recorded netting approves what is due by it too, so that has to have its approvals: a
+parent pays for its group, and a carried amount can be greater than the net.
+Rule 5. Who was taken out of the netting is not instructed; nor is anybody while the netting before carries something
+that only a recorded netting of this period would take in.
+Rule 6. Every step is a *record*, and so is every version of the policy. Records are numbered, each names the one before
 it by hash, and none is ever changed: whoever notes the last hash can tell later that all before it is as it was.
 
 Two people who both may do a step can try at once: the one whose record comes first has done it. So the steps of all
@@ -38,7 +44,8 @@ from msgspec.structs import force_setattr, replace
 from exchange.amounts import Money, decimal_from_minor
 from exchange.errors import Forbidden, InvalidSignOff, ValidationFailed
 from exchange.journal import GENESIS, canonical, milliseconds
-from exchange.settlement.netting import Position
+from exchange.settlement.netting import Payment, Position
+from exchange.settlement.recorded import RecordedNetting
 from exchange.settlement.statement import Standing, Statement, StatementStatus
 
 APPROVERS_MAX: Final = 9
@@ -70,6 +77,9 @@ STEPS: Final[Mapping[SignOffStep, tuple[tuple[StatementStatus, ...], StatementSt
 SETTLED: Final = (StatementStatus.PAID, StatementStatus.RECONCILED)
 """Of a statement that stands here nothing is owed any more."""
 
+FIXED: Final = (StatementStatus.INSTRUCTED, *SETTLED)
+"""What is due of a statement that stands here is fixed."""
+
 
 class Tier(NamedTuple):
     """From this net on, to either side, a statement needs so many approvers."""
@@ -86,9 +96,13 @@ class Policy(Struct, frozen=True):
 
     def needed(self, totals: Iterable[Position]) -> int:
         """Return how many approvers a statement with these totals needs."""
+        return self.needed_for(total.net for total in totals)
+
+    def needed_for(self, amounts: Iterable[Money]) -> int:
+        """Return how many approvers amounts need, to whichever side."""
         reached = (
-            tier.approvers for total in totals for tier in self.tiers
-            if tier.amount.currency == total.currency and abs(total.net.minor) >= tier.amount.minor
+            tier.approvers for amount in amounts for tier in self.tiers
+            if tier.amount.currency == amount.currency and abs(amount.minor) >= tier.amount.minor
         )  # fmt: skip
         return max(reached, default=1)
 
@@ -126,8 +140,48 @@ class Asked(Struct, frozen=True, kw_only=True):
     amount: Money | None = None
 
 
-def decide(statement: Statement, asked: Asked, policy: Policy) -> Standing:
-    """Return where the statement stands after a step, or refuse it."""
+class Due(Struct, frozen=True):
+    """What is to be paid of a statement: by the netting with this hash, or None: what its totals come to.
+
+    `refusal`: why it cannot be instructed.
+    """
+
+    payments: tuple[Payment, ...]
+    netting: str | None = None
+    refusal: str | None = None
+
+
+def due_of(statement: Statement, netting: RecordedNetting | None, before: RecordedNetting | None) -> Due:
+    """Return what is due of a statement before it is instructed. `netting`: its period's; `before`: the last before."""
+    number, partner = statement.period, statement.partner
+    refusal = None
+    if netting is None:
+        if before is not None and not before.carried.nothing:
+            refusal = f"the netting of period {before.period} carries something: record that of period {number} first"
+        return Due(statement.due, refusal=refusal)
+    if partner in netting.policy.without:
+        refusal = f"{partner} was taken out of the netting of period {number}: nothing is due of it"
+    own = tuple(payment for payment in netting.payments if partner in (payment.from_, payment.to))
+    return Due(own, netting.hash, refusal)
+
+
+def approvers_needed(policy: Policy, statement: Statement, due: Due) -> int:
+    """Return how many have to approve a statement: by its totals, and by what is due of it."""
+    return max(policy.needed(statement.totals), policy.needed_for(whole(due.payments)))
+
+
+def whole(payments: Iterable[Payment]) -> list[Money]:
+    """Return what is to be paid in each currency, to whichever side."""
+    sums: dict[str, int] = {}
+    for payment in payments:
+        minor, currency = payment.amount
+        sums[currency] = sums.get(currency, 0) + minor
+    return [Money(minor, currency) for currency, minor in sorted(sums.items())]
+
+
+def decide(statement: Statement, asked: Asked, policy: Policy, due: Due | None = None) -> Standing:
+    """Return where the statement stands after a step, or refuse it. `due`: of `due_of`; None: its totals."""
+    due = Due(statement.due) if due is None else due
     standing, step, actor = statement.standing, asked.step, asked.actor
     begins, _ = STEPS[step]
     if asked.hash != statement.hash:
@@ -141,11 +195,25 @@ def decide(statement: Statement, asked: Asked, policy: Policy) -> Standing:
         raise Forbidden("you have approved it: it needs somebody else besides")
     if step is SignOffStep.RECONCILE and actor in standing.paid_by:
         raise Forbidden("whoever has recorded a payment cannot reconcile it")
+    if step is SignOffStep.INSTRUCT:
+        _check_due(statement, policy, due)
+        standing = replace(standing, due=due.payments)
     if step is SignOffStep.PAY:
         standing = replace(standing, paid=_paid(statement, asked.amount), paid_by=_with(standing.paid_by, actor))
     # From here on it is done.
     after = _signed(standing, step, actor)
-    return replace(after, status=_status(after, step, statement, policy), steps=standing.steps + 1)
+    needed = approvers_needed(policy, statement, due)
+    return replace(after, status=_status(after, step, statement, needed), steps=standing.steps + 1)
+
+
+def _check_due(statement: Statement, policy: Policy, due: Due) -> None:
+    if due.refusal is not None:
+        raise InvalidSignOff(due.refusal, status=statement.status)
+    # Of its totals alone it has had its approvals, by the policy of then.
+    needed, has = approvers_needed(policy, statement, due), len(statement.standing.approved_by)
+    if due.netting is not None and has < needed:
+        message = f"what is due by the netting needs {needed} approvals, and it has {has}: reject it, and begin anew"
+        raise InvalidSignOff(message, status=statement.status)
 
 
 def _signed(standing: Standing, step: SignOffStep, actor: str) -> Standing:
@@ -160,26 +228,26 @@ def _signed(standing: Standing, step: SignOffStep, actor: str) -> Standing:
             return standing
 
 
-def _status(after: Standing, step: SignOffStep, statement: Statement, policy: Policy) -> StatementStatus:
+def _status(after: Standing, step: SignOffStep, statement: Statement, needed: int) -> StatementStatus:
     """Return where a step leads: not to its end, if more approvals or more payments are needed."""
-    if step is SignOffStep.APPROVE and len(after.approved_by) < policy.needed(statement.totals):
+    if step is SignOffStep.APPROVE and len(after.approved_by) < needed:
         return StatementStatus.REVIEWED
     if step in (SignOffStep.INSTRUCT, SignOffStep.PAY):
-        nothing_left = all(left.minor == 0 for left in left_to_pay(statement.totals, after.paid))
+        nothing_left = all(left.minor == 0 for left in left_to_pay(replace(statement, standing=after)))
         return StatementStatus.PAID if nothing_left else StatementStatus.INSTRUCTED
     return STEPS[step][1]
 
 
-def left_to_pay(totals: Iterable[Position], paid: Iterable[Money]) -> list[Money]:
-    """Return what is left to be paid in each currency, to whichever side."""
-    so_far = {each.currency: each.minor for each in paid}
-    return [Money(abs(each.net.minor) - so_far.get(each.currency, 0), each.currency) for each in totals]
+def left_to_pay(statement: Statement) -> list[Money]:
+    """Return what is left to be paid of what is due in each currency, to whichever side."""
+    so_far = {each.currency: each.minor for each in statement.standing.paid}
+    return [Money(minor - so_far.get(currency, 0), currency) for minor, currency in whole(statement.due)]
 
 
 def _paid(statement: Statement, amount: Money | None) -> tuple[Money, ...]:
     if amount is None or amount.minor <= 0:
         raise ValidationFailed("must be more than nothing", ("input", "amount"))
-    left = {each.currency: each.minor for each in left_to_pay(statement.totals, statement.standing.paid)}
+    left = {each.currency: each.minor for each in left_to_pay(statement)}
     if amount.minor > left.get(amount.currency, 0):
         most = decimal_from_minor(left.get(amount.currency, 0), amount.currency)
         raise ValidationFailed(f"is more than is left to be paid: {most} {amount.currency}", ("input", "amount"))
@@ -199,7 +267,8 @@ class Record(Struct, frozen=True, kw_only=True):
     """One step that was taken, or with `step` None a version of the policy that was set.
 
     `seq` counts from 1; `prev` is the hash of the record before; `status`: where the statement stood afterwards.
-    `policy`: the version in force (or set). `tiers`: of the policy that is set.
+    `policy`: the version in force (or set). `tiers`: of the policy that is set. `due`: what was instructed, and of an
+    approval behind a recorded netting what is due by that; `netting`: the hash of the netting.
     """
 
     seq: int
@@ -216,6 +285,8 @@ class Record(Struct, frozen=True, kw_only=True):
     note: str | None = None
     amount: Money | None = None
     tiers: tuple[Tier, ...] = ()
+    due: tuple[Payment, ...] | None = None
+    netting: str | None = None
     hash: str = ""
 
     def computed_hash(self) -> str:
@@ -223,8 +294,10 @@ class Record(Struct, frozen=True, kw_only=True):
         return sha256(canonical(self.content())).hexdigest()
 
     def content(self) -> dict[str, Any]:
-        """Return what is hashed: every field but the hash."""
-        return {
+        """Return what is hashed: every field but the hash. What is due, and by what, is there only if it was said."""
+        due = {} if self.due is None else {"due": [_leg(each) for each in self.due]}
+        netting = {} if self.netting is None else {"netting": self.netting}
+        return due | netting | {
             "actor": self.actor, "amount": None if self.amount is None else _told(self.amount),
             "at": milliseconds(self.at), "fingerprint": self.fingerprint, "key": self.key, "note": self.note,
             "policy": self.policy, "prev": self.prev, "seq": self.seq, "statement": self.statement,
@@ -233,12 +306,18 @@ class Record(Struct, frozen=True, kw_only=True):
         }  # fmt: skip
 
 
-def recorded(before: Record | None, at: datetime, asked: Asked, after: Standing, policy: Policy) -> Record:
-    """Return the record of a step, behind the one before it."""
+def recorded(
+    before: Record | None, at: datetime, asked: Asked, after: Standing, policy: Policy, due: Due | None = None
+) -> Record:  # fmt: skip
+    """Return the record of a step, behind the one before it. `due`: what it was decided by."""
+    netting = None if due is None else due.netting
+    told = after.due if asked.step is SignOffStep.INSTRUCT else None
+    if asked.step is SignOffStep.APPROVE and due is not None and netting is not None:
+        told = due.payments
     return _sealed(before, Record(
         seq=0, prev="", at=at, actor=asked.actor, key=asked.key, fingerprint=asked.fingerprint, policy=policy.version,
         step=asked.step, statement=asked.statement, statement_hash=asked.hash, status=after.status, note=asked.note,
-        amount=asked.amount,
+        amount=asked.amount, due=told, netting=None if told is None else netting,
     ))  # fmt: skip
 
 
@@ -261,3 +340,7 @@ def _sealed(before: Record | None, record: Record) -> Record:
 
 def _told(amount: Money) -> list[str]:
     return [amount.currency, str(amount.minor)]
+
+
+def _leg(payment: Payment) -> list[str]:
+    return [payment.from_, payment.to, *_told(payment.amount)]

@@ -37,7 +37,7 @@ from msgspec import Struct
 from exchange.amounts import Money
 from exchange.errors import FiguresDisagree
 from exchange.journal import Entry, Line, LineKind, canonical, milliseconds
-from exchange.settlement.netting import LineKey, LineSum, LineSums, Position
+from exchange.settlement.netting import LineKey, LineSum, LineSums, Payment, Position, payment_plan
 
 FORMAT = "benefits-exchange/statement/1"
 _TEXTS_KEPT = 4096
@@ -59,7 +59,10 @@ class Standing(Struct, frozen=True):
     """What has become of a statement: its `status`, and who had a hand in it.
 
     `prepared_by`: everybody who ever reviewed it; `approved_by`: whose approvals count now; `paid`: what was paid so
-    far, by currency, in the order of its totals; `paid_by`: who recorded that; `steps`: how many it took so far.
+    far, by currency; `paid_by`: who recorded that; `steps`: how many it took so far.
+
+    `due`: what is to be paid of it, fixed when it is instructed; None before, and of one that was instructed when
+    nothing was due but what its totals come to.
     """
 
     status: StatementStatus = StatementStatus.DRAFT
@@ -68,6 +71,7 @@ class Standing(Struct, frozen=True):
     paid: tuple[Money, ...] = ()
     paid_by: tuple[str, ...] = ()
     steps: int = 0
+    due: tuple[Payment, ...] | None = None
 
 
 class EntryPlace(NamedTuple):
@@ -135,6 +139,11 @@ class Statement(Struct, frozen=True, kw_only=True):
     def status(self) -> StatementStatus:
         """How far it has come."""
         return self.standing.status
+
+    @property
+    def due(self) -> tuple[Payment, ...]:
+        """What is to be paid of it, to the partner or by it: as it was instructed, or else its totals."""
+        return tuple(payment_plan(self.totals)) if self.standing.due is None else self.standing.due
 
 
 def statement_id(period: int, partner: str) -> str:

@@ -432,6 +432,10 @@ class Snapshot:
             [_found(period_from, row) async for row in periods.find({}, session=self._session)],
         )
 
+    async def nettings(self) -> list[Found[RecordedNetting]]:
+        """Return every recorded netting."""
+        return [_found(_netting, row) async for row in self._db["nettings"].find({}, session=self._session)]
+
     async def records(self) -> AsyncIterator[Found[Record]]:
         """Yield the log of the sign-off, from its beginning."""
         async for row in self._db["sign_offs"].find({}, session=self._session).sort("_id", 1):

@@ -2,6 +2,10 @@
 
 A netting's key is its period. No two can follow the same one, which a unique index sees to: so of two that are recorded
 at once, of whichever periods, one is, and the other is decided again behind it.
+
+It is written in one transaction with its period and all later ones, and whoever instructs a statement writes that
+statement's period: so of a netting and an instruction that would contradict each other one comes first, and the other
+is decided again and refused.
 """
 
 from __future__ import annotations
@@ -13,28 +17,32 @@ from typing import Any
 from msgspec.structs import replace
 from pymongo.errors import DuplicateKeyError
 
-from exchange.amounts import Money
 from exchange.errors import StoreUnavailable, VersionConflict
 from exchange.settlement.barter import Balance, Bartering
 from exchange.settlement.fixes import Fix
 from exchange.settlement.netted import PlanKind, Policy
-from exchange.settlement.netting import Payment
-from exchange.settlement.recorded import Carried, RecordedNetting, StandingPolicy
+from exchange.settlement.recorded import Carried, RecordedNetting, StandingPolicy, check_unpaid
+from exchange.settlement.signoff import FIXED
 from exchange.store.connection import (
     MAJORITY,
     Collection,
     Database,
     Document,
+    Session,
     answering,
+    answering_outside,
     ensure_index,
     server_time,
 )
+from exchange.store.lanes import Conflict, in_one_transaction
+from exchange.store.periods import payment_document, payment_from
 
 
 class RecordedNettings:
     """What was recorded."""
 
     def __init__(self, db: Database) -> None:
+        self._db = db
         self._nettings: Collection = db["nettings"].with_options(read_concern=MAJORITY)
 
     async def create_indexes(self) -> None:
@@ -43,19 +51,33 @@ class RecordedNettings:
         await ensure_index(self._nettings, "key", name="once", unique=True)
 
     async def add(self, netting: RecordedNetting) -> bool:
-        """Record it; False: somebody was faster."""
+        """Record it; False: somebody was faster. What `check_unpaid` refuses."""
+        number = netting.period
+        concerned: Document = {"$eq": number} if netting.carried.nothing else {"$gte": number}
+        fixed = {"period": concerned, "status": {"$in": [each.value for each in FIXED]}}
+
+        async def work(session: Session) -> None:
+            instructed = await self._db["statements"].find_one(fixed, {"_id": 1}, sort=[("period", 1)], session=session)
+            if instructed is not None:
+                check_unpaid(netting, instructed["_id"])
+            await self._db["periods"].update_many(
+                {"_id": {"$gte": number}}, {"$set": {"netted": number}}, session=session
+            )
+            await self._nettings.insert_one(netting_document(netting), session=session)
+
         try:
-            with answering():
-                await self._nettings.insert_one(netting_document(netting))
-        except StoreUnavailable as error:
-            if not isinstance(error.__cause__, DuplicateKeyError):
-                raise
+            await in_one_transaction(self._db.client, work)
+        except Conflict:
             return False
         return True
 
-    async def get(self, number: int) -> RecordedNetting | None:
+    async def get(self, number: int, session: Session | None = None) -> RecordedNetting | None:
         """Return that of a period."""
-        return await self._one({"_id": number})
+        return await self._one({"_id": number}, session)
+
+    async def before(self, number: int, session: Session | None = None) -> RecordedNetting | None:
+        """Return the last of the periods before one."""
+        return await self._one({"_id": {"$lt": number}}, session)
 
     async def by_key(self, key: str) -> RecordedNetting | None:
         """Return what an idempotency key has recorded."""
@@ -72,9 +94,9 @@ class RecordedNettings:
             rows = await self._nettings.find(wanted).sort("_id", -1).limit(limit).to_list(None)
         return [netting_from(row) for row in rows]
 
-    async def _one(self, wanted: Document) -> RecordedNetting | None:
-        with answering():
-            found = await self._nettings.find_one(wanted, sort=[("_id", -1)])
+    async def _one(self, wanted: Document, session: Session | None = None) -> RecordedNetting | None:
+        with answering_outside(session):
+            found = await self._nettings.find_one(wanted, sort=[("_id", -1)], session=session)
         return None if found is None else netting_from(found)
 
 
@@ -131,7 +153,8 @@ def netting_document(netting: RecordedNetting) -> Document:
         "barter": None if policy.barter is None else policy.barter.told(),
         # By the first of each two: of a few hundred partners that all have agreements, this is short enough.
         "contracts": [{"one": one, "others": others} for one, others in _by_first(policy.contracts).items()],
-        "carried": [_payment(each) for each in netting.carried.payments],
+        "carried": [payment_document(each) for each in netting.carried.payments],
+        "payments": [payment_document(each) for each in netting.payments],
         "balances": [
             {"barter": each.barter, "one_used": str(each.one_used), "other_used": str(each.other_used)}
             for each in netting.carried.balances
@@ -151,11 +174,12 @@ def netting_from(document: Document) -> RecordedNetting:
     return RecordedNetting(
         period=document["_id"], policy=policy,
         carried=Carried(
-            payments=tuple(_payment_from(each) for each in document["carried"]),
+            payments=tuple(payment_from(each) for each in document["carried"]),
             balances=tuple(
                 Balance(each["barter"], int(each["one_used"]), int(each["other_used"])) for each in document["balances"]
             ),
         ),
+        payments=tuple(payment_from(each) for each in document["payments"]),
         **{name: document[name] for name in (
             "root", "follows", "standing", "keys", "signature", "hash", "actor", "at", "key", "fingerprint",
         )},
@@ -190,16 +214,6 @@ def _by_first(contracts: Iterable[tuple[str, str]]) -> Mapping[str, Sequence[str
     for one, other in sorted(contracts):
         found.setdefault(one, []).append(other)
     return found
-
-
-def _payment(payment: Payment) -> Document:
-    minor, currency = payment.amount
-    return {"from": payment.from_, "to": payment.to, "minor": str(minor), "currency": currency}
-
-
-def _payment_from(document: Document) -> Payment:
-    amount = Money(int(document["minor"]), document["currency"])
-    return Payment(from_=document["from"], to=document["to"], amount=amount)
 
 
 def _fix_from(told: Document | None) -> Fix | None:

@@ -7,7 +7,7 @@ streamed; a closed period's are immutable, so no snapshot has to be held open ov
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from pymongo.errors import BulkWriteError
 from exchange.amounts import Money
 from exchange.errors import StoreUnavailable
 from exchange.journal import Block, BlockKind, Entry, Sums
-from exchange.settlement.netting import Position
+from exchange.settlement.netting import Payment, Position
 from exchange.settlement.period import Period, PeriodStatus, Range
 from exchange.settlement.signoff import SETTLED
 from exchange.settlement.statement import EntryPlace, Standing, Statement, StatementStatus
@@ -30,6 +30,7 @@ from exchange.store.connection import (
     Session,
     aggregate,
     answering,
+    answering_outside,
     decoded,
     ensure_index,
     settled,
@@ -114,13 +115,17 @@ class Periods:
         with answering():
             await self._periods.update_one({"_id": number, "status": "CLOSED"}, {"$set": {"statements": statements}})
 
+    async def instruct(self, number: int, session: Session) -> None:
+        """Count a statement that is instructed, so that no netting of the period is recorded at the same moment."""
+        await self._periods.update_one({"_id": number}, {"$inc": {"instructed": 1}}, session=session)
+
     async def settle(self, number: int, session: Session | None = None) -> None:
         """Let the period be settled, if it has all its statements and each of them is paid; nothing otherwise.
 
         Within a transaction the driver's errors are left as they are: whoever began it tells a rival's by them.
         """
         paid = {"period": number, "status": {"$in": [each.value for each in SETTLED]}}
-        with answering() if session is None else nullcontext():
+        with answering_outside(session):
             count = await self._statements.count_documents(paid, session=session)
             if count:
                 await self._periods.update_one(
@@ -335,6 +340,7 @@ def _standing_from(document: Document) -> Standing:
         status=StatementStatus(document["status"]), steps=document.get("steps", 0),
         **{name: tuple(document.get(name, ())) for name in ("prepared_by", "approved_by", "paid_by")},
         paid=tuple(Money(int(each["minor"]), each["currency"]) for each in document.get("paid", ())),
+        due=payments_from(document.get("due")),
     )  # fmt: skip
 
 
@@ -344,4 +350,22 @@ def standing_document(standing: Standing) -> Document:
         "status": standing.status.value, "steps": standing.steps, "prepared_by": list(standing.prepared_by),
         "approved_by": list(standing.approved_by), "paid_by": list(standing.paid_by),
         "paid": [{"minor": str(each.minor), "currency": each.currency} for each in standing.paid],
+        **({} if standing.due is None else {"due": [payment_document(each) for each in standing.due]}),
     }  # fmt: skip
+
+
+def payment_document(payment: Payment) -> Document:
+    """Return a payment as stored."""
+    minor, currency = payment.amount
+    return {"from": payment.from_, "to": payment.to, "minor": str(minor), "currency": currency}
+
+
+def payment_from(document: Document) -> Payment:
+    """Return the payment that was stored."""
+    amount = Money(int(document["minor"]), document["currency"])
+    return Payment(from_=document["from"], to=document["to"], amount=amount)
+
+
+def payments_from(documents: Sequence[Document] | None) -> tuple[Payment, ...] | None:
+    """Return payments that were stored, if they were."""
+    return None if documents is None else tuple(map(payment_from, documents))

@@ -32,8 +32,8 @@ from exchange.settlement.reconciliation import (
     Tolerance,
     Unmatched,
     dues_of,
+    expected,
     overdue,
-    payment_reference,
     reconcile,
 )
 from exchange.settlement.signoff import SignOffStep
@@ -227,11 +227,7 @@ class Reconciliation:
         }
         since = await self._instructed(sorted(statements))
         found = await self._found(statements.values())
-        return [
-            due
-            for each in statements.values()
-            for due in dues_of(each.id, each.period, each.totals, since[each.id], found)
-        ]
+        return [due for each in statements.values() for due in dues_of(each, since[each.id], found)]
 
     async def _instructed(self, statements: list[str]) -> dict[str, date]:
         since: dict[str, date] = {}
@@ -243,9 +239,7 @@ class Reconciliation:
 
     async def _found(self, statements: Iterable[Statement]) -> dict[str, int]:
         """Return what was found, in minor units by reference."""
-        references = [
-            payment_reference(each.period, each.partner, total.currency) for each in statements for total in each.totals
-        ]
+        references = [reference for each in statements for reference in expected(each)]
         found: dict[str, int] = {}
         for some in _parts(references):
             rows = await aggregate(self._read, [

@@ -14,13 +14,16 @@ from typing import NamedTuple, TypeVar
 from exchange.amounts import Money
 from exchange.errors import Contended, IdempotencyConflict, NotFound, VersionConflict
 from exchange.settlement.signoff import (
+    FIXED,
     SETTLED,
     Asked,
+    Due,
     Policy,
     Record,
     SignOffStep,
     Tier,
     decide,
+    due_of,
     policy_recorded,
     recorded,
 )
@@ -36,7 +39,8 @@ from exchange.store.connection import (
     server_time,
 )
 from exchange.store.lanes import Conflict, in_one_transaction
-from exchange.store.periods import Periods, standing_document, statement_from
+from exchange.store.nettings import RecordedNettings
+from exchange.store.periods import Periods, payment_document, payments_from, standing_document, statement_from
 
 _T = TypeVar("_T")
 _ATTEMPTS = 50
@@ -57,6 +61,7 @@ class SignOff:
         self._db = db
         self._statements: Collection = db["statements"]
         self._periods = Periods(db)
+        self._nettings = RecordedNettings(db)
         self._log: Collection = db["sign_offs"]
         self._log_read: Collection = db["sign_offs"].with_options(read_concern=MAJORITY)
         self._turn = asyncio.Lock()
@@ -87,9 +92,12 @@ class SignOff:
             if before is not None:
                 return Signed(statement, record_from(before), replayed=True)
             policy = await self._policy(session)
-            after = decide(statement, asked, policy)
+            # Of other steps it is not asked what will be due.
+            asks = asked.step in (SignOffStep.APPROVE, SignOffStep.INSTRUCT)
+            due = await self.due(statement, session) if asks else Due(statement.due)
+            after = decide(statement, asked, policy, due)
             await self._write(statement, asked, after, session)
-            record = recorded(await self._last(session), await server_time(self._db), asked, after, policy)
+            record = recorded(await self._last(session), await server_time(self._db), asked, after, policy, due)
             await self._log.insert_one(record_document(record), session=session)
             if after.status in SETTLED and statement.status not in SETTLED:
                 await self._periods.settle(statement.period, session)
@@ -114,6 +122,17 @@ class SignOff:
         result = await self._statements.update_one(unsigned, {"$set": standing_document(after)}, session=session)
         if result.matched_count != 1:
             raise Conflict("the statement has changed")
+        if asked.step is SignOffStep.INSTRUCT:
+            await self._periods.instruct(statement.period, session)
+
+    async def due(self, statement: Statement, session: Session | None = None) -> Due:
+        """Return what is due of a statement: what was instructed, or would be now."""
+        if statement.status in FIXED:
+            return Due(statement.due)
+        number = statement.period
+        own = await self._nettings.get(number, session)
+        before = await self._nettings.before(number, session) if own is None else None
+        return due_of(statement, own, before)
 
     # ------------------------------------------------------------ the policy
 
@@ -198,7 +217,12 @@ def record_document(record: Record) -> Document:
         "note": record.note, "amount": None if record.amount is None else _amount(record.amount),
         "tiers": [_amount(tier.amount) | {"approvers": tier.approvers} for tier in record.tiers],
         "hash": record.hash,
-    }  # fmt: skip
+    } | _due_document(record)  # fmt: skip
+
+
+def _due_document(record: Record) -> Document:
+    due = {} if record.due is None else {"due": [payment_document(each) for each in record.due]}
+    return due if record.netting is None else {**due, "netting": record.netting}
 
 
 def record_from(document: Document) -> Record:
@@ -211,6 +235,7 @@ def record_from(document: Document) -> Record:
         statement_hash=document["statement_hash"], status=None if status is None else StatementStatus(status),
         note=document["note"], amount=None if amount is None else _money(amount),
         tiers=tuple(Tier(_money(each), each["approvers"]) for each in document["tiers"]), hash=document["hash"],
+        due=payments_from(document.get("due")), netting=document.get("netting"),
     )  # fmt: skip
 
 

@@ -217,7 +217,7 @@ def export(
     ledger   plain-text accounting (Beancount), from the partner's side; `bean-check` adds it up
     xlsx     a workbook: typed cells, sums that are formulas
     pdf      a document to send: letterhead, sums, chart, lines
-    pain001  what is left to be paid of an approved statement, for a bank (ISO 20022)
+    pain001  what is left to be paid of an instructed statement, for a bank (ISO 20022)
     bundle   the statement, signed, with the proof that each line is in the journal, for `exchange verify`
 
     Every file states the statement's id, hash and period.

@@ -128,7 +128,10 @@ def _told(record: Record, people: dict[str, str]) -> dict[str, Any]:
         "amount": None if record.amount is None else money(record.amount),
         "by": people.get(record.actor, record.actor), "note": record.note, "policy": record.policy,
         "tiers": [{"amount": money(tier.amount), "approvers": tier.approvers} for tier in record.tiers],
-        "hash": record.hash,
+        "due": None if record.due is None else [
+            {"from": each.from_, "to": each.to, "amount": money(each.amount)} for each in record.due
+        ],
+        "netting": record.netting, "hash": record.hash,
     }  # fmt: skip
 
 

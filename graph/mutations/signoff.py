@@ -77,7 +77,7 @@ class SignOffMutations:
 
     @strawberry.field(
         graphql_type=SignStatementPayload, extensions=[AsData()],
-        description="Says that the payments of an approved statement are under way; one without a net is paid then.",
+        description="Fixes what is due of an approved statement: it is under way. Where nothing is, it is paid then.",
     )  # fmt: skip
     async def instruct_statement(self, info: Info, input: SignStatementInput) -> Signed:  # noqa: A002
         """Instruct it as finance that prepares."""
@@ -85,7 +85,7 @@ class SignOffMutations:
 
     @strawberry.field(
         graphql_type=SignStatementPayload, extensions=[AsData()],
-        description="Records a payment of an instructed statement, once; never more than what is left of its net.",
+        description="Records a payment of an instructed statement, once; never more than what is left of what is due.",
     )  # fmt: skip
     async def record_payment(self, info: Info, input: RecordPaymentInput) -> Signed:  # noqa: A002
         """Record it as finance that prepares."""

@@ -118,7 +118,7 @@ async def traffic(house: House) -> Ledger:
 
 async def netted(house: House, settlement: Settlement) -> None:
     """Record the netting of period 1, from which what is less than 1,000 EUR is carried."""
-    wish = Wish(plan=PlanKind.FEWEST, minimums={"EUR": 100_000}, groups={"video": ("delivery",)})
+    wish = Wish(plan=PlanKind.EXCHANGE, minimums={"EUR": 100_000}, groups={"video": ("delivery",)})
     asked = NettingAsked(period=1, wish=wish, actor="ada", key="netted", fingerprint="")
     await Recording(house.db, settlement).record(asked, SEAL)
 

@@ -174,14 +174,14 @@ async def test_a_file_that_is_not_there_is_told_of(trading: World, number: int) 
 
 
 async def test_a_payment_file_of_a_draft_fails(trading: World, number: int) -> None:
-    """And says why; of the same statement, approved, there is one, for the bank of whoever pays."""
+    """And says why; of the same statement, instructed, there is one, for the bank of whoever pays."""
     shown = await statements(trading, number)
     draft = shown["rides"]
     failed = await until_done(trading, "viewer", await ask(trading, "viewer", draft, "PAIN001"))
     assert failed["status"] == "FAILED"
-    assert failed["error"] == "a payment file is of a statement that was approved; this one is draft"
+    assert failed["error"] == "a payment file is of a statement that is instructed; this one is draft"
     assert told(await fetch(trading, "viewer", failed))[:2] == (409, "NOT_READY")
-    await to(trading, draft, "review", "approve")
+    await to(trading, draft, "review", "approve", "instruct")
     now = await trading.services.now()
     for handle, iban in (("exchange", "DE89370400440532013000"), ("rides", "CH9300762011623852957")):
         partner = await trading.services.registry.get(handle)

@@ -241,10 +241,15 @@ async def test_one_operation_is_named(world: World, query: str, name: str | None
 # ---------------------------------------------------------------- size
 
 
+BOMB_SECONDS_MAX = 2
+"""What grows exponentially takes hours of the processor, what is refused some hundredths of a second."""
+
+
 async def refused_as_too_large(world: World, query: str) -> httpx.Response:
-    started = time.perf_counter()
+    # Of this process, which the server is a part of: what else the machine does is not in it.
+    began = time.process_time()
     answer = await send(world, asked(query))
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - began < BOMB_SECONDS_MAX
     assert answer.status_code == 400
     assert "data" not in answer.json()
     assert len(answer.content) < 20_000

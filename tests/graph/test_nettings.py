@@ -232,3 +232,29 @@ async def test_nettings_are_listed(recorded: World) -> None:
     second = await recorded.read("delivery", query, a=first["pageInfo"]["endCursor"])
     assert [each["period"]["number"] for each in second["nodes"]] == [1]
     assert second["pageInfo"]["hasNextPage"] is False
+
+
+DUE = """query($n: Int!) { period(number: $n) {
+  paymentPlan { from { handle } to { handle } amount { amount } }
+  statements { nodes { id hash status partner { handle } approvalsNeeded
+    due { from { handle } to { handle } amount { amount } } } } } }"""
+
+
+async def test_a_period_is_paid_as_it_was_netted(recorded: World) -> None:
+    """The plan, and what is due of each statement, are the netting's; a partner sees its own."""
+    seen = await recorded.read("viewer", DUE, n=1)
+    assert paid(seen["paymentPlan"]) == [("video", "rides", "4.00")]
+    due = {each["partner"]["handle"]: paid(each["due"]) for each in seen["statements"]["nodes"]}
+    assert due == {"delivery": [], "rides": [("video", "rides", "4.00")], "video": [("video", "rides", "4.00")]}
+    own = await recorded.read("delivery", DUE, n=1)
+    assert (own["paymentPlan"], [each["partner"]["handle"] for each in own["statements"]["nodes"]]) == (
+        [],
+        ["delivery"],
+    )
+    (statement,) = [each for each in seen["statements"]["nodes"] if each["partner"]["handle"] == "delivery"]
+    named = {"statement": statement["id"], "hash": statement["hash"]}
+    for who, step in (("preparer", "review"), ("approver", "approve"), ("preparer", "instruct")):
+        done = await recorded.change(who, f"{step}Statement", **named)
+    assert done["statement"]["status"] == "PAID"
+    with_two = await recorded.read("viewer", DUE, n=2)
+    assert paid(with_two["paymentPlan"]) == paid((await recorded.read("viewer", NETTING, n=2))["payments"])

@@ -7,12 +7,14 @@ and times, which chance decides, are those that the API gives.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +28,10 @@ from openpyxl import load_workbook
 from pymongo import MongoClient
 from pypdf import PdfReader
 
+from exchange.settlement.netting import Payment
+from exchange.settlement.signoff import Asked, SignOffStep
+from graph.services import open_services
+from graph.settings import DEFAULT_ISSUER, Settings
 from tests.examples import DOCS
 from tests.exchange.settlement.test_accounting import bean_check
 from tests.exchange.settlement.test_pain001 import SCHEMA
@@ -281,7 +287,7 @@ def test_the_dispute_is_adjusted_by_an_entry_that_cites_the_line(
 
 @pytest.mark.parametrize("number", PERIODS)
 def test_the_api_has_the_positions_and_who_owes_whom(told: Lived, number: int) -> None:
-    """Every row of both, with points and how many redemptions it comes from; and the plan through the exchange."""
+    """Every row of both, with points and how many redemptions it comes from; and the plan while nothing is recorded."""
     period = told.periods[number]
     names = ("payable", "receivable", "fees", "net")
     assert [(each["partner"]["handle"], *(money(each[name]) for name in names)) for each in period["positions"]] == [
@@ -601,44 +607,6 @@ def test_bundle(told: Lived, folder: Path, statement: str) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("statement", STATEMENTS)
-def test_payment_files(told: Lived, folder: Path, statement: str) -> None:
-    """One for each side that pays, valid by its schema: every element, so every amount and both control sums."""
-    number, _, partner = statement.partition(":")
-    digest = told.statement(statement)["hash"]
-    for payer, payee, sign in (("exchange", partner, ""), (partner, "exchange", "-")):
-        paid = [
-            (row["currency"], row["net"].lstrip("-")) for row in totals_of(statement)
-            if (row["net"][0] == "-") == (sign == "-")
-        ]  # fmt: skip
-        path = folder / f"{statement} {payer}.xml"
-        command = ("statement", "export", statement, "--format", "pain001", "--payer", payer, "--pay-on", PAY_ON)
-        if not paid:
-            said = run(*command, "--out", path, *told.at)
-            complaint = f"--payer: {payer} has nothing to pay: it is {payee} that has"
-            assert (said.status, said.complaint) == (1, complaint)
-            continue
-        tell(*command, "--out", path, *told.at)
-        document = etree.parse(str(path))
-        SCHEMA.assertValid(document)
-        texts = [
-            (etree.QName(each).localname, each.text) for each in document.iter() if each.text and each.text.strip()
-        ]  # fmt: skip
-        message = dict(texts)["MsgId"]
-        control = whole_sum([amount for _, amount in paid])
-        expected = [("MsgId", message), ("CreDtTm", dict(texts)["CreDtTm"]), ("NbOfTxs", str(len(paid)))]
-        expected += [("CtrlSum", control), ("Nm", NAMES[payer])]
-        for code, amount in paid:
-            expected += [("PmtInfId", f"{message}-{code}"), ("PmtMtd", "TRF"), ("NbOfTxs", "1"), ("CtrlSum", amount)]
-            expected += [("Cd", "SEPA")] if code == "EUR" else []
-            expected += [("Dt", PAY_ON), ("Nm", NAMES[payer]), ("IBAN", IBANS[payer]), ("Id", "NOTPROVIDED")]
-            expected += [("ChrgBr", "SLEV" if code == "EUR" else "SHAR"), ("EndToEndId", f"{number}:{partner}:{code}")]
-            expected += [("InstdAmt", amount), ("Nm", NAMES[payee]), ("IBAN", IBANS[payee])]
-            expected += [("Ustrd", f"Statement {statement} period {number} {digest}")]
-        assert texts == expected
-        assert [each.get("Ccy") for each in document.iter("{*}InstdAmt")] == [code for code, _ in paid]
-
-
 def whole_sum(amounts: list[str]) -> str:
     """Add up amounts of any currencies, as ISO 20022 wants its control sum."""
     cents = sum(Fraction(amount) * 100 for amount in amounts)
@@ -667,6 +635,119 @@ def netted(alone: dict[tuple[int, str], Any], told: Lived, folder: Path) -> dict
         out = ("--record", "--out", folder / f"netting-{number}.jsonl")
         shown[number] = tell("netting", str(number), "--plan", "fewest", *minimums, *out, *told.at)
     return shown
+
+
+@dataclass
+class Paying:
+    """How the exchange pays once nettings are recorded and statements instructed: plans, and what each is due."""
+
+    plans: dict[int, list[tuple[str, str, str, str]]] = field(default_factory=dict)
+    due: dict[str, list[tuple[str, str, str, str]]] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def paying(netted: dict[int, Any], told: Lived, folder: Path) -> Paying:
+    """Instruct every statement, after the nettings."""
+    assert netted
+    found = Paying()
+    asyncio.run(_instruct(Settings(mongo_url=told.at[1], issuer=DEFAULT_ISSUER, data=folder / "data"), found))
+    return found
+
+
+async def _instruct(settings: Settings, paying: Paying) -> None:
+    def told_of(some: Iterable[Payment]) -> list[tuple[str, str, str, str]]:
+        return sorted((each.from_, each.to, whole(*each.amount), each.amount.currency) for each in some)
+
+    async with open_services(settings, ledger=False) as services:
+        for number in NETTINGS:
+            paying.plans[number] = told_of(await services.settlement.payment_plan(number))
+            for statement in await services.settlement.statements(number, limit=100):
+                asked = Asked(
+                    step=SignOffStep.INSTRUCT, statement=statement.id, hash=statement.hash, actor="ada",
+                    key=statement.id, fingerprint="",
+                )  # fmt: skip
+                paying.due[statement.id] = told_of((await services.sign_off.sign(asked)).statement.due)
+
+
+@pytest.mark.parametrize("number", NETTINGS)
+def test_the_plan_of_a_period_is_its_netting_s(paying: Paying, number: int) -> None:
+    """Once that is recorded, and nothing else is paid."""
+    assert paying.plans[number] == sorted(payments(number, "fewest"))
+
+
+def test_each_statement_is_due_what_the_page_says(paying: Paying, told: Lived) -> None:
+    """By its net, what is carried and what is in kind, and by its payments; and the bank is to book the exchange's."""
+    rows = table("What is due of each statement")
+    for row in rows:
+        assert figure(row["of its net"]) == figure(row["its payments"])
+    says = {(row["statement"], row["currency"]): minor(row["its payments"]) for row in rows}
+    assert {key: total for key, total in says.items() if total} == {
+        (statement, code): total
+        for statement, due in paying.due.items() for code, total in _signed(statement[2:], due).items()
+    }  # fmt: skip
+    assert sorted(
+        (each["reference"], each["amount"]["amount"]) for each in tell("reconcile", "due", *told.at)["due"]
+    ) == sorted((f"{row['statement']}:{row['currency']}", row["at the bank"]) for row in rows if row["at the bank"])
+
+
+def _signed(partner: str, due: list[tuple[str, str, str, str]]) -> Counter[str]:
+    sums: Counter[str] = Counter()
+    for _, to, amount, code in due:
+        sums[code] += minor(amount) if to == partner else -minor(amount)
+    return sums
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_payment_files(paying: Paying, told: Lived, folder: Path, statement: str) -> None:
+    """One for each side that pays, valid by its schema: every element, so every amount and all control sums."""
+    assert paying.due
+    number, _, partner = statement.partition(":")
+    digest = told.statement(statement)["hash"]
+    own = {"exchange", partner}
+    paid = [each for each in by_currency(int(number)) if each[0] in own and partner in each[:2]]
+    for payer in sorted(own):
+        payments_ = [each for each in paid if each[0] == payer]
+        path = folder / f"{statement} {payer}.xml"
+        command = ("statement", "export", statement, "--format", "pain001", "--payer", payer, "--pay-on", PAY_ON)
+        if not payments_:
+            others = sorted({each[0] for each in by_currency(int(number)) if partner in each[:2]})
+            says = f"nothing is left to be paid by it: what is left, {' or '.join(others)} has to pay, in a file"
+            says = f"--payer: {payer} has nothing to pay: it is {paid[0][0]} that has" if paid else says
+            said = run(*command, "--out", path, *told.at)
+            assert (said.status, said.complaint[: len(says)]) == (1, says)
+            continue
+        tell(*command, "--out", path, *told.at)
+        document = etree.parse(str(path))
+        SCHEMA.assertValid(document)
+        texts = [
+            (etree.QName(each).localname, each.text) for each in document.iter() if each.text and each.text.strip()
+        ]  # fmt: skip
+        message = dict(texts)["MsgId"]
+        expected = [("MsgId", message), ("CreDtTm", dict(texts)["CreDtTm"]), *added_up(payments_), ("Nm", NAMES[payer])]
+        for code in sorted({each[3] for each in payments_}):
+            inside = [each for each in payments_ if each[3] == code]
+            expected += [("PmtInfId", f"{message}-{code}"), ("PmtMtd", "TRF"), *added_up(inside)]
+            expected += [("Cd", "SEPA")] if code == "EUR" else []
+            expected += [("Dt", PAY_ON), ("Nm", NAMES[payer]), ("IBAN", IBANS[payer]), ("Id", "NOTPROVIDED")]
+            expected += [("ChrgBr", "SLEV" if code == "EUR" else "SHAR")]
+            for _, payee, amount, _ in inside:
+                named = (
+                    f"{number}:{partner}:{code}" if "exchange" in (payer, payee) else f"{number}:{payer}:{payee}:{code}"
+                )
+                expected += [("EndToEndId", named), ("InstdAmt", amount), ("Nm", NAMES[payee]), ("IBAN", IBANS[payee])]
+                expected += [("Ustrd", f"Statement {statement} period {number} {digest}")]
+        assert texts == expected
+        assert [each.get("Ccy") for each in document.iter("{*}InstdAmt")] == [code for *_, code in payments_]
+
+
+def by_currency(number: int) -> list[tuple[str, str, str, str]]:
+    """Return what the netting of a period pays by the page, in the order of files."""
+    return sorted(payments(number, "fewest"), key=lambda each: (each[3], *each[:2]))
+
+
+def added_up(paid: list[tuple[str, str, str, str]]) -> list[tuple[str, str]]:
+    """Return how a file counts payments and adds them up."""
+    return [("NbOfTxs", str(len(paid))), ("CtrlSum", whole_sum([amount for _, _, amount, _ in paid]))]
 
 
 def moves(shown: list[dict[str, Any]]) -> list[tuple[str, str, str, str]]:

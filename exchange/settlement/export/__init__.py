@@ -11,7 +11,7 @@ times in UTC, whatever the locale; what people read is written as the locale has
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -52,7 +52,8 @@ class Subject(Struct, frozen=True, kw_only=True):
     """What a file is about: a statement of a closed `period`, and what stands on paper about its two sides.
 
     `locale`: of who reads it, as a language tag. For a payment file, `written_at`, `payer` (a handle, where both sides
-    pay), and `pay_on`, the day on which a bank is to pay: the same day, if it is not told.
+    pay), `payees` (the other partners that are paid, by handle), and `pay_on`, the day on which a bank is to pay: the
+    same day, if it is not told.
     """
 
     statement: Statement
@@ -63,6 +64,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     locale: str = LOCALE
     payer: str | None = None
     pay_on: date | None = None
+    payees: Mapping[str, Particulars] = {}
 
     @property
     def closed_at(self) -> datetime:

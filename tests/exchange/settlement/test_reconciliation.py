@@ -23,6 +23,7 @@ from exchange.settlement.reconciliation import (
     payment_reference,
     reconcile,
 )
+from exchange.settlement.statement import Statement
 
 DAY = date(2026, 3, 10)
 
@@ -197,8 +198,11 @@ def test_a_statement_is_due_in_each_currency() -> None:
         none = Money(0, currency)
         return Position(partner="rides", payable=none, receivable=Money(receivable, currency), fees=none)
 
-    totals = [total(884, "EUR"), total(-15, "JPY"), total(0, "USD")]
-    found = list(dues_of("7:rides", 7, totals, DAY, {"7:rides:EUR": -800}))
+    totals = (total(884, "EUR"), total(-15, "JPY"), total(0, "USD"))
+    statement = Statement(
+        id="7:rides", period=7, partner="rides", root="r", totals=totals, line_count=1, hash="h"
+    )  # fmt: skip
+    found = list(dues_of(statement, DAY, {"7:rides:EUR": -800}))
     assert [(each.reference, each.amount, each.whole) for each in found] == [
         ("7:rides:EUR", Money(-84, "EUR"), Money(-884, "EUR")), ("7:rides:JPY", Money(15, "JPY"), Money(15, "JPY")),
     ]  # fmt: skip

@@ -48,8 +48,8 @@ def period(number: int, status: PeriodStatus = PeriodStatus.CLOSED, statements: 
 
 def recorded(number: int, carried: Carried = SMALL, follows: int = 0) -> RecordedNetting:
     return RecordedNetting(
-        period=number, root="5e" * 32, follows=follows, policy=Policy(), standing=0, carried=carried, keys=SEAL.keys,
-        signature="", hash=f"{number:064}", actor="ada", at=NOW, key="", fingerprint="",
+        period=number, root="5e" * 32, follows=follows, policy=Policy(), standing=0, carried=carried, payments=(),
+        keys=SEAL.keys, signature="", hash=f"{number:064}", actor="ada", at=NOW, key="", fingerprint="",
     )  # fmt: skip
 
 
@@ -138,8 +138,8 @@ def made(number: int, sums: Sums, last: RecordedNetting | None, policy: Policy) 
     data = file_of(header, list(netting_certificate.lines(netted)))
     *_, end = data.splitlines()
     return replace(
-        recorded(number, Carried.by(netted), taken.follows), policy=netted.policy, hash=sha256(data).hexdigest(),
-        signature=orjson.loads(end)["signature"],
+        recorded(number, Carried.by(netted), taken.follows), policy=netted.policy, payments=netted.payments,
+        hash=sha256(data).hexdigest(), signature=orjson.loads(end)["signature"],
     )  # fmt: skip
 
 
@@ -176,8 +176,10 @@ def test_what_is_wrong_with_a_chain_is_named() -> None:
     changed = replace(first, carried=Carried())
     assert judged(changed, second) == [
         "carries something else, made anew",
+        "makes other payments due, made anew",
         "made anew has a certificate with another hash",
     ]
+    assert judged(replace(first, payments=first.payments[1:])) == ["makes other payments due, made anew"]
     for wrong in (
         replace(first, policy=Policy(plan=PlanKind.FEWEST, minimums={EUR: 49})),
         replace(first, signature=second.signature),

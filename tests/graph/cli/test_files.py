@@ -27,17 +27,18 @@ def statement_of(demo: Up, name: str) -> dict[str, Any]:
     return dict(found)
 
 
-def test_a_payment_file_is_of_what_was_approved(demo: Up, tmp_path: Path) -> None:
-    """Of a draft there is none; approved, it has the statement's net and what stands about both sides."""
+def test_a_payment_file_is_of_what_is_instructed(demo: Up, tmp_path: Path) -> None:
+    """Of a draft there is none; instructed, it has the statement's net and what stands about both sides."""
     at = ("--data", demo.data)
     export = ("statement", "export", "1:rides", "--format", "pain001", "--out", tmp_path / "rides.xml", *at)
     said = run(*export)
-    complaint = "a payment file is of a statement that was approved; this one is draft"
+    complaint = "a payment file is of a statement that is instructed; this one is draft"
     assert (said.status, said.complaint, (tmp_path / "rides.xml").exists()) == (1, complaint, False)
 
     statement = statement_of(demo, "1:rides")
     assert sign(demo, "preparer", "review", statement) == "SignStatementSuccess"
     assert sign(demo, "approver", "approve", statement) == "SignStatementSuccess"
+    assert sign(demo, "preparer", "instruct", statement) == "SignStatementSuccess"
     for handle, options in PARTICULARS.items():
         tell("partner", "particulars", handle, *options, *at)
     told = tell(*export, "--pay-on", "2026-03-09")

@@ -174,7 +174,7 @@ def test_a_partner_verifies_its_whole_statement(there: tuple[str, ...], folder: 
     assert "the part and its paths do not lead to its root" in said.out
 
 
-@pytest.mark.parametrize("name", ["none", "-x", "-h-y", "--odd"])
+@pytest.mark.parametrize("name", ["none", "-x", "-h-y", "--" + "odd" * 10])
 def test_an_entry_that_is_not_there_is_not_found(there: tuple[str, ...], name: str) -> None:
     """Also under a name that begins like an option, as a sealed one may."""
     said = run("journal", "proof", name, "--partner", "video", *there)

@@ -160,7 +160,7 @@ async def _settle(settings: Settings, number: int) -> None:
         for statement in await services.settlement.statements(number, limit=100):
             wishes = [(SignOffStep.REVIEW, "ada", None), (SignOffStep.APPROVE, "ben", None)]
             wishes += [(SignOffStep.INSTRUCT, "ada", None)]
-            paid = [(SignOffStep.PAY, "ada", left) for left in left_to_pay(statement.totals, ()) if left.minor]
+            paid = [(SignOffStep.PAY, "ada", left) for left in left_to_pay(statement) if left.minor]
             for step, actor, amount in (*wishes, *paid):
                 key = f"{statement.id} {step} {amount}"
                 asked = Asked(step=step, statement=statement.id, hash=statement.hash, actor=actor, amount=amount,
