@@ -1,9 +1,9 @@
 """Who may do what in the database: two roles, so that a server cannot rewrite what it has written.
 
 `exchangeServer` is for every process of the exchange. What is only ever added to it can read and add to, no more: the
-journal, the terms and their versions, payments, statements. The rest it can change, and it can remove from two
-collections. It can drop nothing, give nobody a right, change no validator and not get around one. What it makes at a
-start, an index or a collection, has to be there already.
+journal, the terms and their versions, payments, nettings, the sign-off's log. The rest it can change, and it can remove
+from two collections. It can drop nothing, give nobody a right, change no validator and not get around one. What it
+makes at a start, an index or a collection, has to be there already.
 
 `exchangeSetup` makes those, and may do what a server may; `exchange database setup` runs as a user that has it, once
 and after every upgrade. It cannot remove more than a server can, but it can weaken a validator: it is a person's.

@@ -56,8 +56,8 @@ def roles(applying: bool, mongo_url: str | None, as_json: bool) -> None:  # noqa
     """Show or apply the roles of the database's users.
 
     They are shown as a script for mongosh. exchangeServer is for the servers: it reads and adds to the journal, the
-    terms and the statements, and changes nothing in them; it drops nothing. exchangeSetup may besides make collections,
-    indexes and validators. The name of the database is that in --mongo-url, or exchange.
+    terms and the sign-off's log, and changes nothing in them; it drops nothing. exchangeSetup may besides make
+    collections, indexes and validators. The name of the database is that in --mongo-url, or exchange.
 
     --apply asks for an administrator's --mongo-url (userAdmin of that database). It makes no users: they are yours.
     After an upgrade apply the roles again, before `exchange database setup`.

@@ -30,7 +30,10 @@ def import_rates(shell: Shell, file: BinaryIO) -> None:
     It is one of those that the bank publishes, unpacked: XML or CSV, of one day or of all; `-` reads stdin. Each day
     becomes a fix with an id of its own, such as ecb-2023-12-08. One that is there already stays as it is; a file that
     says otherwise is refused, and nothing of it is imported.
-    """
+
+    \b
+    exchange rates import eurofxref-hist.csv
+    """  # noqa: D301 - click's mark for a paragraph that is not to be rewrapped
     fixes = fixes_of(file.read())
 
     async def work(services: Services) -> int:
