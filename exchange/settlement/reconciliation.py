@@ -8,9 +8,10 @@ A line ends in exactly one pile, and the first that fits is its pile:
 
 1. *known*: the bank's own reference of it was in a file before (a notification that the day's statement repeats).
 2. By reference. Lines and dues that name one another, directly or through others, belong together: one transfer for
-   several statements, several for one. They are *matched* if they add up to the same. If they do not, but a line
-   alone is what is due, that one is, and the others are DUPLICATE, as all are when nothing was due any more. Money
-   that went the wrong way is RETURNED. Everything else is AMOUNT_DIFFERS.
+   several statements, several for one. They are *matched* if they add up to the same. If they do not, lines that name
+   several dues are set aside, each on a pile of its own, and the others are looked at again without them. If a line
+   alone is what is due, that one is matched, and the others are DUPLICATE, as all are when nothing was due any more.
+   Money that went the wrong way is RETURNED. Everything else is AMOUNT_DIFFERS.
 3. By amount and value date, of lines that name nothing and dues that nobody named. The date is within `days` of the
    day on which the payment was instructed, and the amount is exact: one line for one due; then one for several dues of
    one partner; then several of one payer for one. Only what fits in one way alone is matched: where two would do,
@@ -280,49 +281,67 @@ class _Matching:
                 seen.add(line.bank_reference)
                 self._lines[line.n] = line
         self._dues = {due.reference: due for due in sorted(dues, key=lambda due: due.reference)}
+        self._all_dues = dict(self._dues)
+        by_name = {reference.upper(): reference for reference in self._dues}
+        self._named = {
+            line.n: sorted({by_name[name] for name in line.names if name in by_name}) for line in self._lines.values()
+        }
 
     # ------------------------------------------------------------ by reference
 
     def by_reference(self) -> None:
-        for lines, dues in self._named():
+        for lines, dues in self._belonging(self._lines.values()):
             self._judge(lines, dues)
         self._dues = {reference: due for reference, due in self._dues.items() if due.amount.minor}
 
-    def _named(self) -> Iterator[tuple[list[Booked], list[Due]]]:
+    def _belonging(self, some: Iterable[Booked]) -> Iterator[tuple[list[Booked], list[Due]]]:
         """Yield the lines and dues that belong together because they name one another, directly or through others."""
-        by_name = {reference.upper(): reference for reference in self._dues}
-        named = {
-            line.n: sorted({by_name[name] for name in line.names if name in by_name}) for line in self._lines.values()
-        }
+        lines = {line.n: line for line in some}
         naming: dict[str, list[int]] = {}
-        for n, references in named.items():
-            for reference in references:
+        for n in lines:
+            for reference in self._named[n]:
                 naming.setdefault(reference, []).append(n)
         done: set[int] = set()
-        for n, references in named.items():
-            if references and n not in done:
-                numbers, found, waiting = {n}, set(references), list(references)
+        for n in lines:
+            if self._named[n] and n not in done:
+                numbers, found, waiting = {n}, set(self._named[n]), list(self._named[n])
                 while waiting:
                     for other in naming[waiting.pop()]:
                         numbers.add(other)
-                        waiting += (fresh := set(named[other]) - found)
+                        waiting += (fresh := set(self._named[other]) - found)
                         found |= fresh
                 done |= numbers
-                yield [self._lines[each] for each in sorted(numbers)], [self._dues[each] for each in sorted(found)]
+                yield [lines[each] for each in sorted(numbers)], [self._all_dues[each] for each in sorted(found)]
 
     def _judge(self, lines: list[Booked], dues: list[Due]) -> None:
         still = [due for due in dues if due.amount.minor]
-        if any(_wrong_way(line, due) for line in lines for due in dues):
+        wrong = any(_wrong_way(line, due) for line in lines for due in dues)
+        joining = [line for line in lines if len(self._named[line.n]) > 1]
+        if still and not wrong and _sums(lines) == _sums(still):
+            self._match(How.REFERENCE, lines, still)
+        elif still and 0 < len(joining) < len(lines):
+            # What a line says is up to whoever pays: nobody holds up others' payments by naming them.
+            for line in joining:
+                self._set_aside(line)
+            for others, theirs in self._belonging(line for line in lines if line not in joining):
+                self._judge(others, theirs)
+        elif wrong:
             self._except(ExceptionKind.RETURNED, lines, dues)
         elif not still:
             self._except(ExceptionKind.DUPLICATE, lines, dues)
-        elif _sums(lines) == _sums(still):
-            self._match(How.REFERENCE, lines, still)
         elif len(still) == 1 and (exact := [line for line in lines if line.amount == still[0].amount]):
             self._match(How.REFERENCE, exact[:1], still)
             self._except(ExceptionKind.DUPLICATE, [line for line in lines if line is not exact[0]], dues)
         else:
             self._except(ExceptionKind.AMOUNT_DIFFERS, lines, dues)
+
+    def _set_aside(self, line: Booked) -> None:
+        """Put a line alone on a pile, and leave the dues that it names to others."""
+        dues = tuple(self._all_dues[reference] for reference in self._named[line.n])
+        wrong = any(_wrong_way(line, due) for due in dues)
+        kind = ExceptionKind.RETURNED if wrong else ExceptionKind.AMOUNT_DIFFERS
+        del self._lines[line.n]
+        self.exceptions.append(Unmatched(kind, (line.n,), dues))
 
     # ------------------------------------------------------------ by amount and date
 

@@ -75,6 +75,24 @@ A, B, C = "1:a:EUR", "1:b:EUR", "2:a:EUR"
         ([booked(1, 500, A, currency="USD")], [due(A, 500)], ["1 AMOUNT_DIFFERS 1:a:EUR"]),
         ([booked(1, 500, A)], [due(A, -500, left=0)], ["1 RETURNED 1:a:EUR"]),
         ([booked(1, -500, A), booked(2, 500, A)], [due(A, -500)], ["1+2 RETURNED 1:a:EUR"]),
+        # Whoever names what others have paid does not hold that up.
+        (
+            [booked(1, 1, A, B), booked(2, 500, A), booked(3, 200, B)],
+            [due(A, 500), due(B, 200)],
+            ["2 = 1:a:EUR", "3 = 1:b:EUR", "1 AMOUNT_DIFFERS 1:a:EUR+1:b:EUR"],
+        ),
+        (
+            [booked(1, 1, A, C), booked(2, 500, A)],
+            [due(A, 500), due(C, -300)],
+            ["2 = 1:a:EUR", "1 RETURNED 1:a:EUR+2:a:EUR"],
+        ),
+        ([booked(1, -700, A, B)], [due(A, 500), due(B, 200)], ["1 RETURNED 1:a:EUR+1:b:EUR"]),
+        ([booked(1, 699, A, B)], [due(A, 500), due(B, 200)], ["1 AMOUNT_DIFFERS 1:a:EUR+1:b:EUR"]),
+        (
+            [booked(1, 600, A, B), booked(2, 100, B)],
+            [due(A, 500), due(B, 200)],
+            ["1+2 = 1:a:EUR+1:b:EUR"],
+        ),
         # Its name is not of a payment of ours: the amount and the day decide.
         ([booked(1, 500, "9:x:EUR")], [due(A, 500)], ["1 = 1:a:EUR"]),
         # What was named is not looked for by amount any more.
