@@ -276,10 +276,11 @@ async def test_what_the_exchange_refuses_fails_with_its_sentence(scribe: Scribe,
     """A payment file of a draft is not tried again; when that has changed, who asks begins anew."""
     now = statement
     for payer, people, told in (
-        (None, (), "a payment file is of a statement that was approved; this one is draft"),
-        ("video", ("ada", "ben"), "payer: video has nothing to pay: it is exchange and rides that has"),
+        (None, (), "a payment file is of a statement that is instructed; this one is draft"),
+        ("video", ("ada", "ben", "ada"), "payer: video has nothing to pay: it is exchange and rides that has"),
     ):
-        for step, actor in zip((SignOffStep.REVIEW, SignOffStep.APPROVE), people, strict=False):
+        steps = (SignOffStep.REVIEW, SignOffStep.APPROVE, SignOffStep.INSTRUCT)
+        for step, actor in zip(steps, people, strict=False):
             now = (await SignOff(scribe.db).sign(asked(step, actor, hash=statement.hash))).statement
         export = await scribe.ask(now, Form.PAIN001, owner=EXCHANGE, payer=payer)
         failed = await written(scribe, export)

@@ -35,11 +35,12 @@ def ready(demo: Up, token: str, **given: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def payable(untouched: Up) -> Up:
-    """Give an exchange in which rides' statement is approved, and there are accounts to pay from and to."""
+    """Give an exchange in which rides' statement is instructed, and there are accounts to pay from and to."""
     listed = tell("statement", "list", "--period", "1", "--data", untouched.data)["statements"]
     (statement,) = [each for each in listed if each["statement"] == "1:rides"]
     assert sign(untouched, "preparer", "review", statement) == "SignStatementSuccess"
     assert sign(untouched, "approver", "approve", statement) == "SignStatementSuccess"
+    assert sign(untouched, "preparer", "instruct", statement) == "SignStatementSuccess"
     for handle, options in PARTICULARS.items():
         tell("partner", "particulars", handle, *options, "--data", untouched.data)
     return untouched
