@@ -23,6 +23,16 @@ from graph.services import open_services
 from graph.settings import Settings, settings_from
 from partners.oauth.routes import oauth_routes
 
+_CANCEL_AGAIN_SECONDS = 1
+
+
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks until they end: while the driver waits for an answer, it can swallow a cancellation."""
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=_CANCEL_AGAIN_SECONDS)
+
 
 def create_app(settings: Settings | None = None) -> Starlette:
     """Return the ASGI application; without settings they are read from the environment."""
@@ -55,10 +65,8 @@ def create_app(settings: Settings | None = None) -> Starlette:
             try:
                 yield
             finally:
-                sweeping.cancel()
-                # It gives back what it is at, so that another process goes on at once.
-                exporting.cancel()
-                await asyncio.wait((exporting,))
+                # The exporter gives back what it is at, so that another process goes on at once.
+                await _end(sweeping, exporting)
 
     async def alive(_: Request) -> Response:
         """Tell that the process is there."""
