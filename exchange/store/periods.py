@@ -37,13 +37,11 @@ from exchange.store.connection import (
 )
 from exchange.store.lanes import codes_of
 from exchange.store.lines import FIELDS
-from exchange.store.running import RunningSums
+from exchange.store.running import BLOCKS_AT_ONCE, RunningSums
 
 _LINES = "statement_lines"
 _LINE_ORDER = ("at", "lane", "seq", "index")
 _DUPLICATE_KEY = 11000
-_BLOCKS_AT_ONCE = 20
-"""Of a block there are up to a thousand rows of sums, and others want the event loop too."""
 _READ_AHEAD = 200
 """Documents fetched at a time: enough to hide the round trip, few enough not to hold up the event loop."""
 
@@ -159,7 +157,7 @@ class Periods:
         total = Sums()
         wanted = {"period": number, "kind": BlockKind.ENTRIES.value}
         with answering():
-            async for blocks in decoded(self._blocks.find_raw_batches(wanted, {"sums": 1}, batch_size=_BLOCKS_AT_ONCE)):
+            async for blocks in decoded(self._blocks.find_raw_batches(wanted, {"sums": 1}, batch_size=BLOCKS_AT_ONCE)):
                 for block in blocks:
                     total.add_rows(block["sums"])
         return total

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from exchange.journal import Sums, block_id
 from exchange.store.connection import Collection, answering, decoded
 
-_BLOCKS_AT_ONCE = 20
+BLOCKS_AT_ONCE = 20
 """Of a block there are up to a thousand rows of sums, and others want the event loop too."""
 
 
@@ -45,7 +45,7 @@ class RunningSums:
         place = {"$gte": block_id(lane, self._next.get(lane, 0)), "$lt": block_id(lane + 1, 0)}
         fields = {"_id": 0, "seq": 1, "period": 1, "sums": 1}
         with answering():
-            found = self._blocks.find_raw_batches({"_id": place}, fields, batch_size=_BLOCKS_AT_ONCE).sort("_id", 1)
+            found = self._blocks.find_raw_batches({"_id": place}, fields, batch_size=BLOCKS_AT_ONCE).sort("_id", 1)
             async for blocks in decoded(found):
                 for block in blocks:
                     if block["period"] > self._number:

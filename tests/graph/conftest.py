@@ -55,6 +55,12 @@ async def proved(exchange: World) -> AsyncIterator[None]:
     await exchange.prove()
 
 
+@pytest.fixture(scope="module")
+def trading(exchange: World, proved: None) -> World:
+    """Give the exchange; the module ends with everything proved."""
+    return exchange
+
+
 @pytest.fixture
 async def beside(exchange: World) -> AsyncIterator[World]:
     """Run the application once more on the same database: as another process would, with a lane of its own."""

@@ -365,6 +365,12 @@ class World:
         assert len(data) == 1
         return next(iter(data.values()))
 
+    async def close_period(self) -> int:
+        """Close the open period, and return its number."""
+        opened: int = (await self.read("viewer", "{ period { number } }"))["number"]
+        await self.done("preparer", "closePeriod", number=opened)
+        return opened
+
     async def do(self, who: str, mutation: str, /, **given: Any) -> Payload:
         """Send a mutation and return its payload: a refusal is one too."""
         payload: Payload = (await self.send(who, mutation, **given)).data[mutation]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -20,26 +19,12 @@ LISTED = (
 )
 
 
-@pytest.fixture(scope="module")
-async def trading(exchange: World) -> AsyncIterator[World]:
-    """End the module with everything proved."""
-    yield exchange
-    await exchange.prove()
-
-
 @pytest.fixture
 async def number(trading: World) -> int:
     """Close a period in which points of video were spent at rides, for 8.00 EUR."""
     await trading.award("video", "anna", 1000)
     await trading.redeem("anna@video", await trading.publish("rides", 1000))
-    return await close(trading)
-
-
-async def close(world: World) -> int:
-    """Close the open period, and return its number."""
-    opened: int = (await world.read("viewer", "{ period { number } }"))["number"]
-    await world.done("preparer", "closePeriod", number=opened)
-    return opened
+    return await trading.close_period()
 
 
 async def statement(world: World, who: str, number: int) -> Payload:
@@ -98,7 +83,7 @@ async def test_a_line_is_disputed_and_adjusted_in_the_next_statement(trading: Wo
     ]  # fmt: skip
     assert (records[0]["text"], records[0]["link"], records[0]["sha256"]) == ("no ride came", *evidence.values())
     assert len({each["hash"] for each in records}) == 5
-    following = await close(trading)
+    following = await trading.close_period()
     for who, other, sign in (("video", "rides", ""), ("rides", "video", "-")):
         (line,) = (await statement(trading, who, following))["lines"]["nodes"]
         seen = await trading.read(who, SHOWN_AS, id=dispute["id"])
@@ -200,7 +185,7 @@ async def fresh(world: World) -> int:
     """Trade and close once more."""
     await world.award("video", "bob", 500)
     await world.redeem("bob@video", await world.publish("rides", 500))
-    return await close(world)
+    return await world.close_period()
 
 
 async def test_disputes_are_listed_in_pages(trading: World) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import csv
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -24,21 +23,12 @@ LISTED = """query($after: String) { exports(first: 2, after: $after) {
 DONE = ("READY", "FAILED")
 
 
-@pytest.fixture(scope="module")
-async def trading(exchange: World) -> AsyncIterator[World]:
-    """End the module with everything proved."""
-    yield exchange
-    await exchange.prove()
-
-
 @pytest.fixture
 async def number(trading: World) -> int:
     """Close a period in which points of video were spent at rides, for 8.00 EUR."""
     await trading.award("video", "anna", 1000)
     await trading.redeem("anna@video", await trading.publish("rides", 1000))
-    opened: int = (await trading.read("viewer", "{ period { number } }"))["number"]
-    await trading.done("preparer", "closePeriod", number=opened)
-    return opened
+    return await trading.close_period()
 
 
 async def ask(world: World, who: str, statement: Payload, form: str, **more: Any) -> Payload:

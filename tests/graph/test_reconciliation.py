@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from io import BytesIO
@@ -28,13 +28,6 @@ LINES = """query($id: ID!) { statement(id: $id) { lines(first: 100) { nodes {
     entry points gross { amount } fee { amount } net { amount } } } } }"""
 
 
-@pytest.fixture(scope="module")
-async def trading(exchange: World) -> AsyncIterator[World]:
-    """End the module with everything proved."""
-    yield exchange
-    await exchange.prove()
-
-
 class Scene(NamedTuple):
     """A period whose two statements, each of 8.00 EUR, are instructed; `day`: on which."""
 
@@ -53,8 +46,7 @@ async def scene(trading: World) -> Scene:
 
 
 async def instructed(world: World) -> Scene:
-    number: int = (await world.read("viewer", "{ period { number } }"))["number"]
-    await world.done("preparer", "closePeriod", number=number)
+    number = await world.close_period()
     query = "query($n: Int!) { period(number: $n) { statements { nodes { partner { handle } ...signOff } } } }"
     nodes = (await world.read("viewer", f"{query} {SIGN_OFF}", n=number))["statements"]["nodes"]
     statements = {node["partner"]["handle"]: node for node in nodes}

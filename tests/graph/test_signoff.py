@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,21 +13,12 @@ STATEMENTS = "query($n: Int!) { period(number: $n) { status settledAt statements
 STATEMENTS = f"{STATEMENTS} totals {{ net {{ amount currency }} }} ...signOff }} }} }} }} {SIGN_OFF}"
 
 
-@pytest.fixture(scope="module")
-async def trading(exchange: World) -> AsyncIterator[World]:
-    """End the module with everything proved."""
-    yield exchange
-    await exchange.prove()
-
-
 @pytest.fixture
 async def number(trading: World) -> int:
     """Close a period in which points of video were spent at rides, for 8.00 EUR."""
     await trading.award("video", "anna", 1000)
     await trading.redeem("anna@video", await trading.publish("rides", 1000))
-    opened: int = (await trading.read("viewer", "{ period { number } }"))["number"]
-    await trading.done("preparer", "closePeriod", number=opened)
-    return opened
+    return await trading.close_period()
 
 
 async def statements(world: World, number: int, who: str = "viewer") -> dict[str, Payload]:
